@@ -1,0 +1,2 @@
+//! The cylinder program.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The on-disk formats of Cyrus IMAP, read and written as bytes.

@@ -1,0 +1,1 @@
+//! The one diff: two account states in, a plan out.

@@ -1,0 +1,1 @@
+//! Snapshots as tar runs that concatenate: entries, manifests, compression.

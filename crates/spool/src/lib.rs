@@ -1,0 +1,1 @@
+//! Cyrus directories on this machine: locks, consistent reads, durable writes.

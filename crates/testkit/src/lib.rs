@@ -1,0 +1,1 @@
+//! A real Cyrus in a temporary directory, builders of old spools, fault decorators, fuzz bodies.

@@ -1,0 +1,2 @@
+//! Tests, benchmarks and house checks.
+fn main() {}
