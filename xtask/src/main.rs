@@ -3,7 +3,10 @@
 //! A new command is one module with a `run` function and one line in [`COMMANDS`].
 
 mod check;
+mod machine;
 mod process;
+mod tally;
+mod test;
 mod workspace;
 
 use std::process::ExitCode;
@@ -16,12 +19,20 @@ struct Command {
     run: fn(&[String]) -> Result<(), Failure>,
 }
 
-const COMMANDS: &[Command] = &[Command {
-    name: "check",
-    arguments: "",
-    about: "the house rules alone, in a second",
-    run: check::run,
-}];
+const COMMANDS: &[Command] = &[
+    Command {
+        name: "test",
+        arguments: "[--quick] [FILTER]",
+        about: "format, house rules, lints, docs and tests: what has to pass before a merge",
+        run: test::run,
+    },
+    Command {
+        name: "check",
+        arguments: "",
+        about: "the house rules alone, in a second",
+        run: check::run,
+    },
+];
 
 /// Why a command did not succeed.
 enum Failure {
