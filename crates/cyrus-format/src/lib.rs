@@ -1,1 +1,10 @@
 //! The on-disk formats of Cyrus IMAP, read and written as bytes.
+//!
+//! Everything here turns slices into values and values into bytes. Nothing opens a file, asks a
+//! clock or draws a random number, and no input makes it panic or allocate beyond its own size.
+
+pub mod bytes;
+pub mod dlist;
+pub mod error;
+
+pub use error::{EncodeError, FormatError};
