@@ -3,6 +3,7 @@
 //! A new command is one module with a `run` function and one line in [`COMMANDS`].
 
 mod check;
+mod corpus;
 mod machine;
 mod process;
 mod tally;
@@ -31,6 +32,12 @@ const COMMANDS: &[Command] = &[
         arguments: "",
         about: "the house rules alone, in a second",
         run: check::run,
+    },
+    Command {
+        name: "corpus",
+        arguments: "",
+        about: "fetch the real mail that benchmarks use into target/corpus",
+        run: corpus::run,
     },
 ];
 
