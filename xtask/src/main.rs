@@ -5,6 +5,7 @@
 mod check;
 mod corpus;
 mod machine;
+mod man;
 mod process;
 mod tally;
 mod test;
@@ -38,6 +39,12 @@ const COMMANDS: &[Command] = &[
         arguments: "",
         about: "fetch the real mail that benchmarks use into target/corpus",
         run: corpus::run,
+    },
+    Command {
+        name: "man",
+        arguments: "",
+        about: "write the manual page to target/man/cylinder.1",
+        run: man::run,
     },
 ];
 
