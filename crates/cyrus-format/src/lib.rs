@@ -6,5 +6,6 @@
 pub mod bytes;
 pub mod dlist;
 pub mod error;
+pub mod header;
 
 pub use error::{EncodeError, FormatError};
