@@ -1,1 +1,15 @@
-//! A real Cyrus in a temporary directory, builders of old spools, fault decorators, fuzz bodies.
+//! What the tests of the whole workspace share: a real Cyrus in a temporary directory, a client
+//! that looks at it, builders of spools, and means to damage, lock and fuzz them.
+//!
+//! Development only: nothing that is installed depends on this crate.
+
+pub mod cyrus;
+pub mod imap;
+pub mod lmtp;
+pub mod mail;
+pub mod process;
+mod rng;
+
+pub use cyrus::{Cyrus, CyrusBuilder, cyrus_or_skip};
+pub use imap::{ImapClient, ImapView};
+pub use rng::Rng;
