@@ -90,6 +90,9 @@ finding_kinds! {
     /// The index header fails its CRC.
     IndexHeaderCrc = "index-header-crc", Data,
         "run reconstruct on the mailbox";
+    /// The index header names other sizes than its version has.
+    IndexSizes = "index-sizes", Data,
+        "run reconstruct on the mailbox; the sizes of the version were used";
     /// A record fails its CRC.
     RecordCrc = "record-crc", Data,
         "run reconstruct on the mailbox";
@@ -120,6 +123,9 @@ finding_kinds! {
     /// A UID in cyrus.index and in cyrus.expunge: a crash in the middle of an expunge.
     ExpungeOverlap = "expunge-overlap", Data,
         "the live record wins; merge cyrus.expunge before any newer Cyrus opens the mailbox";
+    /// A message that the archive holds, but not with the bytes that were put in.
+    ArchiveDamaged = "archive-damaged", Data,
+        "restore it from another copy of the archive, or from another snapshot";
     /// A lock file that no Cyrus process seems to use.
     LockUnused = "lock-unused", Operator,
         "check hashimapspool, fulldirhash and mboxname_lockpath against the running server";
