@@ -7,5 +7,6 @@ pub mod bytes;
 pub mod dlist;
 pub mod error;
 pub mod header;
+pub mod index;
 
 pub use error::{EncodeError, FormatError};
