@@ -1,0 +1,244 @@
+//! One segment within an archive.
+
+use std::fmt;
+use std::io::{self, Read};
+
+use model::Guid;
+use model::state::Digest;
+use sha1::{Digest as _, Sha1};
+
+use super::ReadError;
+use crate::bytes::{BLOCK, sha256};
+use crate::end::EndBlock;
+use crate::manifest::{Located, Manifest, StoredFile};
+use crate::read_at::ReadAt;
+
+/// The longest manifest: it is held in memory, and 4 GiB speak of 58 million messages.
+pub const MANIFEST_MAX: u64 = 4 << 30;
+
+/// Memory is taken in steps of this, as bytes really turn up: a length may lie, and behind a
+/// compressed archive there may be much less than it says.
+const STEP: usize = 4 << 20;
+
+/// A segment of an archive whose end block was found.
+#[derive(Clone)]
+pub struct SegmentRef<'a> {
+    archive: &'a dyn ReadAt,
+    start: u64,
+    end: EndBlock,
+}
+
+impl<'a> SegmentRef<'a> {
+    /// The segment whose end block, already decoded, ends before byte `end_at` of the archive;
+    /// `None` if it would begin before the archive does.
+    pub(super) fn new(archive: &'a dyn ReadAt, end_at: u64, end: EndBlock) -> Option<Self> {
+        let start = end_at.checked_sub(end.segment_bytes)?;
+        Some(Self { archive, start, end })
+    }
+
+    /// The account's component.
+    pub fn account(&self) -> &str {
+        &self.end.account
+    }
+
+    /// Its number in the chain; 1 is a full snapshot.
+    pub fn seq(&self) -> u32 {
+        self.end.seq
+    }
+
+    /// Where it begins in its archive.
+    pub fn start(&self) -> u64 {
+        self.start
+    }
+
+    /// Its length.
+    pub fn bytes(&self) -> u64 {
+        self.end.segment_bytes
+    }
+
+    /// What its end block says.
+    pub fn end_block(&self) -> &EndBlock {
+        &self.end
+    }
+
+    /// SHA-256 of its manifest: the segment's identity.
+    pub fn manifest_sha256(&self) -> Digest {
+        self.end.manifest_sha256
+    }
+
+    /// The archive that it is in.
+    pub fn archive(&self) -> &'a dyn ReadAt {
+        self.archive
+    }
+
+    /// Reads the manifest.
+    ///
+    /// # Errors
+    ///
+    /// Unless its bytes have the SHA-256 that the end block names, and say the same as it.
+    pub fn manifest(&self) -> Result<Manifest, ReadError> {
+        let end = &self.end;
+        let located = Located { offset: end.manifest_offset, size: end.manifest_bytes };
+        if located.size > MANIFEST_MAX {
+            return Err(self.out_of_bounds("a manifest".into(), located));
+        }
+        let bytes = self.read_bytes(located)?;
+        let at = self.start + located.offset;
+        if sha256(&bytes) != end.manifest_sha256 {
+            return Err(self.damaged("the manifest".into(), at, "its SHA-256 is wrong"));
+        }
+        let wrong = |source| ReadError::Manifest { segment: self.to_string(), at, source };
+        let manifest = Manifest::parse(bytes).map_err(wrong)?;
+        let head = manifest.head();
+        if head.account != end.account
+            || head.seq != end.seq
+            || end.manifest_offset + manifest.rows_at() != end.rows_offset
+        {
+            let detail = "it contradicts the end block";
+            return Err(self.damaged("the manifest".into(), at, detail));
+        }
+        let outside = manifest.table().iter().find(|row| {
+            let located = Located { offset: row.offset, size: row.size };
+            !self.holds(located)
+        });
+        if let Some(row) = outside {
+            let located = Located { offset: row.offset, size: row.size };
+            return Err(self.out_of_bounds(format!("message {}", row.guid), located));
+        }
+        Ok(manifest)
+    }
+
+    /// Reads a file that this segment holds.
+    ///
+    /// # Errors
+    ///
+    /// Unless its bytes have the SHA-256 that the manifest names.
+    pub fn read_file(&self, file: &StoredFile) -> Result<Vec<u8>, ReadError> {
+        let located = Located { offset: file.offset, size: file.size };
+        if file.seq != self.seq() || !self.holds(located) {
+            return Err(self.out_of_bounds(format!("file {}", file.name), located));
+        }
+        let bytes = self.read_bytes(located)?;
+        if sha256(&bytes) != file.sha256 {
+            let what = format!("file {}", file.name);
+            return Err(self.damaged(what, self.start + file.offset, "its SHA-256 is wrong"));
+        }
+        Ok(bytes)
+    }
+
+    /// Reads a message that this segment holds.
+    ///
+    /// # Errors
+    ///
+    /// Unless its bytes have the SHA-1 that is its GUID.
+    pub fn message(&self, guid: &Guid, located: Located) -> Result<Vec<u8>, ReadError> {
+        if !self.holds(located) {
+            return Err(self.out_of_bounds(format!("message {guid}"), located));
+        }
+        let bytes = self.read_bytes(located)?;
+        if Guid(Sha1::digest(&bytes).into()) != *guid {
+            return Err(self.wrong_message(guid, located));
+        }
+        Ok(bytes)
+    }
+
+    /// Reads a message of any size bit by bit.
+    ///
+    /// Only the read that reaches its end can tell whether the bytes were right: until it has
+    /// returned 0, nothing that was read may be believed.
+    pub fn message_reader(
+        &self,
+        guid: &Guid,
+        located: Located,
+    ) -> Result<MessageReader<'a>, ReadError> {
+        if !self.holds(located) {
+            return Err(self.out_of_bounds(format!("message {guid}"), located));
+        }
+        let hash = Sha1::new();
+        Ok(MessageReader { segment: self.clone(), guid: *guid, located, read: 0, hash })
+    }
+
+    /// Whether these bytes can be the content of an entry before the manifest.
+    pub(crate) fn holds(&self, located: Located) -> bool {
+        let end = located.offset.checked_add(located.size);
+        located.offset >= BLOCK
+            && located.offset.is_multiple_of(BLOCK)
+            && end.is_some_and(|end| end <= self.end.manifest_offset - BLOCK)
+    }
+
+    fn read_bytes(&self, located: Located) -> Result<Vec<u8>, ReadError> {
+        let Ok(size) = usize::try_from(located.size) else {
+            return Err(self.out_of_bounds("something for this machine".into(), located));
+        };
+        let mut bytes = Vec::new();
+        while bytes.len() < size {
+            let from = bytes.len();
+            let at = self.start + located.offset + from as u64;
+            bytes.resize(from + STEP.min(size - from), 0);
+            self.read_at(at, &mut bytes[from..])?;
+        }
+        Ok(bytes)
+    }
+
+    fn read_at(&self, at: u64, buf: &mut [u8]) -> Result<(), ReadError> {
+        let read = self.archive.read_exact_at(at, buf);
+        read.map_err(|source| ReadError::Read { at, source })
+    }
+
+    fn wrong_message(&self, guid: &Guid, located: Located) -> ReadError {
+        let at = self.start + located.offset;
+        self.damaged(format!("message {guid}"), at, "its SHA-1 is wrong")
+    }
+
+    pub(crate) fn damaged(&self, what: String, at: u64, detail: &'static str) -> ReadError {
+        ReadError::Damaged { what, segment: self.to_string(), at, detail }
+    }
+
+    fn out_of_bounds(&self, what: String, located: Located) -> ReadError {
+        let Located { offset, size } = located;
+        ReadError::OutOfBounds { what, segment: self.to_string(), offset, size }
+    }
+}
+
+impl fmt::Display for SegmentRef<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.account(), self.seq())
+    }
+}
+
+impl fmt::Debug for SegmentRef<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SegmentRef").field("start", &self.start).field("end", &self.end).finish()
+    }
+}
+
+/// The bytes of a message, checked when their end is reached.
+pub struct MessageReader<'a> {
+    segment: SegmentRef<'a>,
+    guid: Guid,
+    located: Located,
+    read: u64,
+    hash: Sha1,
+}
+
+impl Read for MessageReader<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if buf.is_empty() {
+            return Ok(0);
+        }
+        let left = self.located.size - self.read;
+        if left == 0 {
+            if Guid(self.hash.clone().finalize().into()) != self.guid {
+                let error = self.segment.wrong_message(&self.guid, self.located);
+                return Err(io::Error::new(io::ErrorKind::InvalidData, error));
+            }
+            return Ok(0);
+        }
+        let len = buf.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        let at = self.segment.start + self.located.offset + self.read;
+        self.segment.archive.read_exact_at(at, &mut buf[..len])?;
+        self.hash.update(&buf[..len]);
+        self.read += len as u64;
+        Ok(len)
+    }
+}
