@@ -62,8 +62,8 @@ pub fn run(args: &[String]) -> Result<(), Failure> {
         steps.take(name, || watch(&mut command, &mut |line| tally.read_line(line)));
     };
     if has_nextest() {
-        run_tests("tests", nextest(&options));
         run_tests("doc tests", cargo_test(&options, &["--doc"]));
+        run_tests("tests", nextest(&options));
     } else {
         run_tests("tests", cargo_test(&options, &[]));
     }
