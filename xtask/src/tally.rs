@@ -2,6 +2,16 @@
 
 use std::fmt;
 
+/// Who runs the tests. What one of them prints may be quoted by the other: nextest shows the output
+/// of a failed test, closing line and all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Runner {
+    /// `cargo test`.
+    Cargo,
+    /// `cargo nextest run`.
+    Nextest,
+}
+
 /// How many tests did what.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
@@ -16,19 +26,22 @@ impl Tally {
         self.passed + self.failed == 0
     }
 
-    /// Takes in one line of output: a closing line of `cargo nextest` or of `cargo test` is
-    /// counted, any other is not.
-    pub fn read_line(&mut self, line: &str) {
+    /// Takes in one line of a runner's output; only its closing lines count.
+    pub fn read_line(&mut self, runner: Runner, line: &str) {
         let plain = without_escapes(line);
         let plain = plain.trim();
-        if let Some(rest) = plain.strip_prefix("test result:") {
-            // `ok. 5 passed; 0 failed; 1 ignored; 0 measured; 2 filtered out; finished in 0.1s`
-            let counts = rest.split_once('.').map_or(rest, |(_, counts)| counts);
-            self.add(counts.split(';'));
-        } else if plain.starts_with("Summary [") {
+        match runner {
+            // `test result: ok. 5 passed; 0 failed; 1 ignored; 0 measured; 2 filtered out; ...`
+            Runner::Cargo if plain.starts_with("test result:") => {
+                let counts = plain.split_once('.').map_or("", |(_, counts)| counts);
+                self.add(counts.split(';'));
+            }
             // `Summary [ 0.1s] 4 tests run: 3 passed (1 slow), 1 failed, 2 skipped`
-            let counts = plain.split_once("run:").map_or("", |(_, counts)| counts);
-            self.add(without_parentheses(counts).split(','));
+            Runner::Nextest if plain.starts_with("Summary [") => {
+                let counts = plain.split_once("run:").map_or("", |(_, counts)| counts);
+                self.add(without_parentheses(counts).split(','));
+            }
+            Runner::Cargo | Runner::Nextest => {}
         }
     }
 
@@ -87,20 +100,20 @@ fn without_parentheses(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn tally_of(lines: &[&str]) -> Tally {
+    const CARGO: &str = "test result: ok. 5 passed; 0 failed; 1 ignored; 0 measured; \
+                         3 filtered out; finished in 0.01s\n";
+    const NEXTEST: &str = "     Summary [   1.234s] 13 tests run: 11 passed (1 slow, 1 leaky), \
+                           1 failed, 1 timed out, 2 skipped\n";
+
+    fn tally_of(lines: &[(Runner, &str)]) -> Tally {
         let mut tally = Tally::default();
-        lines.iter().for_each(|line| tally.read_line(line));
+        lines.iter().for_each(|(runner, line)| tally.read_line(*runner, line));
         tally
     }
 
     #[test]
     fn closing_lines_of_both_runners_add_up() {
-        let tally = tally_of(&[
-            "     Summary [   1.234s] 13 tests run: 11 passed (1 slow, 1 leaky), 1 failed, \
-             1 timed out, 2 skipped\n",
-            "test result: ok. 5 passed; 0 failed; 1 ignored; 0 measured; 3 filtered out; \
-             finished in 0.01s\n",
-        ]);
+        let tally = tally_of(&[(Runner::Nextest, NEXTEST), (Runner::Cargo, CARGO)]);
         assert_eq!(tally, Tally { passed: 16, failed: 2, skipped: 6 });
         assert_eq!(tally.to_string(), "16 passed, 2 failed, 6 skipped");
     }
@@ -109,12 +122,18 @@ mod tests {
     fn colours_do_not_hide_a_closing_line() {
         let line = "\x1b[32;1m     Summary\x1b[0m [   0.1s] \x1b[1m2\x1b[0m tests run: \
                     \x1b[1m2\x1b[0m \x1b[32;1mpassed\x1b[0m, \x1b[1m0\x1b[0m skipped";
-        assert_eq!(tally_of(&[line]), Tally { passed: 2, failed: 0, skipped: 0 });
+        let tally = tally_of(&[(Runner::Nextest, line)]);
+        assert_eq!(tally, Tally { passed: 2, failed: 0, skipped: 0 });
     }
 
     #[test]
     fn other_lines_count_nothing() {
-        let tally = tally_of(&["running 3 tests", "test a ... ok", "3 passed", "Summary"]);
+        let tally = tally_of(&[
+            (Runner::Nextest, "    test result: FAILED. 0 passed; 1 failed; 0 ignored"),
+            (Runner::Cargo, NEXTEST),
+            (Runner::Cargo, "test a ... ok"),
+            (Runner::Nextest, "3 passed"),
+        ]);
         assert!(tally.is_empty());
         assert_eq!(tally, Tally::default());
     }

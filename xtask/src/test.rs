@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::machine::{self, Machine};
 use crate::process::{cargo, run as run_program, watch};
-use crate::tally::Tally;
+use crate::tally::{Runner, Tally};
 use crate::{Failure, check};
 
 /// What was asked for.
@@ -57,15 +57,15 @@ pub fn run(args: &[String]) -> Result<(), Failure> {
         steps.take("docs", || run_program(&mut rustdoc()));
     }
     let mut tally = Tally::default();
-    let mut run_tests = |name, command: Command| {
+    let mut run_tests = |name, runner, command: Command| {
         let mut command = for_machine(command, &options, machine);
-        steps.take(name, || watch(&mut command, &mut |line| tally.read_line(line)));
+        steps.take(name, || watch(&mut command, &mut |line| tally.read_line(runner, line)));
     };
     if has_nextest() {
-        run_tests("doc tests", cargo_test(&options, &["--doc"]));
-        run_tests("tests", nextest(&options));
+        run_tests("doc tests", Runner::Cargo, cargo_test(&options, &["--doc"]));
+        run_tests("tests", Runner::Nextest, nextest(&options));
     } else {
-        run_tests("tests", cargo_test(&options, &[]));
+        run_tests("tests", Runner::Cargo, cargo_test(&options, &[]));
     }
     steps.print();
     println!("\n{tally}");
@@ -184,7 +184,7 @@ mod tests {
     #[test]
     fn one_failed_step_or_no_test_at_all_is_a_failure() {
         let mut ran = Tally::default();
-        ran.read_line("test result: ok. 1 passed; 0 failed");
+        ran.read_line(Runner::Cargo, "test result: ok. 1 passed; 0 failed");
         let mut good = Steps::default();
         good.take("good", || Ok(()));
         assert!(good.verdict(ran).is_ok());
