@@ -4,11 +4,15 @@
 //! Development only: nothing that is installed depends on this crate.
 
 pub mod cyrus;
+pub mod damage;
 pub mod imap;
 pub mod lmtp;
+pub mod locks;
 pub mod mail;
 pub mod process;
 mod rng;
+pub mod storm;
+pub mod strace;
 
 pub use cyrus::{Cyrus, CyrusBuilder, cyrus_or_skip};
 pub use imap::{ImapClient, ImapView};
