@@ -11,6 +11,9 @@ pub(super) const MASTER: &str = "/usr/sbin/cyrmaster";
 /// Set this, and a test that lacks what it needs fails instead of being skipped.
 const REQUIRE: &str = "CYLINDER_REQUIRE_CYRUS";
 
+/// Set this, and everything that a real Cyrus is needed for is skipped: `cargo xtask test --quick`.
+const QUICK: &str = "CYLINDER_QUICK";
+
 /// The user whose files a spool's files are, and whom the servers run as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CyrusUser {
@@ -49,6 +52,9 @@ pub(crate) fn skip(test: &str, lacking: &str) {
 
 /// The user of an installed Cyrus that this process is able to start, or what is lacking.
 pub(super) fn available() -> Result<CyrusUser, String> {
+    if std::env::var_os(QUICK).is_some() {
+        return Err(format!("more time ({QUICK} is set)"));
+    }
     for program in [MASTER, "/usr/lib/cyrus/bin/imapd", "/usr/lib/cyrus/bin/sync_server"] {
         if !Path::new(program).exists() {
             return Err(format!("Cyrus installed ({program} is missing)"));
