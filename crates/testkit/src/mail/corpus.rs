@@ -8,8 +8,8 @@ use super::with_crlf;
 
 /// Names a directory of real messages.
 const VARIABLE: &str = "CYLINDER_MAIL";
-/// Where `cargo xtask bench` puts the messages it fetches.
-const DEFAULT: &str = "target/corpus";
+/// Where `cargo xtask corpus` puts the messages it fetches.
+const DEFAULT: &str = "target/corpus/mail";
 
 /// A directory of messages that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -32,7 +32,7 @@ pub enum CorpusError {
 }
 
 /// The real messages of this machine: those of the directory in `CYLINDER_MAIL`, else those that
-/// were fetched to `target/corpus`.
+/// were fetched to `target/corpus/mail`.
 ///
 /// # Errors
 ///
