@@ -25,9 +25,9 @@ pub enum Dlist {
     Nil,
     /// An atom, a quoted string or a literal.
     Bytes(Vec<u8>),
-    /// `(v v …)`
+    /// `(v v ...)`
     List(Vec<Dlist>),
-    /// `%(k v k v …)`, in the order of the text; a key may come twice.
+    /// `%(k v k v ...)`, in the order of the text; a key may come twice.
     Kv(Vec<(Vec<u8>, Dlist)>),
 }
 
