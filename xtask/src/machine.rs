@@ -8,14 +8,8 @@ use std::process::{Command, Stdio};
 use crate::process;
 
 /// Debian packages with the server that the interoperability tests start for themselves.
-const CYRUS: &[&str] = &[
-    "cyrus-imapd",
-    "cyrus-replication",
-    "cyrus-admin",
-    "libsasl2-modules",
-    "sasl2-bin",
-    "eatmydata",
-];
+const CYRUS: &[&str] =
+    &["cyrus-imapd", "cyrus-replication", "cyrus-admin", "libsasl2-modules", "eatmydata"];
 
 /// Debian packages with the programs that have to read what we wrote, and `strace`, which counts
 /// system calls.
