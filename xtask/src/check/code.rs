@@ -90,7 +90,7 @@ fn ascii(source: &Source<'_>) -> Vec<Breach> {
     let tests = source.test_items();
     let foreign = source.text.char_indices().filter(|(_, c)| !c.is_ascii());
     let places = foreign.map(|(at, _)| at).filter(|at| !tests.iter().any(|t| t.contains(at)));
-    let remedy = "write it as an escape, so that what is seen is what is compiled";
+    let remedy = "say it in ASCII, or write an escape: what is seen is what is compiled";
     at_each(source, places, "ascii", "a character beyond ASCII", remedy)
 }
 
