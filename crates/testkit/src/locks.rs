@@ -55,7 +55,7 @@ pub enum LockMode {
 #[derive(Debug)]
 pub struct LockProcess {
     // Killed before the pipe closes, so no reader is left waiting.
-    _group: Group,
+    group: Group,
     requests: ChildStdin,
     answers: Receiver<io::Result<String>>,
     waiting: bool,
@@ -93,7 +93,12 @@ impl LockProcess {
                 }
             }
         });
-        Ok(Self { _group: group, requests, answers, waiting: false })
+        Ok(Self { group, requests, answers, waiting: false })
+    }
+
+    /// Its process id, by which the kernel names the holder of a lock.
+    pub fn pid(&mut self) -> u32 {
+        self.group.leader().id()
     }
 
     /// Takes a lock if that is possible at once; creates the file if it is not there. Returns
