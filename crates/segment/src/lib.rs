@@ -15,6 +15,8 @@
 //! archives come in as [`ReadAt`] and go out through [`std::io::Write`].
 
 mod bytes;
+pub mod chain;
+pub mod compress;
 pub mod end;
 pub mod entry;
 pub mod links;

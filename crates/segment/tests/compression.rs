@@ -1,0 +1,167 @@
+//! Compressed archives: any length, any number of threads, any number of files in a row.
+
+use std::io::{Read, Write};
+
+use proptest::prelude::*;
+use segment::ReadAt;
+use segment::compress::{Compression, Decoder, FRAME, SeekableError, SeekableZstd, Writer, sniff};
+
+/// Bytes that compress to about a half, the same for the same seed.
+fn sample(seed: u32, len: usize) -> Vec<u8> {
+    let mut state = seed | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        b"0123456789abcdef"[(state % 16) as usize]
+    };
+    (0..len).map(|_| next()).collect()
+}
+
+fn compress(how: Compression, threads: usize, content: &[u8]) -> Vec<u8> {
+    let mut writer = Writer::new(Vec::new(), how, threads);
+    writer.write_all(content).expect("memory takes it");
+    writer.finish().expect("memory takes it")
+}
+
+fn decode(how: Compression, file: &[u8]) -> Vec<u8> {
+    let mut content = Vec::new();
+    Decoder::new(file, how).expect("a decoder").read_to_end(&mut content).expect("right bytes");
+    content
+}
+
+#[test]
+fn every_way_gives_back_what_went_in() {
+    for how in [Compression::None, Compression::Gzip, Compression::Zstd] {
+        for len in [0, 1, FRAME - 1, FRAME, FRAME + 1, 3 * FRAME + 17] {
+            let content = sample(7, len);
+            for threads in [0, 1, 3] {
+                let file = compress(how, threads, &content);
+                if len > 0 {
+                    assert_eq!(sniff(&file), how);
+                }
+                assert!(decode(how, &file) == content, "{how:?} {len} {threads}");
+                if threads == 0 {
+                    assert!(file == compress(how, 2, &content), "threads change nothing");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn files_in_a_row_are_one_file() {
+    let parts = [sample(1, 2 * FRAME + 5), Vec::new(), sample(2, 100), sample(3, FRAME)];
+    let whole = parts.concat();
+    for how in [Compression::Gzip, Compression::Zstd] {
+        let file: Vec<u8> = parts.iter().flat_map(|part| compress(how, 2, part)).collect();
+        assert_eq!(sniff(&file), how);
+        assert!(decode(how, &file) == whole, "{how:?}");
+        if how == Compression::Zstd {
+            let seekable = SeekableZstd::open(file).expect("every part has its table");
+            assert_eq!(ReadAt::len(&seekable), whole.len() as u64);
+            let mut all = vec![0; whole.len()];
+            seekable.read_exact_at(0, &mut all).expect("all of it");
+            assert!(all == whole);
+        }
+    }
+}
+
+#[test]
+fn a_file_without_a_table_is_left_to_the_decoder() {
+    let content = sample(9, 1000);
+    let plain = zstd::encode_all(content.as_slice(), 3).expect("it compresses");
+    let seekable = compress(Compression::Zstd, 1, &content);
+    for file in [plain.clone(), [plain.clone(), seekable].concat()] {
+        let result = SeekableZstd::open(file.as_slice());
+        assert!(matches!(result, Err(SeekableError::NoTable { .. })));
+        assert_eq!(decode(Compression::Zstd, &file).len() % 1000, 0);
+    }
+}
+
+#[test]
+fn a_table_that_lies_is_an_error() {
+    let content = sample(4, 3 * FRAME);
+    let file = compress(Compression::Zstd, 1, &content);
+    let table_at = file.len() - 9 - 3 * 8;
+    let mut buf = vec![0; content.len()];
+    for byte in table_at..file.len() {
+        for bit in 0..8 {
+            let mut damaged = file.clone();
+            damaged[byte] ^= 1 << bit;
+            // Either it is seen at once, or no wrong byte is given as a right one.
+            if let Ok(seekable) = SeekableZstd::open(damaged)
+                && seekable.read_exact_at(0, &mut buf).is_ok()
+            {
+                assert!(buf == content, "byte {byte} bit {bit}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_frame_that_unfolds_to_more_than_listed_is_stopped() {
+    let bomb = zstd::encode_all(std::io::repeat(0).take(1 << 28), 19).expect("it compresses");
+    let mut file = compress(Compression::Zstd, 0, &[0; 1000]);
+    // The honest table with the bomb in the honest frame's place.
+    let frames = file.len() - (8 + 8 + 9);
+    file.splice(..frames, bomb.iter().copied());
+    let entry = bomb.len() + 8;
+    file[entry..entry + 4].copy_from_slice(&(bomb.len() as u32).to_le_bytes());
+    let seekable = SeekableZstd::open(file).expect("the table is well-formed");
+    let error = seekable.read_exact_at(0, &mut [0; 10]).expect_err("it lies");
+    assert_eq!(error.kind(), std::io::ErrorKind::InvalidData);
+}
+
+#[test]
+fn an_error_of_the_sink_comes_back() {
+    struct Full(usize);
+    impl Write for Full {
+        fn write(&mut self, buf: &[u8]) -> std::io::Result<usize> {
+            self.0 = self.0.checked_sub(1).ok_or(std::io::ErrorKind::StorageFull)?;
+            Ok(buf.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let content = sample(5, 20 * FRAME);
+    for how in [Compression::Gzip, Compression::Zstd] {
+        for room in [0, 1, 5, 19] {
+            let mut writer = Writer::new(Full(room), how, 2);
+            let result = writer.write_all(&content).and_then(|()| writer.finish().map(drop));
+            let error = result.expect_err("the sink is full");
+            assert_eq!(error.kind(), std::io::ErrorKind::StorageFull, "{how:?} {room}");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Reading anywhere in a run of files gives what reading all of it gives.
+    #[test]
+    fn random_reads_are_right(
+        lens in proptest::collection::vec(0usize..3 * FRAME, 1..4),
+        reads in proptest::collection::vec((0.0..1.0f64, 0usize..FRAME + FRAME / 2), 1..60),
+    ) {
+        let parts: Vec<Vec<u8>> =
+            lens.iter().zip(1..).map(|(len, seed)| sample(seed, *len)).collect();
+        let whole = parts.concat();
+        let file: Vec<u8> =
+            parts.iter().flat_map(|part| compress(Compression::Zstd, 2, part)).collect();
+        let seekable = SeekableZstd::open(file).expect("tables");
+        for (place, len) in reads {
+            let offset = (place * whole.len() as f64) as usize;
+            let mut buf = vec![0; len];
+            let read = seekable.read_exact_at(offset as u64, &mut buf);
+            match whole.get(offset..offset + len) {
+                Some(right) => {
+                    prop_assert!(read.is_ok());
+                    prop_assert!(buf == right);
+                }
+                None => prop_assert!(read.is_err()),
+            }
+        }
+    }
+}
