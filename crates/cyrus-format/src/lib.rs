@@ -8,5 +8,8 @@ pub mod dlist;
 pub mod error;
 pub mod header;
 pub mod index;
+pub mod locks;
+pub mod names;
+pub mod paths;
 
 pub use error::{EncodeError, FormatError};
