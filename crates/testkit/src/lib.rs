@@ -11,6 +11,7 @@ pub mod locks;
 pub mod mail;
 pub mod process;
 mod rng;
+pub mod spool_builder;
 pub mod storm;
 pub mod strace;
 
