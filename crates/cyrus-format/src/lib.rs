@@ -4,11 +4,14 @@
 //! clock or draws a random number, and no input makes it panic or allocate beyond its own size.
 
 pub mod bytes;
+pub mod cache;
 pub mod dlist;
 pub mod error;
+pub mod expunge;
 pub mod header;
 pub mod index;
 pub mod locks;
+pub mod mboxlist;
 pub mod names;
 pub mod paths;
 

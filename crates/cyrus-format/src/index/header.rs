@@ -135,6 +135,29 @@ impl IndexHeader {
         Ok(header)
     }
 
+    /// Resets those counters that the version has no place for, so that the header equals what is
+    /// read after it was written.
+    pub(super) fn keep_to_version(&mut self) {
+        if self.minor_version < 18 {
+            self.quota_deleted_used = 0;
+            self.quota_expunged_used = 0;
+        }
+        if self.minor_version < 14 {
+            self.unseen = 0;
+        }
+        if self.minor_version < 13 {
+            self.sync_crc_annot = 0;
+        }
+        if self.minor_version < 12 {
+            self.sync_crc_basic = 0;
+            self.first_expunged = Timestamp::default();
+        }
+        if self.minor_version < 8 {
+            self.highestmodseq = Modseq(0);
+        }
+        self.fill_gaps();
+    }
+
     /// Reads the fields; `raw` is as long as the layout says.
     pub(super) fn load(layout: &Layout, raw: &[u8]) -> Self {
         let mut header = (layout.load_header)(raw);

@@ -68,11 +68,13 @@ impl Tally {
         tally
     }
 
-    /// Puts everything that was counted into a header, except for `last_uid`, `highestmodseq` and
-    /// `first_expunged`, which may rightly lie elsewhere: they are only moved as far as they must.
+    /// Puts everything that was counted into a header, as far as its version has a place for it.
     ///
-    /// `annots` is the XOR of what the annotations in cyrus.annotations add to the annotation CRC,
-    /// together with its start, which usually is [`crc::ANNOT_START`].
+    /// Three numbers may rightly be further than the records are and are only moved as far as they
+    /// must: `last_uid` and `highestmodseq` up, `first_expunged` down.
+    ///
+    /// `annots` is the start of the annotation CRC, usually [`crc::ANNOT_START`], XORed with what
+    /// the annotations in cyrus.annotations add to it.
     pub fn apply(&self, header: &mut IndexHeader, annots: u32) {
         header.num_records = self.num_records;
         header.exists = self.exists;
@@ -87,12 +89,11 @@ impl Tally {
         header.sync_crc_annot = annots ^ self.virtual_annots;
         header.last_uid = header.last_uid.max(self.highest_uid);
         header.highestmodseq = header.highestmodseq.max(self.highest_modseq);
-        if let Some(oldest) = self.first_expunged {
-            let unset = header.first_expunged == Timestamp::default();
-            if unset || oldest < header.first_expunged {
-                header.first_expunged = oldest;
-            }
+        let stored = Some(header.first_expunged).filter(|time| *time != Timestamp::default());
+        if let Some(oldest) = stored.into_iter().chain(self.first_expunged).min() {
+            header.first_expunged = oldest;
         }
+        header.keep_to_version();
     }
 
     /// Those counters that the header's version has and that say something else. The annotation

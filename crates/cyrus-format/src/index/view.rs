@@ -43,6 +43,23 @@ pub struct RecordKey {
     pub internaldate: Timestamp,
 }
 
+impl RecordKey {
+    /// Whether the message no longer shows to clients.
+    pub fn is_expunged(&self) -> bool {
+        self.system_flags.contains(SystemFlags::EXPUNGED)
+    }
+
+    /// Whether its file has been removed.
+    pub fn is_unlinked(&self) -> bool {
+        self.system_flags.contains(SystemFlags::UNLINKED)
+    }
+
+    /// Whether its file lies on the archive partition.
+    pub fn is_archived(&self) -> bool {
+        self.system_flags.contains(SystemFlags::ARCHIVED)
+    }
+}
+
 /// A view of the bytes of a cyrus.index, or of a cyrus.expunge.
 ///
 /// The view is lenient: whatever can be located can be read. What is wrong with the file is told by
@@ -69,10 +86,15 @@ impl<'a> Index<'a> {
     /// [`FormatError::TooNew`] for a version above [`NEWEST`], [`FormatError::Foreign`] for one
     /// that never was, [`FormatError::Damaged`] if the file ends within the header.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, FormatError> {
-        let mut reader = Reader::new(WHAT, bytes);
+        Self::parse_as(WHAT, bytes)
+    }
+
+    /// The same for a file of another name.
+    pub(crate) fn parse_as(what: &'static str, bytes: &'a [u8]) -> Result<Self, FormatError> {
+        let mut reader = Reader::new(what, bytes);
         reader.clone().take(COMMON)?;
         reader.take(8)?;
-        let layout = find_layout(reader.u32()?)?;
+        let layout = find_layout(what, reader.u32()?)?;
         let (raw_header, behind) = bytes.split_at_checked(layout.header_size).ok_or_else(|| {
             reader.damaged(format!(
                 "{} bytes, while the header of version {} has {}",
@@ -230,15 +252,15 @@ impl<'a> Index<'a> {
 }
 
 /// The layout of a version found in a file.
-fn find_layout(minor: u32) -> Result<&'static Layout, FormatError> {
+fn find_layout(what: &'static str, minor: u32) -> Result<&'static Layout, FormatError> {
     if let Some(layout) = layout::layout(minor) {
         return Ok(layout);
     }
     if minor > NEWEST && minor <= PLAUSIBLE {
-        return Err(FormatError::TooNew { what: WHAT, version: minor, newest: NEWEST });
+        return Err(FormatError::TooNew { what, version: minor, newest: NEWEST });
     }
     let detail = format!("there is no readable version {minor}");
-    Err(FormatError::Foreign { what: WHAT, detail })
+    Err(FormatError::Foreign { what, detail })
 }
 
 /// Bytes from one record to the next.
