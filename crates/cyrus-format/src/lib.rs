@@ -9,6 +9,7 @@ pub mod dlist;
 pub mod error;
 pub mod expunge;
 pub mod header;
+pub mod imapd_conf;
 pub mod index;
 pub mod locks;
 pub mod mboxlist;
