@@ -12,6 +12,9 @@ use crate::dlist::Dlist;
 use crate::error::FormatError;
 use crate::names::{NameError, NameRules};
 
+/// A key and its value, as they are stored.
+pub type DbRecord = (Vec<u8>, Vec<u8>);
+
 /// Which form the values have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum MboxListEra {
@@ -387,7 +390,7 @@ impl MailboxEntry {
     ///
     /// # Errors
     /// A name without a dbname. An entry without a uniqueid has only the first record.
-    pub fn to_by_id(&self, rules: &NameRules) -> Result<Vec<(Vec<u8>, Vec<u8>)>, NameError> {
+    pub fn to_by_id(&self, rules: &NameRules) -> Result<Vec<DbRecord>, NameError> {
         let dbname = rules.to_dbname(&self.name)?;
         let id = self.uniqueid.as_ref().map(UniqueId::as_bytes);
         let mut under_name = self.pairs_by_id(b"I", id);
@@ -408,7 +411,7 @@ impl MailboxEntry {
     }
 
     /// The record of 2.5 to 3.4.
-    pub fn to_dlist(&self) -> (Vec<u8>, Vec<u8>) {
+    pub fn to_dlist(&self) -> DbRecord {
         let mut pairs = vec![(b"A".to_vec(), self.acl_list())];
         let mut put = |key: &[u8], value: Option<Dlist>| {
             pairs.extend(value.map(|value| (key.to_vec(), value)));
@@ -427,7 +430,7 @@ impl MailboxEntry {
     }
 
     /// The record of 2.4 and before.
-    pub fn to_text(&self) -> (Vec<u8>, Vec<u8>) {
+    pub fn to_text(&self) -> DbRecord {
         let mut value = format!("{} ", self.mbtype.to_bits()).into_bytes();
         if let Some(server) = &self.server {
             value.extend_from_slice(server);

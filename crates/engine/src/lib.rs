@@ -1,1 +1,21 @@
-//! The operations: snapshot, list, restore; ports, no input or output of its own.
+//! The operations: take a snapshot, read one back, give mail out.
+//!
+//! An operation gets its account as a [`source::SourceAccount`] and its messages through
+//! [`ports::MessageSource`], wherever they come from; it writes to any [`std::io::Write`] or to
+//! an [`export::Tree`]. Nothing here opens a file or asks the time.
+
+pub mod archive;
+pub mod base;
+mod exceptions;
+pub mod export;
+mod fetch;
+pub mod folder;
+// pub mod live;
+pub mod ports;
+mod records;
+pub mod snapshot;
+pub mod source;
+mod stored;
+
+pub use exceptions::Exceptions;
+pub use source::SourceAccount;

@@ -122,28 +122,31 @@ fn diff_files(
 
 /// What happened to one message of a mailbox between two descriptions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RecordStep {
+pub enum RecordStep<T> {
     /// A message that is not there yet.
-    Add(Uid, Guid),
+    Add(T),
     /// The same UID with other bytes: never lawful, but damage and repair do it.
-    Replace(Uid, Guid),
+    Replace(T),
     /// There already.
-    Keep(Uid, Guid),
+    Keep(T),
     /// No longer wanted.
     Remove(Uid),
 }
 
-/// Compares two lists of (UID, GUID), each sorted by UID, in one pass and constant memory.
-pub fn diff_records<W, H>(want: W, have: H) -> impl Iterator<Item = RecordStep>
+/// Compares the records of a mailbox with what is there, both sorted by UID, in one pass and
+/// constant memory. `key` tells UID and GUID of a wanted record.
+pub fn diff_records<T, W, H, K>(want: W, have: H, key: K) -> impl Iterator<Item = RecordStep<T>>
 where
-    W: IntoIterator<Item = (Uid, Guid)>,
+    W: IntoIterator<Item = T>,
     H: IntoIterator<Item = (Uid, Guid)>,
+    K: Fn(&T) -> (Uid, Guid),
 {
-    merge_by(want, have, |a, b| a.0.cmp(&b.0)).map(|side| match side {
-        Side::Left((uid, guid)) => RecordStep::Add(uid, guid),
+    let want = want.into_iter().map(move |record| (key(&record), record));
+    merge_by(want, have, |(a, _), b| a.0.cmp(&b.0)).map(|side| match side {
+        Side::Left((_, record)) => RecordStep::Add(record),
         Side::Right((uid, _)) => RecordStep::Remove(uid),
-        Side::Both((uid, guid), (_, had)) if guid == had => RecordStep::Keep(uid, guid),
-        Side::Both((uid, guid), _) => RecordStep::Replace(uid, guid),
+        Side::Both(((_, guid), record), (_, had)) if guid == had => RecordStep::Keep(record),
+        Side::Both((_, record), _) => RecordStep::Replace(record),
     })
 }
 
@@ -261,15 +264,17 @@ mod tests {
                 map.iter().map(|(uid, n)| (Uid(*uid), Guid([*n; 20]))).collect()
             };
             let mut result: BTreeMap<Uid, Guid> = list(&have).into_iter().collect();
-            for step in diff_records(list(&want), list(&have)) {
+            for step in diff_records(list(&want), list(&have), |record| *record) {
                 match step {
-                    RecordStep::Add(uid, guid) => {
+                    RecordStep::Add((uid, guid)) => {
                         prop_assert_eq!(result.insert(uid, guid), None);
                     }
-                    RecordStep::Replace(uid, guid) => {
+                    RecordStep::Replace((uid, guid)) => {
                         prop_assert_ne!(result.insert(uid, guid), Some(guid));
                     }
-                    RecordStep::Keep(uid, guid) => prop_assert_eq!(result.get(&uid), Some(&guid)),
+                    RecordStep::Keep((uid, guid)) => {
+                        prop_assert_eq!(result.get(&uid), Some(&guid));
+                    }
                     RecordStep::Remove(uid) => prop_assert!(result.remove(&uid).is_some()),
                 }
             }

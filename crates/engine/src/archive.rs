@@ -1,0 +1,162 @@
+//! A stored snapshot as a source, and what archives hold.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+
+use cyrus_format::index::RecordKey;
+use model::{Finding, FindingKind, Guid, MboxName, Uid, UniqueId, Userid};
+use segment::chain::{Chain, ChainError, Snapshot};
+use segment::manifest::{ManifestHead, StoredFinding, StoredMailbox};
+use segment::reader::{ReadError, SegmentRef};
+
+use crate::base::read_exceptions;
+use crate::exceptions::{self, Exceptions};
+use crate::ports::MessageSource;
+use crate::source::{SourceAccount, SourceFile, SourceMailbox};
+
+/// Why a stored snapshot is not to be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ArchiveError {
+    /// Its segments do not fit together.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    /// Something in a segment cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The list of messages with other contents is not one.
+    #[error("the list of exceptional messages of {mailbox} cannot be understood")]
+    Exceptions {
+        /// The mailbox's internal name.
+        mailbox: String,
+    },
+}
+
+/// The messages of a stored snapshot.
+pub struct StoredMessages<'a> {
+    chain: &'a Chain<'a>,
+    seq: u32,
+    contents: Vec<Exceptions>,
+}
+
+/// Reads a stored snapshot back: all metadata into memory, messages when asked for.
+///
+/// `wanted` chooses among its mailboxes.
+///
+/// # Errors
+/// Metadata that cannot be read; a damaged message is told when it is read.
+pub fn stored<'a>(
+    chain: &'a Chain<'a>,
+    snapshot: &Snapshot<'_>,
+    wanted: impl Fn(&StoredMailbox) -> bool,
+) -> Result<(SourceAccount, StoredMessages<'a>, ManifestHead), ArchiveError> {
+    let (head, _) = snapshot.manifest()?.into_parts();
+    let mut mailboxes = Vec::new();
+    for mailbox in head.mailboxes.iter().filter(|mailbox| wanted(mailbox)) {
+        mailboxes.push(stored_mailbox(chain, mailbox)?);
+    }
+    let mut files = Vec::new();
+    for file in &head.account_files {
+        let bytes = chain.file(file)?;
+        let mtime = head.taken_at.unix;
+        files.push(SourceFile { name: file.name.clone(), mtime, bytes });
+    }
+    let contents = mailboxes.iter().map(|mailbox| mailbox.contents.clone()).collect();
+    let account = SourceAccount {
+        userid: Userid::new(head.userid.as_bytes()),
+        cyrus: head.cyrus.era.clone(),
+        mailboxes,
+        files,
+        findings: Vec::new(),
+        locks: Vec::new(),
+    };
+    Ok((account, StoredMessages { chain, seq: snapshot.seq(), contents }, head))
+}
+
+fn stored_mailbox(
+    chain: &Chain<'_>,
+    stored: &StoredMailbox,
+) -> Result<SourceMailbox, ArchiveError> {
+    let mut files = BTreeMap::new();
+    for file in stored.files.iter().filter(|file| file.name != exceptions::FILE) {
+        files.insert(file.name.clone(), chain.file(file)?);
+    }
+    Ok(SourceMailbox {
+        name: MboxName::new(stored.name.as_bytes()),
+        uniqueid: Some(UniqueId::new(stored.uniqueid.as_bytes())).filter(|id| !id.is_empty()),
+        partition: stored.partition.as_bytes().to_vec(),
+        mbtype: stored.mbtype.clone(),
+        deleted: stored.deleted,
+        files,
+        contents: read_exceptions(chain, stored)?,
+        findings: Vec::new(),
+    })
+}
+
+impl StoredMessages<'_> {
+    fn guid(&self, mailbox: usize, record: &RecordKey) -> Option<Guid> {
+        match self.contents.get(mailbox)?.get(record.uid) {
+            Some(found) => found,
+            None => Some(record.guid),
+        }
+    }
+}
+
+impl MessageSource for StoredMessages<'_> {
+    fn open(&self, mailbox: usize, record: &RecordKey) -> io::Result<Box<dyn Read + Send + '_>> {
+        let guid = self.guid(mailbox, record).ok_or(io::ErrorKind::NotFound)?;
+        let found = self.chain.find_message(&guid, self.seq);
+        let (segment, located) = found.ok_or(io::ErrorKind::NotFound)?;
+        let reader = segment.message_reader(&guid, located).map_err(io::Error::other)?;
+        Ok(Box::new(reader))
+    }
+
+    fn place(&self, mailbox: usize, record: &RecordKey) -> String {
+        let Some(guid) = self.guid(mailbox, record) else { return "nowhere".to_owned() };
+        match self.chain.find_message(&guid, self.seq) {
+            Some((segment, located)) => {
+                let at = segment.start() + located.offset;
+                format!("message {guid} of {segment} at byte {at}")
+            }
+            None => format!("message {guid}, which the archive does not hold,"),
+        }
+    }
+
+    fn list(&self, _mailbox: usize) -> io::Result<Vec<Uid>> {
+        // Whatever is stored has a record.
+        Ok(Vec::new())
+    }
+
+    fn index_now(&self, _mailbox: usize) -> io::Result<Option<Vec<u8>>> {
+        Ok(None)
+    }
+}
+
+/// One segment of an archive, for a listing.
+pub struct Listed<'a> {
+    /// Where it is.
+    pub segment: SegmentRef<'a>,
+    /// What its manifest says.
+    pub head: ManifestHead,
+}
+
+/// Reads the manifests of all segments, in the order of the archive.
+///
+/// # Errors
+/// The first manifest that cannot be read.
+pub fn list<'a>(segments: &[SegmentRef<'a>]) -> Result<Vec<Listed<'a>>, ReadError> {
+    let listed = segments.iter().map(|segment| {
+        let (head, _) = segment.manifest()?.into_parts();
+        Ok(Listed { segment: segment.clone(), head })
+    });
+    listed.collect()
+}
+
+/// The finding that a manifest tells of; `None` for a kind that only a later version knows.
+pub fn finding_of(stored: &StoredFinding) -> Option<Finding> {
+    Some(Finding {
+        kind: FindingKind::from_code(&stored.code)?,
+        place: stored.place.clone(),
+        uid: stored.uid,
+        detail: stored.detail.clone(),
+    })
+}

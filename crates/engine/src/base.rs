@@ -1,0 +1,170 @@
+//! The snapshot that a new one continues.
+
+use std::collections::BTreeMap;
+
+use model::state::{AccountState, Digest, FileState, MailboxKey, MailboxState};
+use model::{Finding, Guid, MboxName, Uid, Userid};
+use segment::chain::Chain;
+use segment::links::Links;
+use segment::manifest::{ManifestHead, Parent, StoredFile, StoredMailbox};
+
+use crate::archive::{ArchiveError, finding_of};
+use crate::exceptions::{self, Exceptions};
+use crate::records::Records;
+
+/// The newest snapshot of a chain, as something to compare with and to add to.
+pub struct Base<'a> {
+    chain: &'a Chain<'a>,
+    sha256: Digest,
+    chain_id: Digest,
+    head: ManifestHead,
+    mailboxes: BTreeMap<MailboxKey, StoredMailbox>,
+}
+
+impl<'a> Base<'a> {
+    /// Reads the newest manifest.
+    ///
+    /// # Errors
+    /// What is wrong with the chain or the manifest: nothing may be based on what is not whole.
+    pub fn new(chain: &'a Chain<'a>) -> Result<Self, ArchiveError> {
+        let newest = chain.newest()?;
+        let (head, _) = newest.manifest()?.into_parts();
+        let stored = head.mailboxes.iter().map(|mailbox| (key_of(mailbox), mailbox.clone()));
+        Ok(Self {
+            chain,
+            sha256: newest.sha256(),
+            chain_id: chain.id().unwrap_or_else(|| newest.sha256()),
+            mailboxes: stored.collect(),
+            head,
+        })
+    }
+
+    /// Whose snapshots these are.
+    pub fn userid(&self) -> Userid {
+        Userid::new(self.head.userid.as_bytes())
+    }
+
+    /// The snapshot's number.
+    pub fn seq(&self) -> u32 {
+        self.head.seq
+    }
+
+    /// When it was taken, seconds since 1970.
+    pub fn taken_at(&self) -> i64 {
+        self.head.taken_at.unix
+    }
+
+    pub(crate) fn parent(&self) -> Parent {
+        Parent { seq: self.head.seq, sha256: self.sha256 }
+    }
+
+    pub(crate) fn chain_id(&self) -> Digest {
+        self.chain_id
+    }
+
+    /// What the snapshot says of the account, in the words of a description.
+    pub(crate) fn describe(&self) -> AccountState {
+        let states = |files: &[StoredFile]| -> BTreeMap<String, FileState> {
+            let listed = files.iter().filter(|file| file.name != exceptions::FILE);
+            listed.map(|f| (f.name.clone(), FileState { size: f.size, digest: f.sha256 })).collect()
+        };
+        let mailboxes = self.mailboxes.iter().map(|(key, mailbox)| {
+            let name = MboxName::new(mailbox.name.as_bytes());
+            (key.clone(), MailboxState { name, files: states(&mailbox.files) })
+        });
+        AccountState {
+            userid: self.userid(),
+            mailboxes: mailboxes.collect(),
+            files: states(&self.head.account_files),
+        }
+    }
+
+    pub(crate) fn links(&self) -> Links {
+        Links::new(&self.head.links)
+    }
+
+    /// Whether the chain has written this mailbox's directory before; its links tell, since each
+    /// mailbox gets one and none is ever forgotten.
+    pub(crate) fn has_written(&self, dir: &str) -> bool {
+        self.head.links.iter().any(|link| link.dir == dir)
+    }
+
+    /// Whether the chain holds the bytes of this message.
+    pub(crate) fn holds(&self, guid: &Guid) -> bool {
+        self.chain.find_message(guid, self.head.seq).is_some()
+    }
+
+    pub(crate) fn stored_mailbox(&self, key: &MailboxKey) -> Option<&StoredMailbox> {
+        self.mailboxes.get(key)
+    }
+
+    pub(crate) fn mailbox_file(&self, key: &MailboxKey, name: &str) -> Option<&StoredFile> {
+        self.mailboxes.get(key)?.files.iter().find(|file| file.name == name)
+    }
+
+    pub(crate) fn account_file(&self, name: &str) -> Option<&StoredFile> {
+        self.head.account_files.iter().find(|file| file.name == name)
+    }
+
+    /// Which messages the chain has of a mailbox.
+    pub(crate) fn mailbox(&self, key: &MailboxKey) -> Result<HadMailbox, ArchiveError> {
+        let Some(stored) = self.mailboxes.get(key) else { return Ok(HadMailbox::default()) };
+        let mut files = BTreeMap::new();
+        for file in &stored.files {
+            if matches!(file.name.as_str(), "cyrus.index" | "cyrus.expunge") {
+                files.insert(file.name.clone(), self.chain.file(file)?);
+            }
+        }
+        let name = MboxName::new(stored.name.as_bytes());
+        let (records, _) = Records::open(&files, &name);
+        Ok(HadMailbox {
+            linked: records.linked().map(|record| (record.uid, record.guid)).collect(),
+            exceptions: read_exceptions(self.chain, stored)?,
+        })
+    }
+
+    /// Mailboxes of which messages were not to be had.
+    pub(crate) fn mailboxes_with_missing(&self) -> Result<Vec<MailboxKey>, ArchiveError> {
+        let mut keys = Vec::new();
+        for (key, mailbox) in &self.mailboxes {
+            if read_exceptions(self.chain, mailbox)?.any_missing() {
+                keys.push(key.clone());
+            }
+        }
+        Ok(keys)
+    }
+
+    /// The findings that the snapshot has about this mailbox.
+    pub(crate) fn findings_of(&self, name: &MboxName) -> impl Iterator<Item = Finding> + '_ {
+        let place = name.to_string();
+        let stored = self.head.findings.iter().filter(move |stored| stored.place == place);
+        stored.filter_map(finding_of)
+    }
+}
+
+/// What the chain has of a mailbox.
+#[derive(Default)]
+pub(crate) struct HadMailbox {
+    /// The records whose messages the chain was to have, by UID.
+    pub linked: Vec<(Uid, Guid)>,
+    /// Messages whose bytes are others than their records say.
+    pub exceptions: Exceptions,
+}
+
+/// The list of exceptions that is stored with a mailbox.
+pub(crate) fn read_exceptions(
+    chain: &Chain<'_>,
+    mailbox: &StoredMailbox,
+) -> Result<Exceptions, ArchiveError> {
+    let Some(file) = mailbox.files.iter().find(|file| file.name == exceptions::FILE) else {
+        return Ok(Exceptions::default());
+    };
+    let bytes = chain.file(file)?;
+    Exceptions::parse(&bytes)
+        .ok_or_else(|| ArchiveError::Exceptions { mailbox: mailbox.name.to_string() })
+}
+
+/// A mailbox's identity is its directory's name.
+pub(crate) fn key_of(mailbox: &StoredMailbox) -> MailboxKey {
+    MailboxKey(mailbox.dir.clone().into_bytes())
+}

@@ -1,0 +1,311 @@
+//! Export: an account's messages written as files, in one of several forms.
+//!
+//! It reads from the same kind of source as a snapshot does, so a stored snapshot and a live
+//! account are given out by the same code.
+
+mod maildir;
+mod mbox;
+mod spool;
+
+use std::io::{self, Read};
+use std::path::Path;
+
+use cyrus_format::header::MailboxHeader;
+use cyrus_format::index::RecordKey;
+use model::{Finding, FindingKind, Guid, Record};
+
+pub use self::spool::{Layout, SpoolOptions};
+use crate::fetch::{Action, Job, Outcome, Work, fetch};
+use crate::folder::relative_name;
+use crate::ports::{MessageSource, Monitor};
+use crate::records::Records;
+use crate::source::{SourceAccount, SourceMailbox};
+
+/// Where exported files go. Paths are relative and made of safe components; nothing that exists
+/// is ever replaced.
+pub trait Tree {
+    /// Makes a directory and those above it; one that exists is fine.
+    fn dir(&mut self, path: &Path) -> io::Result<()>;
+
+    /// Makes a file of these bytes; `mtime` in seconds since 1970.
+    fn file(&mut self, path: &Path, mtime: i64, bytes: &[u8]) -> io::Result<()>;
+
+    /// Makes a file of all that `bytes` gives.
+    fn copy(&mut self, path: &Path, mtime: i64, bytes: &mut dyn Read) -> io::Result<()>;
+
+    /// Adds to a file made before.
+    fn append(&mut self, path: &Path, bytes: &[u8]) -> io::Result<()>;
+
+    /// Gives a file made before a second name.
+    fn link(&mut self, existing: &Path, path: &Path) -> io::Result<()>;
+
+    /// Makes a symbolic link.
+    fn symlink(&mut self, target: &Path, path: &Path) -> io::Result<()>;
+}
+
+/// The forms.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// A Cyrus spool and configuration directory.
+    Spool(SpoolOptions),
+    /// Maildir++.
+    Maildir,
+    /// One mbox file a folder.
+    Mbox,
+}
+
+/// What was written.
+#[derive(Clone, Debug, Default)]
+pub struct Summary {
+    /// Mailboxes.
+    pub mailboxes: u64,
+    /// Messages.
+    pub messages: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// What could not be given back as it should.
+    pub findings: Vec<Finding>,
+}
+
+/// Why an export ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// A file could not be written.
+    #[error("cannot write {what}")]
+    Write {
+        /// The message, mailbox or file.
+        what: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The spool cannot be laid out as asked.
+    #[error("cannot lay out {what}: {why}")]
+    Layout {
+        /// The mailbox or file.
+        what: String,
+        /// Why not.
+        why: String,
+    },
+}
+
+/// Writes all of `account` into `tree`.
+pub fn export(
+    account: &SourceAccount,
+    messages: &dyn MessageSource,
+    form: &Form,
+    tree: &mut dyn Tree,
+    taken_at: i64,
+    workers: usize,
+    monitor: &dyn Monitor,
+) -> Result<Summary, ExportError> {
+    let summary = Summary::default();
+    let run = Run { account, messages, taken_at, workers, monitor, summary };
+    match form {
+        Form::Spool(options) => {
+            let mut spool = spool::Spool::new(tree, account, options, taken_at)?;
+            let summary = run.mailboxes(&mut spool)?;
+            spool.finish()?;
+            Ok(summary)
+        }
+        Form::Maildir => run.mailboxes(&mut maildir::Maildir::new(tree)),
+        Form::Mbox => run.mailboxes(&mut mbox::Mbox::new(tree)),
+    }
+}
+
+/// One form of export.
+trait Exporter {
+    /// Whether messages that clients no longer see are wanted.
+    fn wants_expunged(&self) -> bool;
+
+    /// A mailbox begins.
+    fn begin(&mut self, folder: &FolderInfo<'_>) -> io::Result<()>;
+
+    /// One of its messages.
+    fn message(&mut self, record: &Record, guid: Guid, body: Body<'_>) -> io::Result<()>;
+
+    /// The mailbox ends.
+    fn end(&mut self) -> io::Result<()>;
+}
+
+/// A mailbox as exporters see it.
+struct FolderInfo<'a> {
+    at: usize,
+    account: &'a SourceAccount,
+    mailbox: &'a SourceMailbox,
+    flag_names: &'a [Option<Vec<u8>>],
+    taken_at: i64,
+}
+
+impl FolderInfo<'_> {
+    /// `INBOX`, `INBOX.Sent`; the whole name for what lies elsewhere.
+    fn relative_name(&self) -> Vec<u8> {
+        relative_name(self.mailbox.name.as_bytes(), self.account.userid.as_bytes())
+    }
+}
+
+/// The bytes of one message.
+enum Body<'a> {
+    Whole(&'a [u8]),
+    Large { size: u64, reader: &'a mut dyn Read },
+}
+
+impl Body<'_> {
+    fn size(&self) -> u64 {
+        match self {
+            Body::Whole(bytes) => bytes.len() as u64,
+            Body::Large { size, .. } => *size,
+        }
+    }
+
+    fn write_to(self, tree: &mut dyn Tree, path: &Path, mtime: i64) -> io::Result<()> {
+        match self {
+            Body::Whole(bytes) => tree.file(path, mtime, bytes),
+            Body::Large { reader, .. } => tree.copy(path, mtime, reader),
+        }
+    }
+
+    fn read_to_end(self, out: &mut Vec<u8>) -> io::Result<()> {
+        match self {
+            Body::Whole(bytes) => out.extend_from_slice(bytes),
+            Body::Large { reader, .. } => {
+                reader.read_to_end(out)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What an export reads from and reports to.
+struct Run<'a> {
+    account: &'a SourceAccount,
+    messages: &'a dyn MessageSource,
+    taken_at: i64,
+    workers: usize,
+    monitor: &'a dyn Monitor,
+    summary: Summary,
+}
+
+impl Run<'_> {
+    fn mailboxes(mut self, exporter: &mut dyn Exporter) -> Result<Summary, ExportError> {
+        for at in 0..self.account.mailboxes.len() {
+            self.mailbox(at, exporter)?;
+        }
+        Ok(self.summary)
+    }
+
+    fn mailbox(&mut self, at: usize, exporter: &mut dyn Exporter) -> Result<(), ExportError> {
+        let mailbox = &self.account.mailboxes[at];
+        let (records, findings) = Records::open(&mailbox.files, &mailbox.name);
+        findings.into_iter().for_each(|finding| self.report(finding));
+        let header = mailbox.files.get("cyrus.header");
+        let header = header.and_then(|bytes| MailboxHeader::parse(bytes).ok());
+        let flag_names = header.map(|header| header.user_flags).unwrap_or_default();
+        let write = |source| ExportError::Write { what: mailbox.name.to_string(), source };
+        let folder = FolderInfo {
+            at,
+            account: self.account,
+            mailbox,
+            flag_names: &flag_names,
+            taken_at: self.taken_at,
+        };
+        exporter.begin(&folder).map_err(write)?;
+        let expunged = exporter.wants_expunged();
+        let wanted = |record: &RecordKey| expunged || !record.is_expunged();
+        self.monitor.expect(records.linked().filter(wanted).count() as u64);
+        let (messages, workers) = (self.messages, self.workers);
+        let jobs = records.linked().filter(wanted);
+        fetch(
+            messages,
+            at,
+            workers,
+            &mut Folder { run: self, at, exporter, records: &records, jobs },
+        )?;
+        exporter.end().map_err(write)?;
+        self.summary.mailboxes += 1;
+        Ok(())
+    }
+
+    fn report(&mut self, finding: Finding) {
+        self.monitor.finding(&finding);
+        self.summary.findings.push(finding);
+    }
+}
+
+/// One mailbox on its way out.
+struct Folder<'r, 'a, J> {
+    run: &'r mut Run<'a>,
+    at: usize,
+    exporter: &'r mut dyn Exporter,
+    records: &'r Records<'r>,
+    jobs: J,
+}
+
+impl<J: Iterator<Item = RecordKey>> Work for Folder<'_, '_, J> {
+    type Error = ExportError;
+
+    fn next(&mut self) -> Result<Option<Job>, ExportError> {
+        Ok(self.jobs.next().map(|record| Job { record, action: Action::Read }))
+    }
+
+    fn done(&mut self, job: &Job, outcome: Outcome, bytes: &[u8]) -> Result<(), ExportError> {
+        let size = match outcome {
+            Outcome::Whole { start, end, guid } => {
+                let body = &bytes[start..end];
+                self.give(job, guid, body.len() as u64, Body::Whole(body))?
+            }
+            Outcome::Large { size, guid } => match self.run.messages.open(self.at, &job.record) {
+                Ok(mut reader) => {
+                    self.give(job, guid, size, Body::Large { size, reader: &mut reader })?
+                }
+                Err(error) => self.unread(job, &error),
+            },
+            Outcome::Failed(error) => self.unread(job, &error),
+            Outcome::Skipped => 0,
+        };
+        self.run.monitor.advance(1, size);
+        Ok(())
+    }
+}
+
+impl<J> Folder<'_, '_, J> {
+    /// Hands a message on, unless its bytes are not what the source says they are.
+    fn give(
+        &mut self,
+        job: &Job,
+        guid: Guid,
+        size: u64,
+        body: Body<'_>,
+    ) -> Result<u64, ExportError> {
+        let mailbox = &self.run.account.mailboxes[self.at];
+        let expected = mailbox.content_of(&job.record);
+        if expected.is_some_and(|expected| expected != guid) {
+            let place = self.run.messages.place(self.at, &job.record);
+            let detail = format!("{place} is damaged: its bytes hash to {guid}; not restored");
+            let finding = Finding::new(FindingKind::ArchiveDamaged, &mailbox.name, detail);
+            self.run.report(finding.at_uid(job.record.uid.0));
+            return Ok(size);
+        }
+        let write = |source| ExportError::Write {
+            what: format!("message {} of {}", job.record.uid, mailbox.name),
+            source,
+        };
+        let record = self.records.record(job.record.uid).unwrap_or_default();
+        self.exporter.message(&record, guid, body).map_err(write)?;
+        self.run.summary.messages += 1;
+        self.run.summary.bytes += size;
+        Ok(size)
+    }
+
+    fn unread(&mut self, job: &Job, error: &io::Error) -> u64 {
+        let name = &self.run.account.mailboxes[self.at].name;
+        let finding = if error.kind() == io::ErrorKind::NotFound {
+            Finding::new(FindingKind::MessageMissing, name, "the snapshot has no bytes of it")
+        } else {
+            let place = self.run.messages.place(self.at, &job.record);
+            Finding::new(FindingKind::ArchiveDamaged, name, format!("{place}: {error}"))
+        };
+        self.run.report(finding.at_uid(job.record.uid.0));
+        0
+    }
+}

@@ -1,0 +1,231 @@
+//! Reads messages ahead on worker threads, hashes them, and hands them over in order.
+//!
+//! The order of a segment is fixed (a hard link stands behind what it links to), yet one thread
+//! cannot open, read and hash as fast as a pipe takes the result. So the caller cuts the work
+//! into batches, workers fill them in any order, and the caller takes them back in its own.
+
+use std::collections::VecDeque;
+use std::io::{self, Read};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use cyrus_format::index::RecordKey;
+use model::Guid;
+use sha1::{Digest, Sha1};
+
+use crate::ports::MessageSource;
+
+/// A batch ends at this many messages or bytes, whichever comes first: large enough that the
+/// hand-over costs nothing, small enough that all batches under way stay within a few MiB.
+const BATCH_MESSAGES_MAX: usize = 128;
+const BATCH_BYTES_MAX: u64 = 1 << 20;
+
+/// A batch that holds this much keeps no further message, whatever the records' sizes promised.
+const BATCH_BYTES_HELD_MAX: usize = 8 << 20;
+
+/// Messages above this size are not kept in memory: they are hashed first, and read a second
+/// time when they are written. Message files never change, so both readings see the same bytes.
+pub(crate) const WHOLE_BYTES_MAX: u64 = 4 << 20;
+
+/// One message of the run, in the order in which it is to be handed over.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Job {
+    /// What its record says.
+    pub record: RecordKey,
+    /// What to do.
+    pub action: Action,
+}
+
+/// What is to be done with a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// Read and hash it.
+    Read,
+    /// Its bytes are known; it only keeps its place in the order.
+    Link,
+    /// It is stored already under another hash than its record says, or was not to be had.
+    Carry(Option<Guid>),
+}
+
+/// What reading one message gave.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// It was not to be read.
+    Skipped,
+    /// Its bytes, as a range of the batch's buffer, and their SHA-1.
+    Whole { start: usize, end: usize, guid: Guid },
+    /// Its size and SHA-1; too large to be held.
+    Large { size: u64, guid: Guid },
+    /// It could not be read.
+    Failed(io::Error),
+}
+
+/// Gives out the jobs of one mailbox and takes what became of them, in the same order.
+pub(crate) trait Work {
+    /// What can go wrong; it ends the run.
+    type Error;
+
+    /// The next job; `None` when there are no more.
+    fn next(&mut self) -> Result<Option<Job>, Self::Error>;
+
+    /// What became of a job. `bytes` is the buffer that a [`Outcome::Whole`] points into.
+    fn done(&mut self, job: &Job, outcome: Outcome, bytes: &[u8]) -> Result<(), Self::Error>;
+}
+
+/// Does all of the work, reading on `workers` threads.
+pub(crate) fn fetch<K: Work>(
+    source: &dyn MessageSource,
+    mailbox: usize,
+    workers: usize,
+    work: &mut K,
+) -> Result<(), K::Error> {
+    let first = next_batch(work)?;
+    let second = next_batch(work)?;
+    if second.is_empty() {
+        // A mailbox of one batch is not worth a thread.
+        return take(work, fill(source, mailbox, first));
+    }
+    let (sender, queue) = sync_channel::<(Vec<Job>, SyncSender<Batch>)>(2 * workers);
+    let queue = Mutex::new(queue);
+    thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| work_off(source, mailbox, &queue));
+        }
+        // Dropped at the end of this closure, on errors too: that is what ends the workers.
+        let sender = sender;
+        let mut waiting = VecDeque::from([first, second]);
+        let mut under_way: VecDeque<Receiver<Batch>> = VecDeque::new();
+        loop {
+            while under_way.len() < 2 * workers {
+                let jobs = match waiting.pop_front() {
+                    Some(jobs) => jobs,
+                    None => next_batch(work)?,
+                };
+                if jobs.is_empty() {
+                    break;
+                }
+                let (reply, batch) = sync_channel(1);
+                if sender.send((jobs, reply)).is_err() {
+                    break;
+                }
+                under_way.push_back(batch);
+            }
+            let Some(batch) = under_way.pop_front() else { return Ok(()) };
+            match batch.recv() {
+                Ok(batch) => take(work, batch)?,
+                // Only a worker that panicked drops its reply; the scope passes the panic on.
+                Err(_) => return Ok(()),
+            }
+        }
+    })
+}
+
+fn next_batch<K: Work>(work: &mut K) -> Result<Vec<Job>, K::Error> {
+    let mut batch = Vec::new();
+    let mut bytes = 0u64;
+    while batch.len() < BATCH_MESSAGES_MAX && bytes < BATCH_BYTES_MAX {
+        let Some(job) = work.next()? else { break };
+        if job.action == Action::Read {
+            bytes = bytes.saturating_add(job.record.size.min(WHOLE_BYTES_MAX));
+        }
+        batch.push(job);
+    }
+    Ok(batch)
+}
+
+fn take<K: Work>(work: &mut K, batch: Batch) -> Result<(), K::Error> {
+    for (job, outcome) in batch.results {
+        work.done(&job, outcome, &batch.bytes)?;
+    }
+    Ok(())
+}
+
+/// Some messages in order, and what reading them gave.
+struct Batch {
+    bytes: Vec<u8>,
+    results: Vec<(Job, Outcome)>,
+}
+
+fn work_off(
+    source: &dyn MessageSource,
+    mailbox: usize,
+    queue: &Mutex<Receiver<(Vec<Job>, SyncSender<Batch>)>>,
+) {
+    loop {
+        let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok((jobs, reply)) = next else { return };
+        // The taker may have given up on an error: then nobody wants this batch.
+        if reply.send(fill(source, mailbox, jobs)).is_err() {
+            return;
+        }
+    }
+}
+
+fn fill(source: &dyn MessageSource, mailbox: usize, jobs: Vec<Job>) -> Batch {
+    let mut batch = Batch { bytes: Vec::new(), results: Vec::with_capacity(jobs.len()) };
+    for job in jobs {
+        let outcome = match job.action {
+            Action::Read => read_message(source, mailbox, &job.record, &mut batch.bytes)
+                .unwrap_or_else(Outcome::Failed),
+            Action::Link | Action::Carry(_) => Outcome::Skipped,
+        };
+        batch.results.push((job, outcome));
+    }
+    batch
+}
+
+/// Appends a message to `bytes` and hashes it; a large one is hashed and dropped again.
+pub(crate) fn read_message(
+    source: &dyn MessageSource,
+    mailbox: usize,
+    record: &RecordKey,
+    bytes: &mut Vec<u8>,
+) -> io::Result<Outcome> {
+    let mut file = source.open(mailbox, record)?;
+    let start = bytes.len();
+    let mut hash = Sha1::new();
+    // Sizes in records can lie: once the batch is full, nothing more is kept.
+    let limit = if start > BATCH_BYTES_HELD_MAX { 0 } else { WHOLE_BYTES_MAX as usize };
+    let hint = usize::try_from(record.size).unwrap_or(usize::MAX).min(limit);
+    let mut end = start;
+    // One byte more than expected, so that a full read is seen to be at the end by the next.
+    bytes.resize(start + hint + 1, 0);
+    loop {
+        match file.read(&mut bytes[end..]) {
+            Ok(0) => break,
+            Ok(n) => end += n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => {
+                bytes.truncate(start);
+                return Err(error);
+            }
+        }
+        if end - start > limit {
+            hash.update(&bytes[start..end]);
+            bytes.truncate(start);
+            return hash_rest(file, hash, (end - start) as u64);
+        }
+        if end == bytes.len() {
+            bytes.resize(end + (end - start).clamp(64 << 10, 1 << 20), 0);
+        }
+    }
+    bytes.truncate(end);
+    hash.update(&bytes[start..]);
+    Ok(Outcome::Whole { start, end, guid: Guid(hash.finalize().into()) })
+}
+
+fn hash_rest(mut file: impl Read, mut hash: Sha1, mut size: u64) -> io::Result<Outcome> {
+    let mut chunk = vec![0; 256 << 10];
+    loop {
+        match file.read(&mut chunk) {
+            Ok(0) => return Ok(Outcome::Large { size, guid: Guid(hash.finalize().into()) }),
+            Ok(n) => {
+                hash.update(&chunk[..n]);
+                size += n as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! A frozen account of a live spool as a source.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+
+use cyrus_format::index::RecordKey;
+use model::Uid;
+use spool::{Frozen, FrozenMailbox};
+
+use crate::exceptions::Exceptions;
+use crate::ports::MessageSource;
+use crate::source::{LockHeld, SourceAccount, SourceFile, SourceMailbox};
+
+/// The messages of a frozen account. The locks that protect them are held as long as it lives.
+pub struct LiveMessages {
+    mailboxes: Vec<FrozenMailbox>,
+}
+
+/// Takes a frozen account apart: what is in memory, and what is still to be read.
+pub fn live(frozen: Frozen) -> (SourceAccount, LiveMessages) {
+    let Frozen { userid, era, mut mailboxes, account_files, findings, locks, .. } = frozen;
+    let account = SourceAccount {
+        userid,
+        cyrus: era.to_string(),
+        mailboxes: mailboxes.iter_mut().map(take_mailbox).collect(),
+        files: account_files
+            .into_iter()
+            .map(|file| SourceFile { name: file.name, mtime: file.mtime, bytes: file.bytes })
+            .collect(),
+        findings,
+        locks: locks
+            .into_iter()
+            .map(|lock| LockHeld {
+                kind: lock.kind.to_string(),
+                file: lock.file.display().to_string(),
+                waited_us: micros(lock.waited),
+                held_us: lock.held.map(micros),
+            })
+            .collect(),
+    };
+    (account, LiveMessages { mailboxes })
+}
+
+fn take_mailbox(frozen: &mut FrozenMailbox) -> SourceMailbox {
+    let entry = &frozen.entry;
+    let files = [
+        ("cyrus.header", frozen.header.take()),
+        ("cyrus.index", frozen.index.take()),
+        ("cyrus.expunge", frozen.expunge.take()),
+        ("cyrus.annotations", frozen.annotations.take()),
+    ];
+    let files = files.into_iter().filter_map(|(name, bytes)| Some((name.to_owned(), bytes?)));
+    SourceMailbox {
+        name: entry.name.clone(),
+        uniqueid: entry.uniqueid.clone(),
+        partition: entry.partition.clone().unwrap_or_default(),
+        mbtype: entry.mbtype.to_string(),
+        deleted: entry.name.as_bytes().starts_with(b"DELETED."),
+        files: files.collect::<BTreeMap<_, _>>(),
+        contents: Exceptions::default(),
+        findings: std::mem::take(&mut frozen.findings),
+    }
+}
+
+fn micros(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+impl LiveMessages {
+    fn mailbox(&self, at: usize) -> io::Result<&FrozenMailbox> {
+        self.mailboxes.get(at).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+}
+
+impl MessageSource for LiveMessages {
+    fn open(&self, mailbox: usize, record: &RecordKey) -> io::Result<Box<dyn Read + Send + '_>> {
+        let file = self.mailbox(mailbox)?.open_message(record.uid, record.is_archived())?;
+        Ok(Box::new(file))
+    }
+
+    fn place(&self, mailbox: usize, record: &RecordKey) -> String {
+        let name = self.mailbox(mailbox).map(|found| found.entry.name.to_string());
+        format!("file {}. of {}", record.uid, name.unwrap_or_default())
+    }
+
+    fn list(&self, mailbox: usize) -> io::Result<Vec<Uid>> {
+        self.mailbox(mailbox)?.list_messages()
+    }
+
+    fn index_now(&self, mailbox: usize) -> io::Result<Option<Vec<u8>>> {
+        self.mailbox(mailbox)?.reread_index()
+    }
+}

@@ -1,0 +1,47 @@
+//! What the operations need from outside, as few and plain as they can be.
+
+use std::io::{self, Read};
+
+use cyrus_format::index::RecordKey;
+use model::{Finding, Uid};
+
+/// Gives the bytes of messages. Shared by several reading threads.
+pub trait MessageSource: Sync {
+    /// Opens the message of this record in the account's mailbox number `mailbox`.
+    ///
+    /// An error of kind [`NotFound`](io::ErrorKind::NotFound) means that its bytes are nowhere.
+    fn open(&self, mailbox: usize, record: &RecordKey) -> io::Result<Box<dyn Read + Send + '_>>;
+
+    /// Where the bytes of that message come from, for people.
+    fn place(&self, mailbox: usize, record: &RecordKey) -> String;
+
+    /// The UIDs of all message files in that mailbox's directories, in any order.
+    fn list(&self, mailbox: usize) -> io::Result<Vec<Uid>>;
+
+    /// The mailbox's index as it is now, where no lock holds cleanup back (Cyrus 2.3): a message
+    /// that is gone since is looked up there. `None` where the snapshot's own index is binding.
+    fn index_now(&self, mailbox: usize) -> io::Result<Option<Vec<u8>>>;
+}
+
+/// Watches an operation. Nothing that it does may change what the operation does.
+pub trait Monitor: Sync {
+    /// `messages` more are to be looked at.
+    fn expect(&self, messages: u64) {
+        let _ = messages;
+    }
+
+    /// `messages` of them are done; `bytes` of them had to be read.
+    fn advance(&self, messages: u64, bytes: u64) {
+        let _ = (messages, bytes);
+    }
+
+    /// Something is wrong, and the operation goes on.
+    fn finding(&self, finding: &Finding) {
+        let _ = finding;
+    }
+}
+
+/// A monitor that looks away.
+pub struct Silent;
+
+impl Monitor for Silent {}

@@ -1,0 +1,195 @@
+//! The records of a mailbox: those of cyrus.index, and of cyrus.expunge where 2.3 left one.
+
+use std::collections::BTreeMap;
+
+use cyrus_format::FormatError;
+use cyrus_format::header::file_crc;
+use cyrus_format::index::{Index, IndexHeader, IndexProblem, RecordKey};
+use model::{Finding, FindingKind, MboxName, Record, SystemFlags, Uid};
+
+const INDEX: &str = "cyrus.index";
+
+/// What a manifest says of a mailbox besides its files; zero where it cannot be read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Facts {
+    pub index_version: Option<u32>,
+    pub uidvalidity: u32,
+    pub announced: u64,
+    pub exists: u64,
+    pub expunged: u64,
+    pub last_uid: u32,
+    pub highestmodseq: u64,
+}
+
+/// The records of one mailbox, in ascending order of their UIDs.
+pub(crate) struct Records<'a> {
+    index: Option<Index<'a>>,
+    expunge: Option<Index<'a>>,
+    /// Where to look for each record, unless the index is in order and all there is: then
+    /// nothing needs to be kept.
+    order: Option<Vec<Place>>,
+}
+
+#[derive(Clone, Copy)]
+struct Place {
+    uid: Uid,
+    expunged: bool,
+    at: usize,
+}
+
+impl<'a> Records<'a> {
+    /// Reads what can be read, and says what is wrong.
+    pub fn open(files: &'a BTreeMap<String, Vec<u8>>, name: &MboxName) -> (Self, Vec<Finding>) {
+        let mut findings = Vec::new();
+        let mut open = |file: &str| {
+            let bytes = files.get(file)?;
+            match Index::parse(bytes) {
+                Ok(index) => {
+                    // cyrus.expunge is in the order of expunging; its other problems count.
+                    let problems = index.problems().into_iter().filter(|problem| {
+                        file == INDEX || !matches!(problem, IndexProblem::RecordOrder { .. })
+                    });
+                    findings.extend(problems.map(|problem| problem.finding(name)));
+                    Some(index)
+                }
+                Err(error) => {
+                    findings.push(unreadable(&error, file, name));
+                    None
+                }
+            }
+        };
+        let index = open(INDEX);
+        let expunge = open("cyrus.expunge");
+        let mut records = Self { index, expunge, order: None };
+        if let (Some(index), Some(header)) = (&records.index, files.get("cyrus.header")) {
+            check_header_file(index.header(), header, name, &mut findings);
+        }
+        if records.expunge.is_some() || !records.index.as_ref().is_none_or(in_order) {
+            records.sort(name, &mut findings);
+        }
+        (records, findings)
+    }
+
+    /// All records.
+    pub fn iter(&self) -> impl Iterator<Item = RecordKey> + '_ {
+        (0..self.len()).filter_map(|at| self.key(at))
+    }
+
+    /// The records whose messages should be there.
+    pub fn linked(&self) -> impl Iterator<Item = RecordKey> + '_ {
+        self.iter().filter(|record| !record.is_unlinked())
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        match (&self.order, &self.index) {
+            (Some(order), _) => order.len(),
+            (None, Some(index)) => index.len(),
+            (None, None) => 0,
+        }
+    }
+
+    /// The whole record of a message.
+    pub fn record(&self, uid: Uid) -> Option<Record> {
+        let (mut from, mut to) = (0, self.len());
+        while from < to {
+            let middle = from + (to - from) / 2;
+            match self.key(middle)?.uid.cmp(&uid) {
+                std::cmp::Ordering::Less => from = middle + 1,
+                std::cmp::Ordering::Greater => to = middle,
+                std::cmp::Ordering::Equal => return self.whole(middle),
+            }
+        }
+        None
+    }
+
+    /// What the manifest says of the mailbox.
+    pub fn facts(&self) -> Facts {
+        let Some(index) = &self.index else { return Facts::default() };
+        let header = index.header();
+        let kept = self.linked().filter(RecordKey::is_expunged).count() as u64;
+        Facts {
+            index_version: Some(header.minor_version),
+            uidvalidity: header.uidvalidity.0,
+            announced: header.num_records.into(),
+            exists: self.iter().filter(|record| !record.is_expunged()).count() as u64,
+            expunged: kept,
+            last_uid: header.last_uid.0,
+            highestmodseq: header.highestmodseq.0,
+        }
+    }
+
+    fn key(&self, at: usize) -> Option<RecordKey> {
+        let Some(order) = &self.order else { return self.index.as_ref()?.key(at) };
+        let place = order.get(at)?;
+        if place.expunged {
+            let mut key = self.expunge.as_ref()?.key(place.at)?;
+            // Its place says so; 2.3 has no flag for it.
+            key.system_flags.0 |= SystemFlags::EXPUNGED.0;
+            return Some(key);
+        }
+        self.index.as_ref()?.key(place.at)
+    }
+
+    fn whole(&self, at: usize) -> Option<Record> {
+        let Some(order) = &self.order else { return self.index.as_ref()?.record(at) };
+        let place = order.get(at)?;
+        if place.expunged {
+            let mut record = self.expunge.as_ref()?.record(place.at)?;
+            record.system_flags.0 |= SystemFlags::EXPUNGED.0;
+            return Some(record);
+        }
+        self.index.as_ref()?.record(place.at)
+    }
+
+    /// Puts the records of both files in order. Where a UID is in both, the index wins: the
+    /// expunge was cut off before the record left it.
+    fn sort(&mut self, name: &MboxName, findings: &mut Vec<Finding>) {
+        let places = |index: &Option<Index<'_>>, expunged| -> Vec<Place> {
+            let Some(index) = index else { return Vec::new() };
+            let keys = (0..index.len()).filter_map(|at| Some((at, index.key(at)?)));
+            keys.map(|(at, key)| Place { uid: key.uid, expunged, at }).collect()
+        };
+        let mut order = places(&self.index, false);
+        order.extend(places(&self.expunge, true));
+        // Stable, so that of equal UIDs the first record of the index stays first.
+        order.sort_by_key(|place| place.uid);
+        order.dedup_by(|next, first| {
+            let same = next.uid == first.uid;
+            if same && next.expunged && !first.expunged {
+                let detail = "it is in cyrus.index and in cyrus.expunge; taken as live";
+                let finding = Finding::new(FindingKind::ExpungeOverlap, name, detail);
+                findings.push(finding.at_uid(first.uid.0));
+            }
+            same
+        });
+        self.order = Some(order);
+    }
+}
+
+fn in_order(index: &Index<'_>) -> bool {
+    index.keys().map(|key| key.uid).is_sorted_by(|a, b| a < b)
+}
+
+fn unreadable(error: &FormatError, file: &str, name: &MboxName) -> Finding {
+    let kind = match error {
+        FormatError::TooNew { .. } => FindingKind::IndexTooNew,
+        _ => FindingKind::IndexUnreadable,
+    };
+    Finding::new(kind, name, format!("{file}: {error}"))
+}
+
+fn check_header_file(
+    index: &IndexHeader,
+    header: &[u8],
+    name: &MboxName,
+    findings: &mut Vec<Finding>,
+) {
+    let found = file_crc(header);
+    // 0 means that the index was brought up from a version without this sum.
+    if index.header_file_crc != 0 && index.header_file_crc != found {
+        let expected = index.header_file_crc;
+        let detail = format!("its CRC is {found:08x}, the index says {expected:08x}");
+        findings.push(Finding::new(FindingKind::HeaderCrc, name, detail));
+    }
+}

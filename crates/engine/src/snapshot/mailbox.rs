@@ -1,0 +1,340 @@
+//! One mailbox of a snapshot: its new messages, its links, its metadata files.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
+
+use cyrus_format::index::RecordKey;
+use model::diff::{RecordStep, diff_records};
+use model::state::MailboxKey;
+use model::{Finding, FindingKind, Guid, MboxName};
+use segment::manifest::{StoredFile, TableRow};
+use sha1::{Digest, Sha1};
+
+use super::{Run, SnapshotError, dir_of};
+use crate::base::HadMailbox;
+use crate::exceptions::{self, Exceptions};
+use crate::fetch::{Action, Job, Outcome, Work, fetch, read_message};
+use crate::records::Records;
+use crate::source::fingerprint;
+
+impl<W: Write> Run<'_, W> {
+    /// Writes what is new in a mailbox. `changed` names the metadata files that differ from the
+    /// parent's; `None` means that the mailbox is new to the chain.
+    pub(super) fn write_mailbox(
+        &mut self,
+        key: &MailboxKey,
+        changed: Option<&[String]>,
+    ) -> Result<(), SnapshotError> {
+        let Some(at) = self.positions.get(key).copied() else { return Ok(()) };
+        let had = match (self.base, changed) {
+            (Some(base), Some(_)) => base.mailbox(key).map_err(SnapshotError::Archive)?,
+            _ => HadMailbox::default(),
+        };
+        // Taken out of the account so that the run can be changed while they are read; the
+        // memory is free again at the end of this function.
+        let files = std::mem::take(&mut self.account.mailboxes[at].files);
+        let found = std::mem::take(&mut self.account.mailboxes[at].findings);
+        found.into_iter().for_each(|finding| self.report(finding));
+
+        let name = self.account.mailboxes[at].name.clone();
+        let (records, findings) = Records::open(&files, &name);
+        findings.into_iter().for_each(|finding| self.report(finding));
+        self.facts.insert(key.clone(), records.facts());
+        if changed.is_none() {
+            self.look_for_orphans(at, &name, &records);
+        }
+        let exceptions = self.write_messages(at, name, &dir_of(key), &records, &had)?;
+        drop(records);
+        self.write_files(key, files, changed, &exceptions)
+    }
+
+    fn write_messages(
+        &mut self,
+        at: usize,
+        name: MboxName,
+        dir: &str,
+        records: &Records<'_>,
+        had: &HadMailbox,
+    ) -> Result<Exceptions, SnapshotError> {
+        self.monitor.expect(records.len() as u64);
+        let key = |record: &RecordKey| (record.uid, record.guid);
+        let steps = diff_records(records.linked(), had.linked.iter().copied(), key);
+        let (source, workers) = (self.messages, self.options.workers);
+        let exceptions = Exceptions::default();
+        let mut work = Mailbox { run: self, at, name, dir, steps, had, exceptions };
+        fetch(source, at, workers, &mut work)?;
+        Ok(work.exceptions)
+    }
+
+    fn look_for_orphans(&mut self, at: usize, name: &MboxName, records: &Records<'_>) {
+        let mut files = match self.messages.list(at) {
+            Ok(files) => files,
+            // A directory that is not there has a finding of its own.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return,
+            Err(error) => {
+                let detail = format!("its directory cannot be listed: {error}");
+                self.report(Finding::new(FindingKind::MailboxMissing, name, detail));
+                return;
+            }
+        };
+        files.sort_unstable();
+        files.dedup();
+        let mut known = records.iter().map(|record| record.uid).peekable();
+        for uid in files {
+            while known.next_if(|known| *known < uid).is_some() {}
+            if known.peek() != Some(&uid) {
+                let finding = Finding::new(FindingKind::OrphanFile, name, "no record names it");
+                self.report(finding.at_uid(uid.0));
+            }
+        }
+    }
+
+    fn write_files(
+        &mut self,
+        key: &MailboxKey,
+        files: BTreeMap<String, Vec<u8>>,
+        changed: Option<&[String]>,
+        exceptions: &Exceptions,
+    ) -> Result<(), SnapshotError> {
+        let dir = dir_of(key);
+        let mut stored = BTreeMap::new();
+        for (name, bytes) in files {
+            if changed.is_some_and(|changed| !changed.contains(&name))
+                && let Some(file) = self.base.and_then(|base| base.mailbox_file(key, &name))
+            {
+                stored.insert(name, file.clone());
+                continue;
+            }
+            let taken_at = self.options.taken_at;
+            let file = self.writer.mailbox_file(&dir, &name, taken_at, &bytes)?;
+            stored.insert(name, file);
+        }
+        if let Some(file) = self.write_exceptions(key, &dir, exceptions)? {
+            stored.insert(exceptions::FILE.to_owned(), file);
+        }
+        self.files.insert(key.clone(), stored);
+        Ok(())
+    }
+
+    /// Stores the list of exceptions, unless there are none or the chain has this very list.
+    fn write_exceptions(
+        &mut self,
+        key: &MailboxKey,
+        dir: &str,
+        exceptions: &Exceptions,
+    ) -> Result<Option<StoredFile>, SnapshotError> {
+        if exceptions.is_empty() {
+            return Ok(None);
+        }
+        let bytes = exceptions.to_bytes();
+        let state = fingerprint(&bytes);
+        let before = self.base.and_then(|base| base.mailbox_file(key, exceptions::FILE));
+        if let Some(file) = before.filter(|file| file.sha256 == state.digest) {
+            return Ok(Some(file.clone()));
+        }
+        let path = format!("{}/{dir}", exceptions::FILE);
+        let file = self.writer.account_file(&path, self.options.taken_at, &bytes)?;
+        Ok(Some(StoredFile { name: exceptions::FILE.to_owned(), ..file }))
+    }
+}
+
+/// The messages of one mailbox on their way into the segment.
+struct Mailbox<'r, 'a, W: Write, S> {
+    run: &'r mut Run<'a, W>,
+    at: usize,
+    name: MboxName,
+    dir: &'r str,
+    steps: S,
+    had: &'r HadMailbox,
+    exceptions: Exceptions,
+}
+
+impl<W: Write, S> Work for Mailbox<'_, '_, W, S>
+where
+    S: Iterator<Item = RecordStep<RecordKey>>,
+{
+    type Error = SnapshotError;
+
+    fn next(&mut self) -> Result<Option<Job>, SnapshotError> {
+        for step in self.steps.by_ref() {
+            let (record, action) = match step {
+                RecordStep::Add(record) | RecordStep::Replace(record) => {
+                    (record, self.action(&record.guid))
+                }
+                RecordStep::Keep(record) => match self.had.exceptions.get(record.uid) {
+                    // It was not to be had last time: somebody may have put the file back.
+                    Some(None) => (record, self.action(&record.guid)),
+                    Some(found) => (record, Action::Carry(found)),
+                    None => {
+                        self.run.totals.messages += 1;
+                        self.run.monitor.advance(1, 0);
+                        continue;
+                    }
+                },
+                RecordStep::Remove(_) => continue,
+            };
+            return Ok(Some(Job { record, action }));
+        }
+        Ok(None)
+    }
+
+    fn done(&mut self, job: &Job, outcome: Outcome, bytes: &[u8]) -> Result<(), SnapshotError> {
+        let mut read = 0;
+        let found = match (job.action, outcome) {
+            (Action::Carry(found), _) => found,
+            (_, Outcome::Skipped) => self.link_or_read(&job.record)?,
+            (_, outcome) => {
+                read = match &outcome {
+                    Outcome::Whole { start, end, .. } => (end - start) as u64,
+                    Outcome::Large { size, .. } => *size,
+                    Outcome::Skipped | Outcome::Failed(_) => 0,
+                };
+                self.store(&job.record, outcome, bytes)?
+            }
+        };
+        if found != Some(job.record.guid) {
+            self.exceptions.push(job.record.uid, found);
+        }
+        self.run.totals.messages += u64::from(found.is_some());
+        self.run.monitor.advance(1, read);
+        Ok(())
+    }
+}
+
+impl<W: Write, S> Mailbox<'_, '_, W, S> {
+    fn action(&self, guid: &Guid) -> Action {
+        let known = !guid.is_zero() && self.run.knows(guid);
+        if known { Action::Link } else { Action::Read }
+    }
+
+    /// Links a message whose bytes were met before; if they could not be had there, reads its
+    /// own file after all.
+    fn link_or_read(&mut self, record: &RecordKey) -> Result<Option<Guid>, SnapshotError> {
+        if self.run.knows(&record.guid) {
+            self.link(record, &record.guid)?;
+            return Ok(Some(record.guid));
+        }
+        let mut bytes = Vec::new();
+        let outcome = read_message(self.run.messages, self.at, record, &mut bytes)
+            .unwrap_or_else(Outcome::Failed);
+        self.store(record, outcome, &bytes)
+    }
+
+    /// Stores what was read and says which GUID it has; `None` if there was nothing to store.
+    fn store(
+        &mut self,
+        record: &RecordKey,
+        outcome: Outcome,
+        bytes: &[u8],
+    ) -> Result<Option<Guid>, SnapshotError> {
+        let (guid, size) = match outcome {
+            Outcome::Whole { start, end, guid } => {
+                let bytes = &bytes[start..end];
+                if !self.run.knows(&guid) {
+                    let mtime = record.internaldate.secs;
+                    let offset = self.run.writer.message(&guid, mtime, bytes)?;
+                    self.remember(guid, offset, bytes.len() as u64);
+                }
+                (guid, bytes.len() as u64)
+            }
+            Outcome::Large { size, guid } => {
+                if !self.run.knows(&guid) && !self.copy_large(record, guid, size)? {
+                    self.report_unread(record, &io::Error::other("it changes while it is read"));
+                    return Ok(None);
+                }
+                (guid, size)
+            }
+            Outcome::Failed(error) => {
+                self.report_unread(record, &error);
+                return Ok(None);
+            }
+            Outcome::Skipped => return Ok(None),
+        };
+        self.compare(record, guid, size);
+        self.link(record, &guid)?;
+        Ok(Some(guid))
+    }
+
+    fn link(&mut self, record: &RecordKey, guid: &Guid) -> Result<(), SnapshotError> {
+        self.run.hard_links += 1;
+        let mtime = record.internaldate.secs;
+        Ok(self.run.writer.hard_link(self.dir, record.uid, guid, mtime)?)
+    }
+
+    fn remember(&mut self, guid: Guid, offset: u64, size: u64) {
+        self.run.stored.insert(TableRow { guid, offset, size });
+    }
+
+    /// Reads a large message a second time, into the segment; `false` if that gave something
+    /// else than the first time. What was written is then named by nothing.
+    fn copy_large(
+        &mut self,
+        record: &RecordKey,
+        guid: Guid,
+        size: u64,
+    ) -> Result<bool, SnapshotError> {
+        let Ok(mut file) = self.run.messages.open(self.at, record) else { return Ok(false) };
+        let mtime = record.internaldate.secs;
+        let mut message = self.run.writer.message_begin(&guid, size, mtime)?;
+        let mut hash = Sha1::new();
+        let mut left = size;
+        let mut chunk = vec![0; 256 << 10];
+        while left > 0 {
+            let most = usize::try_from(left).unwrap_or(usize::MAX).min(chunk.len());
+            match file.read(&mut chunk[..most]) {
+                Ok(0) => break,
+                Ok(n) => {
+                    hash.update(&chunk[..n]);
+                    message.write(&chunk[..n])?;
+                    left -= n as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => break,
+            }
+        }
+        if left > 0 || Guid(hash.finalize().into()) != guid {
+            message.abandon()?;
+            return Ok(false);
+        }
+        let offset = message.finish()?;
+        self.remember(guid, offset, size);
+        Ok(true)
+    }
+
+    /// Compares what was read with what the record says.
+    fn compare(&mut self, record: &RecordKey, guid: Guid, size: u64) {
+        let uid = record.uid.0;
+        if !record.guid.is_zero() && guid != record.guid {
+            let detail = format!("the record says {}, its bytes hash to {guid}", record.guid);
+            let finding = Finding::new(FindingKind::GuidMismatch, &self.name, detail);
+            self.run.report(finding.at_uid(uid));
+        } else if size != record.size {
+            let detail = format!("the record says {} bytes, the file has {size}", record.size);
+            let finding = Finding::new(FindingKind::SizeMismatch, &self.name, detail);
+            self.run.report(finding.at_uid(uid));
+        }
+    }
+
+    fn report_unread(&mut self, record: &RecordKey, error: &io::Error) {
+        let missing = error.kind() == io::ErrorKind::NotFound;
+        if missing && self.is_gone_since(record) {
+            return;
+        }
+        let finding = if missing {
+            Finding::new(FindingKind::MessageMissing, &self.name, "its file is not there")
+        } else {
+            let detail = format!("its file cannot be read: {error}");
+            Finding::new(FindingKind::MessageUnreadable, &self.name, detail)
+        };
+        self.run.report(finding.at_uid(record.uid.0));
+    }
+
+    /// Whether the index, as it is by now, no longer lists the message. Only Cyrus 2.3 lets a
+    /// cleanup run meanwhile; elsewhere a lock holds it back and the answer is no.
+    fn is_gone_since(&self, record: &RecordKey) -> bool {
+        let Ok(Some(now)) = self.run.messages.index_now(self.at) else { return false };
+        let files = BTreeMap::from([("cyrus.index".to_owned(), now)]);
+        let (records, _) = Records::open(&files, &self.name);
+        !records.linked().any(|now| now.uid == record.uid)
+    }
+}

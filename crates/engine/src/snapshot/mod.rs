@@ -1,0 +1,359 @@
+//! Snapshot: one account, as it is at one instant, written as a segment.
+//!
+//! Want is the source, have is the newest snapshot of the chain that is continued, or nothing.
+//! Their diff is the plan; applying it writes the segment. What did not change is not looked at:
+//! a mailbox whose metadata files are the same bytes as in the parent costs their hash only.
+
+mod mailbox;
+
+use std::collections::BTreeMap;
+use std::io::Write;
+
+use model::diff::{Plan, Step, diff};
+use model::state::{AccountState, MailboxKey};
+use model::{Finding, Guid, MboxName, UniqueId};
+use segment::links::{Link, Links};
+use segment::manifest::{
+    Cyrus, Gone, ManifestHead, Quoted, StoredFile, StoredFinding, StoredLock, StoredMailbox,
+    TakenAt, Totals,
+};
+use segment::names;
+use segment::writer::{SegmentWriter, WriteError};
+
+use crate::archive::ArchiveError;
+use crate::base::Base;
+use crate::folder::relative_name;
+use crate::ports::{MessageSource, Monitor};
+use crate::records::Facts;
+use crate::source::{LockHeld, SourceAccount};
+use crate::stored::Stored;
+
+/// How a snapshot is to be taken.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The instant of the snapshot, seconds since 1970.
+    pub taken_at: i64,
+    /// The same as RFC 3339 text.
+    pub taken_at_text: String,
+    /// Name and version of the program, for the manifest.
+    pub program: String,
+    /// Threads that read messages ahead.
+    pub workers: usize,
+}
+
+/// How it went.
+#[derive(Clone, Debug)]
+pub struct Summary {
+    /// The account, as the user writes it.
+    pub account: String,
+    /// The snapshot's number in its chain; 1 is a full one.
+    pub seq: u32,
+    /// What was done.
+    pub plan: Plan,
+    /// Counts.
+    pub totals: Totals,
+    /// Links written: a message that was there already under another name or UID.
+    pub links: u64,
+    /// Bytes of the segment, before compression.
+    pub segment_bytes: u64,
+    /// Everything that is wrong, also what was known from the parent.
+    pub findings: Vec<Finding>,
+    /// The locks that were held.
+    pub locks: Vec<LockHeld>,
+}
+
+/// Why there is no snapshot.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    /// The segment could not be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// The archive to continue cannot be read.
+    #[error("cannot read the archive that this snapshot continues")]
+    Archive(#[source] ArchiveError),
+    /// The archive to continue holds another account.
+    #[error("the archive holds snapshots of {found}, not of {wanted}")]
+    ForeignAccount {
+        /// Whose snapshot was asked for.
+        wanted: String,
+        /// Whose the archive holds.
+        found: String,
+    },
+}
+
+/// Takes a snapshot of `account` and writes it to `out`.
+///
+/// # Errors
+/// Only what makes the result worthless: output that cannot be written, a chain that cannot be
+/// read. Everything wrong with the account itself is a finding, and the rest is saved.
+pub fn snapshot<W: Write>(
+    account: SourceAccount,
+    messages: &dyn MessageSource,
+    base: Option<&Base<'_>>,
+    out: W,
+    options: &Options,
+    monitor: &dyn Monitor,
+) -> Result<(W, Summary), SnapshotError> {
+    let (keys, mut findings) = account.keys();
+    findings.splice(0..0, account.findings.iter().cloned());
+    for finding in &findings {
+        monitor.finding(finding);
+    }
+    let want = account.describe(&keys);
+    let have = match base {
+        Some(base) if base.userid() != account.userid => {
+            let (wanted, found) = (account.userid.to_string(), base.userid().to_string());
+            return Err(SnapshotError::ForeignAccount { wanted, found });
+        }
+        Some(base) => base.describe(),
+        None => AccountState::empty(account.userid.clone()),
+    };
+    let mut plan = diff(&want, &have);
+    if let Some(base) = base {
+        look_again(base, &want, &mut plan).map_err(SnapshotError::Archive)?;
+    }
+    let name = names::escape(account.userid.as_bytes());
+    let seq = base.map_or(1, |base| base.seq() + 1);
+    let mut run = Run {
+        positions: keys.iter().cloned().zip(0..).collect(),
+        account,
+        keys,
+        want,
+        messages,
+        base,
+        writer: SegmentWriter::new(out, &name, seq, options.taken_at)?,
+        stored: Stored::default(),
+        links: base.map(Base::links).unwrap_or_default(),
+        files: BTreeMap::new(),
+        facts: BTreeMap::new(),
+        account_files: BTreeMap::new(),
+        seq,
+        totals: Totals::default(),
+        hard_links: 0,
+        findings,
+        options,
+        monitor,
+    };
+    run.apply(&plan)?;
+    run.finish(plan)
+}
+
+/// Adds the mailboxes of which messages were missing last time, even if nothing changed since:
+/// somebody may have put the files back.
+fn look_again(base: &Base<'_>, want: &AccountState, plan: &mut Plan) -> Result<(), ArchiveError> {
+    for key in base.mailboxes_with_missing()? {
+        let planned = plan.steps.iter().any(|step| {
+            matches!(step, Step::Update { mailbox, .. } | Step::Remove { mailbox, .. }
+                if *mailbox == key)
+        });
+        if want.mailboxes.contains_key(&key) && !planned {
+            plan.steps.push(Step::Update { mailbox: key, files: vec![], dropped: vec![] });
+        }
+    }
+    Ok(())
+}
+
+/// A snapshot being written.
+struct Run<'a, W: Write> {
+    account: SourceAccount,
+    keys: Vec<MailboxKey>,
+    positions: BTreeMap<MailboxKey, usize>,
+    want: AccountState,
+    messages: &'a dyn MessageSource,
+    base: Option<&'a Base<'a>>,
+    writer: SegmentWriter<W>,
+    /// What this segment holds so far.
+    stored: Stored,
+    links: Links,
+    /// Where the metadata files of the mailboxes looked at are; the others are where they were.
+    files: BTreeMap<MailboxKey, BTreeMap<String, StoredFile>>,
+    /// What the indexes of the mailboxes looked at say.
+    facts: BTreeMap<MailboxKey, Facts>,
+    account_files: BTreeMap<String, StoredFile>,
+    seq: u32,
+    totals: Totals,
+    hard_links: u64,
+    findings: Vec<Finding>,
+    options: &'a Options,
+    monitor: &'a dyn Monitor,
+}
+
+impl<W: Write> Run<'_, W> {
+    fn apply(&mut self, plan: &Plan) -> Result<(), SnapshotError> {
+        for step in &plan.steps {
+            match step {
+                Step::Create { mailbox, .. } => {
+                    if self.base.is_none_or(|base| !base.has_written(&dir_of(mailbox))) {
+                        self.writer.mailbox_dir(&dir_of(mailbox))?;
+                    }
+                    self.link_folder(mailbox)?;
+                    self.write_mailbox(mailbox, None)?;
+                }
+                Step::Rename { mailbox, .. } => self.link_folder(mailbox)?,
+                Step::Update { mailbox, files, .. } => self.write_mailbox(mailbox, Some(files))?,
+                Step::PutFile(name) => self.write_account_file(name)?,
+                // What is gone is left out of the manifest; nothing needs to be written for it.
+                Step::Remove { .. } | Step::RemoveFile(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the symlink from the folder's name to its directory, once in a chain.
+    fn link_folder(&mut self, mailbox: &MailboxKey) -> Result<(), SnapshotError> {
+        let name = &self.want.mailboxes[mailbox].name;
+        let folder = relative_name(name.as_bytes(), self.account.userid.as_bytes());
+        let dir = dir_of(mailbox);
+        if let Link::New(link) = self.links.link(&folder, &dir) {
+            self.writer.folder(&link, &dir)?;
+        }
+        Ok(())
+    }
+
+    fn write_account_file(&mut self, name: &str) -> Result<(), SnapshotError> {
+        if let Some(file) = self.account.files.iter().find(|file| file.name == name) {
+            let stored = self.writer.account_file(name, file.mtime, &file.bytes)?;
+            self.account_files.insert(name.to_owned(), stored);
+        }
+        Ok(())
+    }
+
+    /// Whether the chain or this segment holds the bytes already.
+    fn knows(&self, guid: &Guid) -> bool {
+        self.stored.contains(guid) || self.base.is_some_and(|base| base.holds(guid))
+    }
+
+    fn report(&mut self, finding: Finding) {
+        self.monitor.finding(&finding);
+        self.findings.push(finding);
+    }
+
+    /// Writes manifest and end block.
+    fn finish(mut self, plan: Plan) -> Result<(W, Summary), SnapshotError> {
+        self.recall_findings();
+        let head = self.manifest(&plan);
+        let rows = self.stored.into_sorted_rows();
+        let (out, finished) = self.writer.finish(head, &rows)?;
+        let summary = Summary {
+            account: self.account.userid.to_string(),
+            seq: self.seq,
+            plan,
+            totals: finished.head.totals,
+            links: self.hard_links,
+            segment_bytes: finished.bytes,
+            findings: self.findings,
+            locks: self.account.locks,
+        };
+        Ok((out, summary))
+    }
+
+    /// Says again what was found in mailboxes that were not looked at this time.
+    fn recall_findings(&mut self) {
+        let Some(base) = self.base else { return };
+        let unseen: Vec<&MailboxKey> =
+            self.keys.iter().filter(|key| !self.facts.contains_key(key)).collect();
+        let mut recalled = Vec::new();
+        for key in unseen {
+            let Some(before) = base.stored_mailbox(key) else { continue };
+            let now = &self.want.mailboxes[key].name;
+            let name = MboxName::new(before.name.as_bytes());
+            for finding in base.findings_of(&name) {
+                recalled.push(Finding { place: now.to_string(), ..finding });
+            }
+        }
+        recalled.into_iter().for_each(|finding| self.report(finding));
+    }
+
+    fn manifest(&mut self, plan: &Plan) -> ManifestHead {
+        let mailboxes: Vec<StoredMailbox> =
+            (0..self.keys.len()).map(|at| self.stored_mailbox(at)).collect();
+        let account_files = self.account.files.iter().filter_map(|file| {
+            let written = self.account_files.get(&file.name);
+            let before = || self.base.and_then(|base| base.account_file(&file.name));
+            written.or_else(before).cloned()
+        });
+        let gone = plan.steps.iter().filter_map(|step| match step {
+            Step::Remove { mailbox, name } => {
+                Some(Gone { dir: dir_of(mailbox), name: Quoted::from(name.as_bytes()) })
+            }
+            _ => None,
+        });
+        ManifestHead {
+            userid: Quoted::from(self.account.userid.as_bytes()),
+            taken_at: TakenAt {
+                unix: self.options.taken_at,
+                text: self.options.taken_at_text.clone(),
+            },
+            program: self.options.program.clone(),
+            parent: self.base.map(Base::parent),
+            chain: self.base.map(Base::chain_id),
+            cyrus: Cyrus { era: self.account.cyrus.clone() },
+            gone: gone.collect(),
+            links: self.links.to_stored(),
+            account_files: account_files.collect(),
+            findings: self.findings.iter().map(stored_finding).collect(),
+            locks: self.account.locks.iter().map(stored_lock).collect(),
+            totals: Totals {
+                mailboxes: mailboxes.len() as u64,
+                messages: self.totals.messages,
+                ..Totals::default()
+            },
+            mailboxes,
+            ..ManifestHead::default()
+        }
+    }
+
+    fn stored_mailbox(&mut self, at: usize) -> StoredMailbox {
+        let (key, mailbox) = (&self.keys[at], &self.account.mailboxes[at]);
+        let before = self.base.and_then(|base| base.stored_mailbox(key));
+        let named = StoredMailbox {
+            dir: dir_of(key),
+            uniqueid: Quoted::from(mailbox.uniqueid.as_ref().map_or(&[][..], UniqueId::as_bytes)),
+            name: Quoted::from(mailbox.name.as_bytes()),
+            partition: Quoted::from(mailbox.partition.as_slice()),
+            mbtype: mailbox.mbtype.clone(),
+            deleted: mailbox.deleted,
+            ..before.cloned().unwrap_or_default()
+        };
+        let Some(facts) = self.facts.get(key) else {
+            // Not looked at: nothing that the index says has changed.
+            // None of its messages is missing, or it would have been looked at.
+            self.totals.messages += named.exists + named.expunged;
+            return named;
+        };
+        StoredMailbox {
+            uidvalidity: facts.uidvalidity,
+            index_version: facts.index_version,
+            announced: facts.announced,
+            exists: facts.exists,
+            expunged: facts.expunged,
+            last_uid: facts.last_uid,
+            highestmodseq: facts.highestmodseq,
+            files: self.files.remove(key).unwrap_or_default().into_values().collect(),
+            ..named
+        }
+    }
+}
+
+/// The mailbox's component in entry names.
+fn dir_of(key: &MailboxKey) -> String {
+    String::from_utf8_lossy(&key.0).into_owned()
+}
+
+fn stored_finding(finding: &Finding) -> StoredFinding {
+    StoredFinding {
+        code: finding.kind.code().to_owned(),
+        place: finding.place.clone(),
+        uid: finding.uid,
+        detail: finding.detail.clone(),
+    }
+}
+
+fn stored_lock(lock: &LockHeld) -> StoredLock {
+    StoredLock {
+        kind: lock.kind.clone(),
+        file: lock.file.clone(),
+        waited_us: lock.waited_us,
+        held_us: lock.held_us,
+    }
+}
