@@ -277,7 +277,7 @@ fn write_string(bytes: &[u8], text: &mut Vec<u8>) {
 /// Whether Cyrus writes these bytes bare (imparse_isatom): 0x1F, which separates the components
 /// of names in mailboxes.db, is allowed.
 fn is_atom(bytes: &[u8]) -> bool {
-    let special = |byte: u8| matches!(byte, 0..=0x1e | 0x7f.. | b' ' | b'{' | b'(' | b')' | b'"' | b'%' | b'*' | b'\\');
+    let special = |byte: u8| !(0x1f..0x7f).contains(&byte) || b" {()\"%*\\".contains(&byte);
     !bytes.is_empty() && bytes.len() <= MAX_INLINE && !bytes.iter().any(|byte| special(*byte))
 }
 

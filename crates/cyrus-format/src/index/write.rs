@@ -60,8 +60,8 @@ pub fn patch_record(
     Ok(())
 }
 
-/// Changes the header at the start of `raw` in place, and its CRC with it. Its version and the sizes
-/// that it names stay what they are.
+/// Changes the header at the start of `raw` in place, and its CRC with it. Its version and the
+/// sizes that it names stay what they are.
 ///
 /// # Errors
 /// As for [`write_index`], and [`EncodeError::Range`] if `raw` is shorter than a header; `raw` then
