@@ -5,6 +5,7 @@
 
 pub mod bytes;
 pub mod cache;
+pub mod db;
 pub mod dlist;
 pub mod error;
 pub mod expunge;
