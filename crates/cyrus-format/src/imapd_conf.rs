@@ -9,13 +9,14 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use thiserror::Error;
-
 use crate::names::{NameEra, NameRules, Separator};
 use crate::paths::{DirHash, PathRules};
 
 mod check;
+mod error;
 mod parse;
+
+pub use error::{ConfError, ConfPlace};
 
 /// The metadata files of a mailbox that may lie elsewhere than its messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -94,130 +95,6 @@ pub enum VirtDomains {
     On,
 }
 
-/// Where in the configuration something stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfPlace {
-    /// The file, as it was named.
-    pub file: String,
-    /// The line, from 1; the first one of a continued line.
-    pub line: usize,
-}
-
-impl std::fmt::Display for ConfPlace {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}:{}", self.file, self.line)
-    }
-}
-
-/// Why a configuration cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum ConfError {
-    /// Not `key: value`.
-    #[error("{place}: {found:?} is not an option; write it as \"name: value\", or put # before it")]
-    NotAnOption {
-        /// Where.
-        place: ConfPlace,
-        /// What stands there, shortened.
-        found: String,
-    },
-    /// `key:` and nothing more, which Cyrus does not accept.
-    #[error("{place}: option {key} has no value; give it one or remove the line")]
-    EmptyValue {
-        /// Where.
-        place: ConfPlace,
-        /// The option.
-        key: String,
-    },
-    /// The same option again, which Cyrus does not accept.
-    #[error("{place}: option {key} is set a second time, first at {first}; remove one of the two")]
-    Duplicate {
-        /// Where the second one is.
-        place: ConfPlace,
-        /// The option.
-        key: String,
-        /// Where the first one is.
-        first: ConfPlace,
-    },
-    /// A directive other than `@include`.
-    #[error("{place}: {directive} is not a directive; only @include is")]
-    UnknownDirective {
-        /// Where.
-        place: ConfPlace,
-        /// What stands there.
-        directive: String,
-    },
-    /// The file ends in the middle of a continued line, which Cyrus then ignores.
-    #[error("{place}: the line is continued, but the file ends; remove the backslash at its end")]
-    Unfinished {
-        /// Where the line begins.
-        place: ConfPlace,
-    },
-    /// An included file cannot be read.
-    #[error("{place}: cannot include {path}: {why}; correct the path or its permissions")]
-    Include {
-        /// Where it is included.
-        place: ConfPlace,
-        /// The file.
-        path: String,
-        /// Why it cannot be read.
-        why: String,
-    },
-    /// An included file that was read before, maybe by including itself.
-    #[error("{place}: {path} is included a second time; include it once only")]
-    IncludedTwice {
-        /// Where it is included again.
-        place: ConfPlace,
-        /// The file.
-        path: String,
-    },
-    /// More files than any server has.
-    #[error("{place}: more than {limit} files are included; merge some of them")]
-    TooManyFiles {
-        /// Where the one too many is included.
-        place: ConfPlace,
-        /// How many there may be.
-        limit: usize,
-    },
-    /// A switch that is neither on nor off.
-    #[error("{place}: option {key} is \"{value}\"; write yes or no, in lower case")]
-    NotASwitch {
-        /// Where.
-        place: ConfPlace,
-        /// The option.
-        key: String,
-        /// Its value.
-        value: String,
-    },
-    /// A word that the option does not know.
-    #[error("{place}: option {key} does not know \"{value}\"; it takes {allowed}")]
-    UnknownWord {
-        /// Where.
-        place: ConfPlace,
-        /// The option.
-        key: String,
-        /// The word.
-        value: String,
-        /// The words there are.
-        allowed: String,
-    },
-    /// `defaultpartition` with anything but letters and digits.
-    #[error("{place}: \"{value}\" cannot name a partition; use letters and digits only")]
-    PartitionName {
-        /// Where.
-        place: ConfPlace,
-        /// The name.
-        value: String,
-    },
-    /// An option that must be there.
-    #[error("{file}: option {key} is missing; is this the file that Cyrus reads?")]
-    Missing {
-        /// The outermost file.
-        file: String,
-        /// The option.
-        key: &'static str,
-    },
-}
-
 /// One option as it was set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Setting {
@@ -235,6 +112,7 @@ pub struct ImapdConf {
     settings: BTreeMap<String, Setting>,
     service: Option<String>,
     metapartition_files: Vec<Meta>,
+    defaultpartition: Option<String>,
 }
 
 impl ImapdConf {
@@ -249,6 +127,7 @@ impl ImapdConf {
             settings,
             service: None,
             metapartition_files: Vec::new(),
+            defaultpartition: None,
         };
         conf.checked()
     }
@@ -284,9 +163,10 @@ impl ImapdConf {
         self.root("partition-", name)
     }
 
-    /// The names of all partitions, sorted.
-    pub fn partitions(&self) -> Vec<&str> {
-        self.settings.keys().filter_map(|key| key.strip_prefix("partition-")).collect()
+    /// All partitions by name, in lower case, with the roots of their messages.
+    pub fn partitions(&self) -> impl Iterator<Item = (&str, &Path)> {
+        let names = self.settings.keys().filter_map(|key| key.strip_prefix("partition-"));
+        names.filter_map(|name| Some((name, self.partition(name.as_bytes())?)))
     }
 
     /// `metapartition-NAME`
@@ -326,8 +206,8 @@ impl ImapdConf {
 
     /// `defaultpartition` in lower case. Up to 2.3 it is `default` if nothing is said; later the
     /// partition with most room is taken.
-    pub fn defaultpartition(&self) -> Option<String> {
-        self.get("defaultpartition").map(|name| String::from_utf8_lossy(name).to_lowercase())
+    pub fn defaultpartition(&self) -> Option<&str> {
+        self.defaultpartition.as_deref()
     }
 
     /// `archive_enabled` (3.0+)

@@ -53,7 +53,7 @@ pub enum NameError {
     /// Two separators in a row, one at an end, or nothing at all.
     #[error("{kind} \"{name}\": a component is empty")]
     EmptyComponent {
-        /// What was being named: mailbox, account, uniqueid …
+        /// What was being named: mailbox, account, uniqueid and so on.
         kind: &'static str,
         /// The name, printable.
         name: String,

@@ -35,14 +35,20 @@ impl ImapdConf {
         {
             return Err(unknown_word(key, setting, &setting.value, "off, userid or on"));
         }
-        if let Some((_, setting)) = self.setting("defaultpartition")
-            && !setting.value.iter().all(u8::is_ascii_alphanumeric)
-        {
-            let value = printable(&setting.value);
-            return Err(ConfError::PartitionName { place: setting.place.clone(), value });
-        }
+        self.defaultpartition = self.read_defaultpartition()?;
         self.metapartition_files = self.read_metapartition_files()?;
         Ok(self)
+    }
+
+    fn read_defaultpartition(&self) -> Result<Option<String>, ConfError> {
+        let Some((_, setting)) = self.setting("defaultpartition") else {
+            return Ok(None);
+        };
+        let value = printable(&setting.value);
+        if value.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+            return Ok(Some(value.to_ascii_lowercase()));
+        }
+        Err(ConfError::PartitionName { place: setting.place.clone(), value })
     }
 
     fn read_metapartition_files(&self) -> Result<Vec<Meta>, ConfError> {

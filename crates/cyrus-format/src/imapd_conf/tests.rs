@@ -42,7 +42,8 @@ fn lines_as_cyrus_reads_them() {
     assert_eq!(conf.partition(b"default"), Some(Path::new("/var/spool # not a comment")));
     assert_eq!(conf.partition(b"Default"), conf.partition(b"default"));
     assert_eq!(conf.partition(b"news"), None);
-    assert_eq!(conf.partitions(), ["default"]);
+    let root = Path::new("/var/spool # not a comment");
+    assert_eq!(conf.partitions().collect::<Vec<_>>(), [("default", root)]);
     assert_eq!(conf.sievedir(), Path::new("/var/lib/cyrus/sieve"));
     assert_eq!(conf.get("sasl_pwcheck_method"), Some(b"auxprop".as_slice()));
     assert_eq!(conf.mboxlist_db_path(), Path::new("/var/lib/cyrus/mboxlist"));
@@ -85,7 +86,7 @@ fn switches_words_and_channels() {
     assert_eq!(channels, [Some("main".to_owned()), None, Some("squatter".to_owned())]);
     assert_eq!(conf.quota_root(), Path::new("/other"));
     assert_eq!(conf.cyrus_user(), Some(b"imap".as_slice()));
-    assert_eq!(conf.defaultpartition().as_deref(), Some("main"));
+    assert_eq!(conf.defaultpartition(), Some("main"));
     assert_eq!(good("virtdomains: userid\n").virtdomains(), VirtDomains::Userid);
 }
 

@@ -38,7 +38,7 @@ fn letters_are_those_of_cyrus() {
         assert_eq!(DirHash::Full.letter(name.as_bytes()), letter, "{name}");
     }
     for (name, letter) in
-        [("Zoe", b'z'), ("9er", b'q'), ("*U*", b'q'), ("glad", b'g'), ("", b'q'), ("ä", b'q')]
+        [("Zoe", b'z'), ("9er", b'q'), ("*U*", b'q'), ("glad", b'g'), ("", b'q'), ("\u{e4}", b'q')]
     {
         assert_eq!(DirHash::Simple.letter(name.as_bytes()), letter, "{name}");
     }
