@@ -5,7 +5,7 @@
 //! from segments that do not belong together, and never does damage to a late one take away an
 //! early one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use model::Guid;
@@ -114,14 +114,14 @@ pub fn chains<'a>(
 ) -> Result<Vec<Chain<'a>>, ChainError> {
     let mut members: BTreeMap<Digest, Vec<Member<'a>>> = BTreeMap::new();
     let mut unreadable: BTreeMap<u32, ChainError> = BTreeMap::new();
-    let mut seen = Vec::new();
+    let mut seen = BTreeSet::new();
     for segment in segments.iter().filter(|segment| segment.account() == account) {
         if seen.contains(&segment.manifest_sha256()) {
             continue;
         }
         match Member::read(segment) {
             Ok(member) => {
-                seen.push(segment.manifest_sha256());
+                seen.insert(segment.manifest_sha256());
                 members.entry(member.chain).or_default().push(member);
             }
             Err(source) => {

@@ -24,6 +24,7 @@ pub mod manifest;
 pub mod names;
 pub mod read_at;
 pub mod reader;
+pub mod verify;
 pub mod writer;
 
 pub use read_at::ReadAt;

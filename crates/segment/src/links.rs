@@ -1,9 +1,10 @@
-//! Names of the symbolic links under `folders/`: one name, one mailbox, for a chain's whole life.
+//! Names that are used once in a chain's whole life.
 //!
-//! busybox tar creates links last and stops at one whose name it has seen already, and every
-//! other program would let the newer link hide that the older folder was another mailbox. So a
-//! link is written once per chain, and a folder that is made anew gets a link name of its own:
-//! the folder's name, a tilde, and a number from 2 on.
+//! busybox tar creates links last, hard ones and symbolic ones, and stops at one whose name is
+//! taken by then. So no link is ever written twice in a chain. A folder that is made anew for
+//! another mailbox gets a link name of its own: the folder's name, a tilde, and a number from 2
+//! on. A mailbox that comes back after it was gone gets a directory of its own in the same way,
+//! because the links to its messages are written once more.
 
 use std::collections::BTreeMap;
 
@@ -54,6 +55,16 @@ impl Links {
         Link::New(join(&folder, number))
     }
 
+    /// The component for a mailbox that the chain's newest snapshot does not list, made of what
+    /// identifies it: one that no link leads to.
+    pub fn new_dir(&self, key: &[u8]) -> String {
+        let name = names::escape(key);
+        let dirs = self.by_folder.values().flat_map(BTreeMap::values);
+        let used = dirs.filter_map(|dir| split(dir)).filter(|(base, _)| *base == name);
+        let last = used.map(|(_, number)| number).max();
+        join(&name, last.map_or(1, |last| last.saturating_add(1)))
+    }
+
     /// Every link, for the manifest; sorted.
     pub fn to_stored(&self) -> Vec<StoredLink> {
         let folders = self.by_folder.iter();
@@ -64,7 +75,7 @@ impl Links {
     }
 }
 
-/// The folder's component and the number in a link's name; `None` if it is no such name.
+/// The escaped name and the number of a link or a mailbox's directory; `None` if it is neither.
 pub fn split(link: &str) -> Option<(&str, u32)> {
     let (folder, number) = match link.rsplit_once('~') {
         // This tilde belongs to the mark of a name that was shortened.
@@ -126,6 +137,18 @@ mod tests {
         let stored = [StoredLink { link: "INBOX.a~7".into(), dir: "d7".into() }];
         let mut links = Links::new(&stored);
         assert_eq!(links.link(b"INBOX.a", "d8"), new("INBOX.a~8"));
+    }
+
+    #[test]
+    fn a_mailbox_that_comes_back_gets_another_directory() {
+        let mut links = Links::default();
+        assert_eq!(links.new_dir(b"id"), "id");
+        links.link(b"INBOX", "id");
+        links.link(b"INBOX.x", "id~3");
+        links.link(b"INBOX.y", "idea~9");
+        assert_eq!(links.new_dir(b"id"), "id~4");
+        assert_eq!(links.new_dir(b"idea"), "idea~10");
+        assert_eq!(links.new_dir(b"ide"), "ide");
     }
 
     #[test]

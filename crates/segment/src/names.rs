@@ -283,12 +283,18 @@ pub(crate) fn write_folder_target(dir: &str, out: &mut Vec<u8>) {
 /// The mailbox's component behind a folder's symbolic link, or `None` for any other target.
 pub fn parse_folder_target(target: &[u8]) -> Option<&str> {
     let dir = str::from_utf8(target.strip_prefix(b"../mailboxes/")?).ok()?;
-    unescape(dir).is_ok().then_some(dir)
+    check_dir(dir).is_ok().then_some(dir)
 }
 
 /// A name that is right, on an entry that is not what the name says.
 pub(crate) fn wrong_kind(name: &[u8]) -> NameError {
     NameError::new(name, "is on an entry of another kind")
+}
+
+/// Refuses what is no mailbox's component: an escaped name, and perhaps `~n` behind it.
+pub(crate) fn check_dir(dir: &str) -> Result<(), NameError> {
+    let refuse = || NameError::new(dir.as_bytes(), "is no mailbox's component");
+    crate::links::split(dir).map(drop).ok_or_else(refuse)
 }
 
 fn parse_message(rest: &str) -> Option<Part<'_>> {
@@ -299,7 +305,7 @@ fn parse_message(rest: &str) -> Option<Part<'_>> {
 
 fn parse_mailbox(rest: &str) -> Result<Part<'_>, &'static str> {
     let (dir, file) = rest.split_once('/').ok_or("is incomplete")?;
-    unescape(dir).map_err(|error| error.why)?;
+    check_dir(dir).map_err(|error| error.why)?;
     if file.is_empty() {
         return Ok(Part::MailboxDir(dir));
     }

@@ -19,11 +19,6 @@ const BUFFER: usize = 1 << 20;
 /// The highest sequence number: eight digits.
 pub const SEQ_MAX: u32 = 99_999_999;
 
-const FILE_MODE: u32 = 0o600;
-const DIR_MODE: u32 = 0o700;
-/// What symbolic links have everywhere; nothing looks at it.
-const LINK_MODE: u32 = 0o777;
-
 /// Why a segment was not written.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
@@ -181,7 +176,7 @@ impl<W: Write> SegmentWriter<W> {
         if size > manifest::SIZE_MAX {
             return Err(WriteError::TooLarge { what: "a message's size", value: size });
         }
-        self.header(Part::Message(*guid), Kind::File, FILE_MODE, mtime, size)?;
+        self.header(Part::Message(*guid), Kind::File, mtime, size)?;
         // Until the body is complete.
         self.sound = false;
         Ok(MessageBody { offset: self.at, writer: self, guid: *guid, size, left: size })
@@ -190,7 +185,7 @@ impl<W: Write> SegmentWriter<W> {
     /// Writes the directory of a mailbox: once per chain.
     pub fn mailbox_dir(&mut self, dir: &str) -> Result<()> {
         self.check_dir(dir)?;
-        self.header(Part::MailboxDir(dir), Kind::Directory, DIR_MODE, self.mtime, 0)
+        self.header(Part::MailboxDir(dir), Kind::Directory, self.mtime, 0)
     }
 
     /// Writes a metadata file of a mailbox, such as `cyrus.index`.
@@ -222,7 +217,7 @@ impl<W: Write> SegmentWriter<W> {
         self.scratch.link.clear();
         target.write_to(&mut self.scratch.link);
         let part = Part::MailboxMessage { dir, uid };
-        self.linked_header(part, Kind::HardLink, FILE_MODE, mtime)
+        self.linked_header(part, Kind::HardLink, mtime)
     }
 
     /// Writes the symbolic link from a folder's name to its mailbox. Once per chain;
@@ -232,7 +227,7 @@ impl<W: Write> SegmentWriter<W> {
         self.check_part(Part::Folder(link), link, "a folder's link")?;
         self.scratch.link.clear();
         names::write_folder_target(dir, &mut self.scratch.link);
-        self.linked_header(Part::Folder(link), Kind::Symlink, LINK_MODE, self.mtime)
+        self.linked_header(Part::Folder(link), Kind::Symlink, self.mtime)
     }
 
     /// Writes a file of the account. Slashes in its name make directories; everything else is
@@ -252,12 +247,12 @@ impl<W: Write> SegmentWriter<W> {
         let fields = manifest::write_head(&head)?;
         let manifest_bytes = (fields.len() + rows.len() * ROW + ROWS_END.len()) as u64;
         let part = Part::Manifest(self.seq);
-        self.header(part, Kind::File, FILE_MODE, self.mtime, manifest_bytes)?;
+        self.header(part, Kind::File, self.mtime, manifest_bytes)?;
         let manifest_offset = self.at;
         let manifest_sha256 = self.manifest(&fields, rows)?;
         self.put_padding(manifest_bytes)?;
 
-        self.header(Part::End(self.seq), Kind::File, FILE_MODE, self.mtime, BLOCK)?;
+        self.header(Part::End(self.seq), Kind::File, self.mtime, BLOCK)?;
         let end = EndBlock {
             seq: self.seq,
             segment_bytes: self.at + BLOCK,
@@ -332,7 +327,7 @@ impl<W: Write> SegmentWriter<W> {
 
     fn file(&mut self, part: Part<'_>, name: &str, mtime: i64, bytes: &[u8]) -> Result<StoredFile> {
         let size = bytes.len() as u64;
-        self.header(part, Kind::File, FILE_MODE, mtime, size)?;
+        self.header(part, Kind::File, mtime, size)?;
         let offset = self.at;
         self.put(bytes)?;
         self.put_padding(size)?;
@@ -343,7 +338,7 @@ impl<W: Write> SegmentWriter<W> {
     /// Refuses a mailbox's component that is none; cheap for the one that came last.
     fn check_dir(&mut self, dir: &str) -> Result<()> {
         if self.checked_dir != dir || dir.is_empty() {
-            names::unescape(dir)?;
+            names::check_dir(dir)?;
             dir.clone_into(&mut self.checked_dir);
         }
         Ok(())
@@ -359,31 +354,17 @@ impl<W: Write> SegmentWriter<W> {
         }
     }
 
-    fn header(
-        &mut self,
-        part: Part<'_>,
-        kind: Kind,
-        mode: u32,
-        mtime: i64,
-        size: u64,
-    ) -> Result<()> {
+    fn header(&mut self, part: Part<'_>, kind: Kind, mtime: i64, size: u64) -> Result<()> {
         self.scratch.link.clear();
-        self.any_header(part, kind, mode, mtime, size)
+        self.any_header(part, kind, mtime, size)
     }
 
     /// The header of an entry whose target is in `scratch.link`.
-    fn linked_header(&mut self, part: Part<'_>, kind: Kind, mode: u32, mtime: i64) -> Result<()> {
-        self.any_header(part, kind, mode, mtime, 0)
+    fn linked_header(&mut self, part: Part<'_>, kind: Kind, mtime: i64) -> Result<()> {
+        self.any_header(part, kind, mtime, 0)
     }
 
-    fn any_header(
-        &mut self,
-        part: Part<'_>,
-        kind: Kind,
-        mode: u32,
-        mtime: i64,
-        size: u64,
-    ) -> Result<()> {
+    fn any_header(&mut self, part: Part<'_>, kind: Kind, mtime: i64, size: u64) -> Result<()> {
         if !self.sound {
             return Err(WriteError::GivenUp);
         }
@@ -391,7 +372,7 @@ impl<W: Write> SegmentWriter<W> {
         name.clear();
         EntryName { account: &self.account, part }.write_to(name);
         header.clear();
-        NewEntry { name, kind, link, mode, mtime, size }.encode(header);
+        NewEntry { name, kind, link, mtime, size }.encode(header);
         put(&mut self.out, &mut self.at, &mut self.sound, header)
     }
 

@@ -40,7 +40,6 @@ pub(crate) struct NewEntry<'a> {
     pub kind: Kind,
     /// The target of a link, else empty.
     pub link: &'a [u8],
-    pub mode: u32,
     /// Seconds since 1970; clamped to what the field holds.
     pub mtime: i64,
     pub size: u64,
@@ -89,7 +88,6 @@ impl NewEntry<'_> {
                 name: PAX_NAME,
                 kind: Kind::Other(b'x'),
                 link: b"",
-                mode: 0o600,
                 mtime: self.mtime,
                 size: records.len() as u64,
             };
@@ -109,7 +107,7 @@ impl NewEntry<'_> {
         block[PREFIX.start..][..prefix.len()].copy_from_slice(prefix);
         let link = &self.link[..self.link.len().min(LINK.len())];
         block[LINK.start..][..link.len()].copy_from_slice(link);
-        put_octal(&mut block[MODE], u64::from(self.mode));
+        put_octal(&mut block[MODE], self.kind.mode());
         if self.size <= OCTAL_SIZE_MAX {
             put_octal(&mut block[SIZE], self.size);
         } else {

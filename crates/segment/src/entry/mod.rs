@@ -36,6 +36,15 @@ impl Kind {
         }
     }
 
+    /// Permissions: mail is for its owner alone. What a symbolic link has, nothing looks at.
+    fn mode(self) -> u64 {
+        match self {
+            Kind::Directory => 0o700,
+            Kind::Symlink => 0o777,
+            _ => 0o600,
+        }
+    }
+
     fn from_flag(flag: u8) -> Self {
         match flag {
             b'0' | 0 => Kind::File,

@@ -121,23 +121,27 @@ fn check_names(head: &ManifestHead) -> Result<(), ManifestError> {
         let wrong = || ManifestError::Field { field, value: printable(value.as_bytes()) };
         if right { Ok(()) } else { Err(wrong()) }
     };
-    let component = |value: &str| names::unescape(value).is_ok();
+    let dir = |value: &str| names::check_dir(value).is_ok();
     check("format", &head.format.to_string(), head.format > 0)?;
     check("seq", &head.seq.to_string(), head.seq > 0)?;
     check("account", &head.account, head.account == names::escape(head.userid.as_bytes()))?;
     for mailbox in &head.mailboxes {
-        check("mailbox directory", &mailbox.dir, component(&mailbox.dir))?;
+        check("mailbox directory", &mailbox.dir, dir(&mailbox.dir))?;
         for file in &mailbox.files {
             let name = &file.name;
             check("mailbox file", name, names::escape(name.as_bytes()) == *name)?;
         }
     }
+    let of_mailboxes = head.mailboxes.iter().flat_map(|mailbox| &mailbox.files);
+    for file in of_mailboxes.chain(&head.account_files) {
+        check("segment of a file", &file.name, (1..=head.seq).contains(&file.seq))?;
+    }
     for gone in &head.gone {
-        check("mailbox directory", &gone.dir, component(&gone.dir))?;
+        check("mailbox directory", &gone.dir, dir(&gone.dir))?;
     }
     for link in &head.links {
         check("link", &link.link, crate::links::split(&link.link).is_some())?;
-        check("mailbox directory", &link.dir, component(&link.dir))?;
+        check("mailbox directory", &link.dir, dir(&link.dir))?;
     }
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! The message table: fixed-width rows, sorted, searched as they lie there.
 
+use std::cmp::Ordering;
+
 use model::Guid;
 
 use crate::bytes::{lower_hex, parse_lower_hex};
@@ -116,18 +118,20 @@ impl<'a> MessageTable<'a> {
 
     /// Where the bytes of this message are, if the segment holds them.
     pub fn find(&self, guid: &Guid) -> Option<Located> {
+        let TableRow { offset, size, .. } = TableRow::decode(self.row(self.position(guid)?)?)?;
+        Some(Located { offset, size })
+    }
+
+    /// The number of this message's row, from 0 on.
+    pub(crate) fn position(&self, guid: &Guid) -> Option<usize> {
         let hex = guid.to_hex();
         let (mut from, mut to) = (0, self.len());
         while from < to {
             let middle = from + (to - from) / 2;
-            let row = self.row_bytes(middle)?;
-            match row[GUID_AT..OFFSET_AT - 1].cmp(&hex) {
-                std::cmp::Ordering::Less => from = middle + 1,
-                std::cmp::Ordering::Greater => to = middle,
-                std::cmp::Ordering::Equal => {
-                    let TableRow { offset, size, .. } = TableRow::decode(row)?;
-                    return Some(Located { offset, size });
-                }
+            match self.row(middle)?[GUID_AT..OFFSET_AT - 1].cmp(&hex) {
+                Ordering::Less => from = middle + 1,
+                Ordering::Greater => to = middle,
+                Ordering::Equal => return Some(middle),
             }
         }
         None
@@ -140,7 +144,7 @@ impl<'a> MessageTable<'a> {
         self.rows.chunks_exact(ROW).map(|row| TableRow::decode(row).unwrap_or(NONE))
     }
 
-    fn row_bytes(&self, at: usize) -> Option<&'a [u8]> {
+    fn row(&self, at: usize) -> Option<&'a [u8]> {
         self.rows.get(at.checked_mul(ROW)?..)?.get(..ROW)
     }
 }

@@ -67,6 +67,14 @@ pub enum ReadError {
         /// Why not.
         source: EndError,
     },
+    /// Entries that no end of a segment follows.
+    #[error("the entries from byte {from} to byte {to} are of no whole segment")]
+    NoSegment {
+        /// Where the first of them is.
+        from: u64,
+        /// Where the next whole segment begins.
+        to: u64,
+    },
     /// The end of a segment that does not begin where it says.
     #[error("the segment that ends with {entry} at byte {at} does not begin at byte {begins}")]
     Stray {
@@ -75,7 +83,7 @@ pub enum ReadError {
         /// Where its content is.
         at: u64,
         /// Where the segment should begin.
-        begins: i128,
+        begins: u64,
     },
     /// A manifest cannot be used.
     #[error("the manifest of {segment} at byte {at} cannot be used")]

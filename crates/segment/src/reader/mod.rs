@@ -10,4 +10,5 @@ mod survey;
 
 pub use error::{LastWhole, ReadError};
 pub use segment_ref::{MessageReader, SegmentRef};
+pub(crate) use survey::check_entry;
 pub use survey::{Survey, segments, survey};

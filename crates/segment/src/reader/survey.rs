@@ -39,10 +39,12 @@ pub fn survey(archive: &dyn ReadAt) -> Survey<'_> {
     if reached_the_start {
         return Survey { segments: behind, trouble: None };
     }
+    // A scan ends where it cannot follow the entries; what lies behind that place is known from
+    // the other side.
     let mut survey = scan_forward(archive);
-    // A scan ends where it cannot follow the entries; what lies behind that place was found.
-    let known = survey.segments.last().map_or(0, |segment| segment.start() + segment.bytes());
-    survey.segments.extend(behind.into_iter().filter(|segment| segment.start() >= known));
+    survey.segments.extend(behind);
+    survey.segments.sort_by_key(SegmentRef::start);
+    survey.segments.dedup_by_key(|segment| segment.start());
     survey
 }
 
@@ -134,16 +136,35 @@ impl<'a> Forward<'a> {
                 self.begins = None;
             }
             Ok(EntryName { part: Part::End(_), .. }) => {
-                match end_of_segment(archive, entry, begins) {
-                    Ok(segment) => self.segments.push(segment),
-                    Err(trouble) => {
-                        self.trouble.get_or_insert(trouble);
-                    }
+                if let Err(trouble) = self.take_end(archive, entry, begins) {
+                    self.trouble.get_or_insert(trouble);
                 }
                 self.begins = None;
             }
             Ok(_) => {}
         }
+    }
+
+    /// Takes the end of a segment; the entries behind the last one begin at `begins`.
+    fn take_end(
+        &mut self,
+        archive: &'a dyn ReadAt,
+        entry: &Entry,
+        begins: u64,
+    ) -> Result<(), ReadError> {
+        let segment = end_of_segment(archive, entry)?;
+        let start = segment.start();
+        if start != begins {
+            // Entries of a segment that lost its end may precede it, and are no part of it.
+            let end = start + segment.bytes();
+            if start < begins || segment_before(archive, end).is_none() {
+                let entry = printable(&entry.name);
+                return Err(ReadError::Stray { entry, at: end - BLOCK, begins: start });
+            }
+            self.trouble.get_or_insert(ReadError::NoSegment { from: begins, to: start });
+        }
+        self.segments.push(segment);
+        Ok(())
     }
 
     fn last_whole(&self) -> LastWhole {
@@ -182,12 +203,8 @@ pub(crate) fn check_entry(entry: &Entry) -> Result<EntryName<'_>, ReadError> {
     Ok(name)
 }
 
-/// The segment that this entry ends, if it begins at `begins`.
-fn end_of_segment<'a>(
-    archive: &'a dyn ReadAt,
-    entry: &Entry,
-    begins: u64,
-) -> Result<SegmentRef<'a>, ReadError> {
+/// The segment that this entry ends.
+fn end_of_segment<'a>(archive: &'a dyn ReadAt, entry: &Entry) -> Result<SegmentRef<'a>, ReadError> {
     let shown = || printable(&entry.name);
     let wrong = |source| ReadError::End { entry: shown(), at: entry.content, source };
     if entry.size != BLOCK {
@@ -202,10 +219,6 @@ fn end_of_segment<'a>(
     if name != entry.name {
         return Err(wrong(EndError::Damaged("it is not the one that its name says")));
     }
-    let should_begin = i128::from(at + BLOCK) - i128::from(end.segment_bytes);
-    let stray = || ReadError::Stray { entry: shown(), at, begins: should_begin };
-    if should_begin != i128::from(begins) {
-        return Err(stray());
-    }
-    SegmentRef::new(archive, at + BLOCK, end).ok_or_else(stray)
+    let longer = EndError::Damaged("it speaks of more bytes than there are");
+    SegmentRef::new(archive, at + BLOCK, end).ok_or_else(|| wrong(longer))
 }

@@ -1,0 +1,170 @@
+//! Chains: in order, as far as they go, and nothing that does not belong.
+
+mod sample;
+
+use sample::{Account, guid_of, mail, taken_at};
+use segment::chain::{ChainError, accounts, chains, newest};
+use segment::reader::{SegmentRef, segments};
+
+/// Five snapshots of one account, each as a file of its own.
+fn five() -> Vec<Vec<u8>> {
+    let mut glad = Account::new("glad");
+    let bodies = ["one", "two", "three", "four", "five"];
+    let snapshots = (1..).zip(bodies);
+    snapshots
+        .map(|(uid, body)| glad.snapshot(&[("INBOX", "d1")], &[mail("d1", uid, body)]))
+        .collect()
+}
+
+/// The segments of all these files.
+fn all(files: &[Vec<u8>]) -> Vec<SegmentRef<'_>> {
+    files.iter().flat_map(|file| segments(file).expect("a whole file")).collect()
+}
+
+#[test]
+fn segments_in_any_order_and_twice_make_one_chain() {
+    let mut files = five();
+    files.push(files[2].clone());
+    files.reverse();
+    let iris = Account::new("iris").snapshot(&[], &[mail("e1", 1, "else")]);
+    files.push(iris);
+    let segments = all(&files);
+    assert_eq!(accounts(&segments), ["glad", "iris"]);
+    let chain = newest(&segments, "glad").expect("a chain");
+    assert_eq!(chain.account(), "glad");
+    assert!(chain.trouble().is_none());
+    let seqs: Vec<u32> = chain.snapshots().iter().map(|snapshot| snapshot.seq()).collect();
+    assert_eq!(seqs, [1, 2, 3, 4, 5]);
+    assert_eq!(chain.newest().expect("the fifth").seq(), 5);
+    assert_eq!(chain.at(3).expect("the third").taken_at().unix, taken_at(3));
+    assert!(matches!(chain.at(6), Err(ChainError::NoSnapshot { seq: 6, last: 5, .. })));
+    assert!(matches!(newest(&segments, "fred"), Err(ChainError::NoAccount { .. })));
+}
+
+#[test]
+fn a_snapshot_is_found_by_time() {
+    let files = five();
+    let chain = newest(&all(&files), "glad").expect("a chain");
+    for (time, seq) in [(0, 1), (1, 1), (3599, 1), (3600, 2), (1_000_000, 5)] {
+        assert_eq!(chain.at_time(taken_at(1) + time).expect("a snapshot").seq(), seq, "{time}");
+    }
+    assert!(matches!(chain.at_time(taken_at(1) - 1), Err(ChainError::NothingYet { .. })));
+}
+
+#[test]
+fn messages_and_files_come_from_where_they_were_stored() {
+    let files = five();
+    let segments = all(&files);
+    let chain = newest(&segments, "glad").expect("a chain");
+    let four = guid_of(b"four");
+    assert!(chain.find_message(&four, 3).is_none());
+    let (segment, located) = chain.find_message(&four, 5).expect("it is in the fourth");
+    assert_eq!((segment.seq(), located.size), (4, 4));
+    assert_eq!(chain.message(&four, 5).expect("its bytes"), Some(b"four".to_vec()));
+    assert_eq!(chain.message(&guid_of(b"six"), 5).expect("no damage"), None);
+
+    let newest = chain.newest().expect("the fifth").manifest().expect("its manifest");
+    let index = &newest.head().mailboxes[0].files[0];
+    assert!(chain.file(index).expect("its bytes").starts_with(b"index of d1"));
+    let mut elsewhere = index.clone();
+    elsewhere.seq = 9;
+    chain.file(&elsewhere).expect_err("there is no ninth segment");
+}
+
+#[test]
+fn a_hole_is_named_and_what_lies_before_it_stays() {
+    let mut files = five();
+    files.remove(2);
+    let segments = all(&files);
+    let chain = newest(&segments, "glad").expect("a chain");
+    let error = chain.newest().err().expect("the third is missing");
+    assert!(matches!(error, ChainError::Hole { missing: 3, next: 4, .. }), "{error}");
+    assert_eq!(error.to_string(), "snapshot 3 of glad is missing, and 4 is based on it");
+    assert!(matches!(chain.at(5), Err(ChainError::Hole { .. })));
+    assert_eq!(chain.at(2).expect("the second").seq(), 2);
+    assert!(matches!(chain.at_time(taken_at(5)), Err(ChainError::Hole { .. })));
+    assert_eq!(chain.at_time(taken_at(3)).expect("the second").seq(), 2);
+
+    let late = chains(&segments[1..], "glad").expect("there are some");
+    assert_eq!(late.len(), 1);
+    assert!(late[0].snapshots().is_empty());
+    assert!(matches!(late[0].newest(), Err(ChainError::Hole { missing: 1, next: 2, .. })));
+}
+
+#[test]
+fn a_foreign_parent_is_named() {
+    let files = five();
+    // Another chain of the same account: same numbers, other segments.
+    let other = Account::new("glad").snapshot(&[("INBOX", "d1")], &[mail("d1", 1, "other")]);
+    let mixed = [other.clone(), files[1].clone()];
+    let segments = all(&mixed);
+    let chains = chains(&segments, "glad").expect("two chains");
+    assert_eq!(chains.len(), 2);
+    let broken = chains.iter().find(|chain| chain.trouble().is_some()).expect("one is broken");
+    let first = all(&files)[0].manifest_sha256();
+    match broken.newest() {
+        Err(ChainError::ForeignParent { seq: 2, wanted, found, .. }) => {
+            assert_eq!(wanted, first);
+            assert_eq!(found, Some(segments[0].manifest_sha256()));
+        }
+        _ => panic!("a foreign parent was expected"),
+    }
+
+    // Two whole chains: the newer one is the default, and both are there.
+    let two = all(&files).into_iter().chain(segments.iter().take(1).cloned());
+    let two: Vec<SegmentRef<'_>> = two.collect();
+    assert_eq!(newest(&two, "glad").expect("a chain").snapshots().len(), 5);
+    assert_eq!(segment::chain::chains(&two, "glad").expect("two").len(), 2);
+}
+
+#[test]
+fn a_fork_names_both_children() {
+    let files = five();
+    let mut twin = Account::new("glad");
+    assert_eq!(twin.snapshot(&[("INBOX", "d1")], &[mail("d1", 1, "one")]), files[0]);
+    let sibling = twin.snapshot(&[("INBOX", "d1")], &[mail("d1", 2, "another two")]);
+    let mixed = [files[0].clone(), files[1].clone(), sibling, files[2].clone()];
+    let segments = all(&mixed);
+    let chain = newest(&segments, "glad").expect("a chain");
+    match chain.newest() {
+        Err(ChainError::Fork { seq: 2, one, other, .. }) => {
+            let mut named = [one, other];
+            let mut children = [segments[1].manifest_sha256(), segments[2].manifest_sha256()];
+            named.sort();
+            children.sort();
+            assert_eq!(named, children);
+        }
+        _ => panic!("a fork was expected"),
+    }
+    assert_eq!(chain.at(1).expect("the common parent").seq(), 1);
+}
+
+#[test]
+fn a_damaged_manifest_is_told_from_a_hole() {
+    let mut files = five();
+    // A letter of the first line of the second manifest.
+    let at = files[1].windows(7).position(|w| w == b"program").expect("the field");
+    files[1][at] = b'P';
+    let segments = all(&files);
+    let chain = newest(&segments, "glad").expect("a chain");
+    assert!(matches!(chain.newest(), Err(ChainError::Manifest { seq: 2, .. })));
+    assert_eq!(chain.snapshots().len(), 1);
+    // Nothing but damage.
+    let error = newest(&segments[1..2], "glad").err().expect("nothing is readable");
+    assert!(matches!(error, ChainError::Manifest { seq: 2, .. }));
+}
+
+#[test]
+fn a_message_that_is_damaged_in_one_segment_is_taken_from_another() {
+    let mut glad = Account::new("glad");
+    let mut first = glad.snapshot(&[("INBOX", "d1")], &[mail("d1", 1, "twice")]);
+    let second = glad.snapshot(&[("INBOX", "d1")], &[mail("d1", 2, "twice")]);
+    let at = first.windows(5).position(|w| w == b"twice").expect("the body");
+    first[at] ^= 1;
+    let files = [first, second];
+    let segments = all(&files);
+    let chain = newest(&segments, "glad").expect("a chain");
+    let guid = guid_of(b"twice");
+    chain.message(&guid, 1).expect_err("only the damaged one");
+    assert_eq!(chain.message(&guid, 2).expect("the other one"), Some(b"twice".to_vec()));
+}
