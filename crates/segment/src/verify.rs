@@ -153,7 +153,12 @@ impl Check<'_, '_> {
         if read(entry.at, ours.len())? != ours {
             return Ok(Some("its header is not as this program writes it"));
         }
-        let behind = read(entry.content + size, padding(*size) as usize)?;
+        let (end, padding) = (entry.content.saturating_add(*size), padding(*size));
+        if end.saturating_add(padding) > self.segment.start() + self.segment.bytes() {
+            // The scan is about to say so.
+            return Ok(None);
+        }
+        let behind = read(end, padding as usize)?;
         Ok(behind.iter().any(|byte| *byte != 0).then_some("what fills its last block is not zero"))
     }
 

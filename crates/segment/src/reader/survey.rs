@@ -3,7 +3,7 @@
 use super::{LastWhole, ReadError, SegmentRef};
 use crate::bytes::{BLOCK, printable};
 use crate::end::{END_BYTES, EndBlock, EndError};
-use crate::entry::{Entry, Kind, Random, Scan};
+use crate::entry::{Entry, Kind, Random, Scan, ScanError};
 use crate::names::{self, EntryName, Part};
 use crate::read_at::ReadAt;
 
@@ -39,12 +39,15 @@ pub fn survey(archive: &dyn ReadAt) -> Survey<'_> {
     if reached_the_start {
         return Survey { segments: behind, trouble: None };
     }
-    // A scan ends where it cannot follow the entries; what lies behind that place is known from
-    // the other side.
-    let mut survey = scan_forward(archive);
-    survey.segments.extend(behind);
-    survey.segments.sort_by_key(SegmentRef::start);
-    survey.segments.dedup_by_key(|segment| segment.start());
+    let (mut survey, lost) = scan_forward(archive);
+    if lost {
+        // What lies behind the place where the scan lost its way is known from the other side.
+        // Otherwise that side has nothing to add but what a message holds: somebody may have put
+        // a whole segment into one, and the archive may be cut just behind that.
+        survey.segments.extend(behind);
+        survey.segments.sort_by_key(SegmentRef::start);
+        survey.segments.dedup_by_key(|segment| segment.start());
+    }
     survey
 }
 
@@ -94,16 +97,18 @@ fn segment_before(archive: &dyn ReadAt, end: u64) -> Option<SegmentRef<'_>> {
     (name.account == segment.account()).then_some(segment)
 }
 
-/// From the start on, entry by entry.
-fn scan_forward(archive: &dyn ReadAt) -> Survey<'_> {
+/// From the start on, entry by entry. Also says whether more may follow where this had to stop.
+fn scan_forward(archive: &dyn ReadAt) -> (Survey<'_>, bool) {
     let mut found = Forward { segments: Vec::new(), trouble: None, begins: None, entry: None };
     let mut scan = Scan::new(Random::new(archive, 0, archive.len()), 0);
+    let mut lost = false;
     loop {
         match scan.next_entry() {
             Ok(Some(entry)) => found.take(archive, &entry),
             Ok(None) => break,
             Err(source) => {
                 let last = found.last_whole();
+                lost = !matches!(source, ScanError::Cut { .. });
                 found.trouble.get_or_insert(ReadError::Broken { last, source });
                 found.begins = None;
                 break;
@@ -114,7 +119,7 @@ fn scan_forward(archive: &dyn ReadAt) -> Survey<'_> {
         let last = found.last_whole();
         found.trouble.get_or_insert(ReadError::Unfinished { begins, entry, last });
     }
-    Survey { segments: found.segments, trouble: found.trouble }
+    (Survey { segments: found.segments, trouble: found.trouble }, lost)
 }
 
 struct Forward<'a> {
