@@ -56,12 +56,6 @@ pub enum ConfError {
         /// What stands there.
         directive: String,
     },
-    /// The file ends in the middle of a continued line, which Cyrus then ignores.
-    #[error("{place}: the line is continued, but the file ends; remove the backslash at its end")]
-    Unfinished {
-        /// Where the line begins.
-        place: ConfPlace,
-    },
     /// An included file cannot be read.
     #[error("{place}: cannot include {path}: {why}; correct the path or its permissions")]
     Include {

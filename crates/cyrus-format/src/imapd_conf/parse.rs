@@ -33,17 +33,16 @@ impl Files<'_, '_> {
             let logical = LogicalLine::take(rest);
             rest = logical.rest;
             next += logical.lines;
-            let comment = logical.text.trim_ascii_start().starts_with(b"#");
-            if logical.unfinished && !comment {
-                return Err(ConfError::Unfinished { place });
+            // Cyrus forgets a line whose continuation is missing.
+            if !logical.unfinished {
+                self.line(&logical.text, place)?;
             }
-            self.line(&logical.text, place)?;
         }
         Ok(())
     }
 
     fn line(&mut self, line: &[u8], place: ConfPlace) -> Result<(), ConfError> {
-        let line = line.trim_ascii();
+        let line = trim(line);
         if line.is_empty() || line.starts_with(b"#") {
             return Ok(());
         }
@@ -52,13 +51,13 @@ impl Files<'_, '_> {
             .iter()
             .position(|byte| !(byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')))
             .map_or(line.len(), |at| name + at);
-        if line.get(end) != Some(&b':') || line.contains(&0) {
+        if end == 0 || line.get(end) != Some(&b':') || line.contains(&0) {
             let found = line.iter().take(40).copied().collect::<Vec<_>>();
             let found = String::from_utf8_lossy(&found).into_owned();
             return Err(ConfError::NotAnOption { place, found });
         }
         let key = String::from_utf8_lossy(&line[..end]).to_ascii_lowercase();
-        let value = line[end + 1..].trim_ascii();
+        let value = trim(&line[end + 1..]);
         if value.is_empty() {
             return Err(ConfError::EmptyValue { place, key });
         }
@@ -123,4 +122,20 @@ impl<'a> LogicalLine<'a> {
             }
         }
     }
+}
+
+/// Without blanks at both ends, as C's isspace knows them.
+fn trim(mut text: &[u8]) -> &[u8] {
+    let is_blank = |byte: &u8| byte.is_ascii_whitespace() || *byte == 0x0b;
+    while let [first, rest @ ..] = text
+        && is_blank(first)
+    {
+        text = rest;
+    }
+    while let [rest @ .., last] = text
+        && is_blank(last)
+    {
+        text = rest;
+    }
+    text
 }

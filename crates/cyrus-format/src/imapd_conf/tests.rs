@@ -185,11 +185,6 @@ fn what_cyrus_refuses_is_refused() {
     );
     refused("@import: x\n", "/etc/imapd.conf:1: @import is not a directive; only @include is");
     refused(
-        "a: b \\\n",
-        "/etc/imapd.conf:1: the line is continued, but the file ends; remove the backslash at \
-         its end",
-    );
-    refused(
         "admins: a\n",
         "/etc/imapd.conf: option configdirectory is missing; is this the file that Cyrus reads?",
     );
@@ -210,9 +205,67 @@ fn what_cyrus_refuses_is_refused() {
         "configdirectory: /c\ndefaultpartition: my-own\n",
         "/etc/imapd.conf:2: \"my-own\" cannot name a partition; use letters and digits only",
     );
-    for line in ["key value", "key : value", "=: x", "key: v\0w"] {
+    for line in ["key value", "key : value", "=: x", ": x", "a.b: x", "key: v\0w"] {
         let error = parse(line).expect_err("no option");
         assert!(matches!(error, ConfError::NotAnOption { .. }), "{line:?}: {error}");
+    }
+}
+
+enum Verdict {
+    Refused,
+    Ignored,
+    Is(&'static str, &'static str),
+}
+
+/// Lines and what `cyr_info conf` of 3.6.1 made of them: nothing, an option's value, or an error.
+const VERDICTS: &[(&str, Verdict)] = &[
+    ("admins: a\nadmins: b\n", Verdict::Refused),
+    ("sasl_x: a\nsasl_x: b\n", Verdict::Refused),
+    ("sievedir: a\nSIEVEDIR: b\n", Verdict::Refused),
+    ("sievedir:\n", Verdict::Refused),
+    ("hashimapspool: Yes\n", Verdict::Refused),
+    ("hashimapspool: on\n", Verdict::Is("hashimapspool", "on")),
+    ("hashimapspool: txyz\n", Verdict::Is("hashimapspool", "txyz")),
+    ("hashimapspool: o\n", Verdict::Refused),
+    ("hashimapspool: enable\n", Verdict::Refused),
+    ("virtdomains: true\n", Verdict::Is("virtdomains", "true")),
+    ("virtdomains: On\n", Verdict::Refused),
+    ("virtdomains: both\n", Verdict::Refused),
+    ("sievedir : /x\n", Verdict::Refused),
+    ("sievedir /x\n", Verdict::Refused),
+    ("@import: /x\n", Verdict::Refused),
+    ("@include: /nonexistent\n", Verdict::Refused),
+    ("# c \\\nsievedir: /never\n", Verdict::Ignored),
+    ("sievedir: /a\\\nb\n", Verdict::Is("sievedir", "/ab")),
+    ("sievedir: /a\\\n", Verdict::Ignored),
+    ("sievedir: /a\\", Verdict::Is("sievedir", "/a\\")),
+    ("sievedir: /a\r\n", Verdict::Is("sievedir", "/a")),
+    ("sievedir: /a\x0b\n", Verdict::Is("sievedir", "/a")),
+    ("\tsievedir:\t/a\t\n", Verdict::Is("sievedir", "/a")),
+    ("sievedir: /a # b\n", Verdict::Is("sievedir", "/a # b")),
+    ("metapartition_files: header foo\n", Verdict::Refused),
+    ("metapartition_files: Header\n", Verdict::Refused),
+    ("partition-Foo: /foo\n", Verdict::Is("partition-foo", "/foo")),
+    ("imap_sievedir: /a\n", Verdict::Ignored),
+    ("defaultpartition: de-fault\n", Verdict::Refused),
+    ("a.b: x\n", Verdict::Refused),
+];
+
+#[test]
+fn cyrus_would_say_the_same() {
+    for (text, verdict) in VERDICTS {
+        let conf = parse(&format!("configdirectory: /c\n{text}"));
+        match (verdict, conf) {
+            (Verdict::Refused, conf) => assert!(conf.is_err(), "{text:?}"),
+            (Verdict::Ignored, conf) => {
+                let conf = conf.expect("Cyrus takes it");
+                assert_eq!(conf.get("sievedir"), None, "{text:?}");
+            }
+            (Verdict::Is(key, value), conf) => {
+                let conf = conf.expect("Cyrus takes it");
+                assert_eq!(conf.get(key), Some(value.as_bytes()), "{text:?}");
+            }
+        }
     }
 }
 
