@@ -1,10 +1,15 @@
 //! Ways in which a spool breaks, one function each. All of them work on files that no server has
-//! open, and know the layouts by themselves, so that what reads them is judged by something else.
+//! open. Those of cyrus.index know its layout by themselves, so that its reader is judged by
+//! something else.
 
+use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+
+use cyrus_format::db::{self, twoskip};
+use cyrus_format::dlist::Dlist;
 
 /// Whether the checksum over what was changed is made right again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,6 +154,33 @@ pub fn edit_header(
         fix_checksum(header);
     }
     replace(index, &bytes)
+}
+
+/// A mailboxes.db, since 2.5, with an entry for each of those internal names, otherwise as it was.
+/// They all claim to be mailboxes of the default partition.
+pub fn add_mailboxes(mailboxes_db: &Path, names: &[Vec<u8>]) -> io::Result<()> {
+    let bytes = fs::read(mailboxes_db)?;
+    let database = db::read(&bytes).map_err(io::Error::other)?;
+    let by_id = database.entries.iter().any(|(key, _)| key.starts_with(b"Nuser\x1f"));
+    let mut entries: BTreeMap<Vec<u8>, Vec<u8>> =
+        database.entries.iter().map(|(key, value)| (key.to_vec(), value.to_vec())).collect();
+    for (number, name) in names.iter().enumerate() {
+        let id = format!("hostile{number:017}");
+        let tail = "P default V 1400000000 C 1 F 1 M 1400000000 A %(glad lrswipkxtecdan)";
+        if by_id {
+            let dbname: Vec<u8> =
+                name.iter().map(|byte| if *byte == b'.' { 0x1f } else { *byte }).collect();
+            let quoted = Dlist::bytes(dbname.clone()).to_vec();
+            let value = [b"%(T e N ".as_slice(), &quoted, b" ", tail.as_bytes(), b")"].concat();
+            entries.insert(format!("I{id}").into_bytes(), value);
+            let value = format!("%(T e I {id} {tail})").into_bytes();
+            entries.insert([b"N".as_slice(), &dbname].concat(), value);
+        } else {
+            entries.insert(name.clone(), format!("%(I {id} {tail})").into_bytes());
+        }
+    }
+    let entries: Vec<_> = entries.into_iter().collect();
+    replace(mailboxes_db, &twoskip::write_fresh(&entries).map_err(io::Error::other)?)
 }
 
 /// Mailbox names that must not lead anywhere, in the internal form with dots.

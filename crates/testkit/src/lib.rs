@@ -5,12 +5,14 @@
 
 pub mod cyrus;
 pub mod damage;
+pub mod fuzz;
 pub mod imap;
 pub mod lmtp;
 pub mod locks;
 pub mod mail;
 pub mod process;
 mod rng;
+pub mod skip;
 pub mod spool_builder;
 pub mod storm;
 pub mod strace;

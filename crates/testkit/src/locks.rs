@@ -11,8 +11,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
 
-use crate::cyrus::skip;
 use crate::process::Group;
+use crate::skip::{Need, skip};
 
 const PYTHON: &str = "/usr/bin/python3";
 /// How long an answer may take that does not wait for a lock.
@@ -66,12 +66,12 @@ impl LockProcess {
     ///
     /// # Panics
     ///
-    /// Instead of skipping, if `CYLINDER_REQUIRE_CYRUS` is set.
+    /// Instead of skipping, if `CYLINDER_REQUIRE_TOOLS` is set.
     pub fn start_or_skip(test: &str) -> Option<Self> {
         match Self::start() {
             Ok(process) => Some(process),
             Err(error) => {
-                skip(test, &format!("{PYTHON} ({error})"));
+                skip(test, Need::Tools, &format!("{PYTHON} ({error})"));
                 None
             }
         }

@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use crate::cyrus::skip;
 use crate::locks::LockMode;
 use crate::process;
+use crate::skip::{Need, skip};
 
 const STRACE: &str = "/usr/bin/strace";
 const LIMIT: Duration = Duration::from_secs(120);
@@ -55,7 +55,7 @@ pub enum LockAction {
 ///
 /// # Panics
 ///
-/// Instead of skipping, if `CYLINDER_REQUIRE_CYRUS` is set.
+/// Instead of skipping, if `CYLINDER_REQUIRE_TOOLS` is set.
 pub fn locks_or_skip(
     test: &str,
     program: &Path,
@@ -64,7 +64,7 @@ pub fn locks_or_skip(
     match locks(program, arguments) {
         Ok(watched) => Some(watched),
         Err(error) => {
-            skip(test, &format!("{STRACE} ({error})"));
+            skip(test, Need::Tools, &format!("{STRACE} ({error})"));
             None
         }
     }

@@ -107,3 +107,17 @@ fn replaced_files_leave_other_links_and_owners_alone() {
     damage::make_unreadable(&message).expect("a damage");
     assert_eq!(fs::metadata(&message).expect("a message").mode() & 0o777, 0);
 }
+
+#[test]
+fn hostile_names_get_into_mailboxes_db_and_leave_the_others_alone() {
+    let Some((mut cyrus, _)) = fixture("hostile_names_get_into") else { return };
+    let list = cyrus.config_directory().join("mailboxes.db");
+    damage::add_mailboxes(&list, &damage::hostile_names()).expect("a damage");
+    let shown = cyrus
+        .tool("cyr_dbtool", &[&list.display().to_string(), "twoskip", "consistent"])
+        .expect("a database");
+    assert!(shown.stdout.contains("Yes, consistent"), "{shown:?}");
+    cyrus.start().expect("Cyrus starts");
+    let view = cyrus.imap_as("glad").expect("a client").select("INBOX").expect("INBOX");
+    assert_eq!(view.exists, 5);
+}

@@ -17,7 +17,6 @@ use tempfile::TempDir;
 
 pub use builder::CyrusBuilder;
 pub use error::CyrusError;
-pub(crate) use require::skip;
 pub use require::{CyrusUser, cyrus_or_skip};
 
 use crate::imap::{ImapClient, ImapView};

@@ -3,13 +3,11 @@
 use std::path::Path;
 
 use super::CyrusBuilder;
+use crate::skip::{Need, skip};
 
 /// Where Debian keeps the programs.
 pub(super) const PROGRAMS: &str = "/usr/lib/cyrus/bin";
 pub(super) const MASTER: &str = "/usr/sbin/cyrmaster";
-
-/// Set this, and a test that lacks what it needs fails instead of being skipped.
-const REQUIRE: &str = "CYLINDER_REQUIRE_CYRUS";
 
 /// Set this, and everything that a real Cyrus is needed for is skipped: `cargo xtask test --quick`.
 const QUICK: &str = "CYLINDER_QUICK";
@@ -33,21 +31,10 @@ pub fn cyrus_or_skip(test: &str) -> Option<CyrusBuilder> {
     match available() {
         Ok(user) => Some(CyrusBuilder::new(user)),
         Err(lacking) => {
-            skip(test, &lacking);
+            skip(test, Need::Cyrus, &lacking);
             None
         }
     }
-}
-
-/// Says that `test` is skipped because it needs something.
-///
-/// # Panics
-///
-/// Instead of skipping, if `CYLINDER_REQUIRE_CYRUS` is set.
-pub(crate) fn skip(test: &str, lacking: &str) {
-    let note = format!("SKIPPED {test}: needs {lacking}");
-    assert!(std::env::var_os(REQUIRE).is_none(), "{note}, and {REQUIRE} is set");
-    println!("{note}");
 }
 
 /// The user of an installed Cyrus that this process is able to start, or what is lacking.

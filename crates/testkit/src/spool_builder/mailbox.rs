@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use cyrus_format::EncodeError;
 use cyrus_format::header::{HeaderForm, MailboxHeader, file_crc};
 use cyrus_format::index::{IndexHeader, Tally, write_index};
 use model::crc::ThridText;
@@ -13,7 +12,7 @@ use model::{
 
 use super::cache::CacheFile;
 use super::mailbox_list::ListedMailbox;
-use super::{BuildError, EPOCH, Era, SpoolOptions, write};
+use super::{BuildError, EPOCH, Era, SpoolOptions, encode_error, write};
 use crate::imap::guid_of;
 
 /// A message to store.
@@ -283,10 +282,6 @@ impl MailboxBuilder {
             user_flags: self.flags.iter().map(|flag| Some(flag.clone().into())).collect(),
         }
     }
-}
-
-fn encode_error(path: &Path) -> impl FnOnce(EncodeError) -> BuildError {
-    move |source| BuildError::Encode { path: path.to_owned(), source }
 }
 
 /// The bytes up to and including the blank line.

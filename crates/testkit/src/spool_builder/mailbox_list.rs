@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use cyrus_format::db::twoskip;
 use cyrus_format::dlist::Dlist;
 
 use super::names::Name;
@@ -38,6 +39,9 @@ pub(super) fn write(
     let path = spool.config_directory.join("mailboxes.db");
     let bytes = if spool.options.flat_mailbox_list {
         super::account::flat(&entries)
+    } else if era >= Era::V2_5 {
+        let sorted: Vec<_> = entries.iter().collect();
+        twoskip::write_fresh(&sorted).map_err(super::encode_error(&path))?
     } else {
         skiplist::write(&entries, EPOCH as u32)
     };

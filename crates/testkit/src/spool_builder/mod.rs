@@ -15,6 +15,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use cyrus_format::EncodeError;
+
 pub use era::Era;
 pub use fill::{Filling, fill};
 pub use mailbox::{MailboxBuilder, NewMessage, StoredMessage};
@@ -80,7 +82,7 @@ pub enum BuildError {
         path: PathBuf,
         /// Which value.
         #[source]
-        source: cyrus_format::EncodeError,
+        source: EncodeError,
     },
 }
 
@@ -255,4 +257,8 @@ fn make_directory(path: &Path) -> Result<(), BuildError> {
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), BuildError> {
     fs::write(path, bytes).map_err(|source| BuildError::Io { path: path.to_owned(), source })
+}
+
+fn encode_error(path: &Path) -> impl FnOnce(EncodeError) -> BuildError {
+    move |source| BuildError::Encode { path: path.to_owned(), source }
 }
