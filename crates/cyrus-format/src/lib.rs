@@ -3,6 +3,7 @@
 //! Everything here turns slices into values and values into bytes. Nothing opens a file, asks a
 //! clock or draws a random number, and no input makes it panic or allocate beyond its own size.
 
+pub mod annotations;
 pub mod bytes;
 pub mod cache;
 pub mod db;
@@ -16,5 +17,9 @@ pub mod locks;
 pub mod mboxlist;
 pub mod names;
 pub mod paths;
+pub mod quota;
+pub mod seen;
+pub mod sieve;
+pub mod subs;
 
 pub use error::{EncodeError, FormatError};
