@@ -4,6 +4,7 @@
 
 mod check;
 mod corpus;
+mod demo_spool;
 mod machine;
 mod man;
 mod process;
@@ -39,6 +40,12 @@ const COMMANDS: &[Command] = &[
         arguments: "",
         about: "fetch the real mail that benchmarks use into target/corpus",
         run: corpus::run,
+    },
+    Command {
+        name: "demo-spool",
+        arguments: "",
+        about: "make the demo's bundled spool anew, on a real Cyrus",
+        run: demo_spool::run,
     },
     Command {
         name: "man",

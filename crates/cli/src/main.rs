@@ -1,2 +1,56 @@
-//! The cylinder program.
-fn main() {}
+//! The cylinder program: reads the command line, runs one operation, says how it went.
+
+mod archive;
+mod args;
+mod commands;
+mod error;
+mod output;
+mod progress;
+mod render;
+mod spool_error;
+mod when;
+
+use std::num::NonZero;
+use std::process::ExitCode;
+use std::thread;
+
+use clap::Parser;
+
+use crate::args::{Cli, Command};
+use crate::error::{CliError, Exit};
+
+/// Name and version, for manifests.
+const PROGRAM: &str = concat!("cylinder ", env!("CARGO_PKG_VERSION"));
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let json = match &cli.command {
+        Command::Snapshot(args) => args.talk.json,
+        Command::Restore(args) => args.talk.json,
+        Command::List(args) => args.json,
+        Command::Demo(_) | Command::Man => false,
+    };
+    match run(&cli.command) {
+        Ok(exit) => exit.into(),
+        // The reader of our output has seen enough. Still not a success: a snapshot cut short
+        // by `head` must not look like a whole one.
+        Err(error) if error.is_broken_pipe() => Exit::Failed.into(),
+        Err(error) => error.report(json).into(),
+    }
+}
+
+/// Runs one command.
+fn run(command: &Command) -> Result<Exit, CliError> {
+    match command {
+        Command::Snapshot(args) => commands::snapshot::run(args),
+        Command::List(args) => commands::list::run(args),
+        Command::Restore(args) => commands::restore::run(args),
+        Command::Demo(args) => commands::demo::run(args),
+        Command::Man => commands::man::run(),
+    }
+}
+
+/// How many threads are worth starting.
+fn processors() -> usize {
+    thread::available_parallelism().map_or(1, NonZero::get)
+}

@@ -10,7 +10,7 @@ mod exceptions;
 pub mod export;
 mod fetch;
 pub mod folder;
-// pub mod live;
+pub mod live;
 pub mod ports;
 mod records;
 pub mod snapshot;

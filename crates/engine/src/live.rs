@@ -25,7 +25,7 @@ pub fn live(frozen: Frozen) -> (SourceAccount, LiveMessages) {
         mailboxes: mailboxes.iter_mut().map(take_mailbox).collect(),
         files: account_files
             .into_iter()
-            .map(|file| SourceFile { name: file.name, mtime: file.mtime, bytes: file.bytes })
+            .map(|file| SourceFile { name: file.name, mtime: file.mtime.secs, bytes: file.bytes })
             .collect(),
         findings,
         locks: locks

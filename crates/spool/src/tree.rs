@@ -8,6 +8,9 @@ use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{self, AtFlags, CWD, Mode, OFlags, Timespec, Timestamps};
 
+use crate::privileges::Identity;
+use crate::server::CYRUS_USER;
+
 /// Owner and group that new files get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Owner {
@@ -15,6 +18,18 @@ pub struct Owner {
     pub uid: u32,
     /// Group id.
     pub gid: u32,
+}
+
+impl Owner {
+    /// Cyrus' user, if this process is root's and there is one: what is restored for Cyrus must
+    /// be readable by it. Nobody else can give files away.
+    pub fn for_cyrus() -> Option<Self> {
+        if !rustix::process::geteuid().is_root() {
+            return None;
+        }
+        let identity = Identity::find(CYRUS_USER).ok()??;
+        Some(Self { uid: identity.uid, gid: identity.gid })
+    }
 }
 
 /// A tree below one directory.

@@ -1,0 +1,171 @@
+//! What can be typed. The doc comments here are the help text and the manual page.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Keep the mail of a Cyrus IMAP server: snapshot accounts, list snapshots, give mail back.
+///
+/// Data goes to standard output, talk to standard error. Exit codes: 0 done; 1 failed; 2 wrong
+/// usage; 3 done, but something was found wrong (each finding is printed and kept in the
+/// snapshot); 75 a lock was not to be had in time, try again later; 255 a bug.
+#[derive(Debug, Parser)]
+#[command(name = "cylinder", version, max_term_width = 100, disable_help_subcommand = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Write one account, as it is at this instant, as a tar that concatenates
+    Snapshot(SnapshotArgs),
+    /// Tell which accounts, snapshots and mailboxes an archive holds
+    List(ListArgs),
+    /// Give an account, or some of its mailboxes, back from an archive
+    Restore(RestoreArgs),
+    /// Show the whole round on a small spool that comes with the program
+    Demo(DemoArgs),
+    /// Print the manual page, in roff
+    #[command(hide = true)]
+    Man,
+}
+
+/// Write one account, as it is at this instant, as a tar that concatenates.
+///
+/// The server keeps running. Its locks are held only while metadata is copied to memory, and how
+/// long that was is reported. With --since, only what changed is written; appended to the former
+/// archive, or kept beside it, the two restore like one. Started by root, it acts as the cyrus
+/// user.
+#[derive(Debug, Args)]
+pub struct SnapshotArgs {
+    /// The account: the user's name as he logs in
+    pub account: String,
+    #[command(flatten)]
+    pub server: ServerArgs,
+    /// Write only what changed since this archive; plain, gzip or zstd, repeatable
+    #[arg(long, value_name = "FILE")]
+    pub since: Vec<PathBuf>,
+    /// Compress the output
+    #[arg(long, value_enum, value_name = "HOW", default_value_t = Compress::None)]
+    pub compress: Compress,
+    /// Write to this file: it appears only when it is complete [default: standard output]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    #[command(flatten)]
+    pub talk: TalkArgs,
+    /// Threads that read messages, and as many that compress [default: one per processor]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub jobs: Option<u16>,
+}
+
+/// Where the server is.
+#[derive(Debug, Args)]
+pub struct ServerArgs {
+    /// The server's configuration
+    #[arg(short = 'C', long = "config", value_name = "FILE", default_value = "/etc/imapd.conf")]
+    pub config: PathBuf,
+    /// The Cyrus release that runs there, if it is not to be found out from the spool
+    #[arg(long, value_name = "X.Y")]
+    pub cyrus_version: Option<String>,
+    /// Wait at most this long for a lock, in seconds
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
+    pub lock_wait: Duration,
+}
+
+/// How to report.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct TalkArgs {
+    /// Report as one JSON document instead of text
+    #[arg(long)]
+    pub json: bool,
+    /// Show no progress bar, even on a terminal
+    #[arg(long)]
+    pub no_progress: bool,
+}
+
+/// Tell which accounts, snapshots and mailboxes an archive holds.
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    /// The archive, in one file or several; plain, gzip or zstd, any concatenation
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Only this account
+    #[arg(long, value_name = "ACCOUNT")]
+    pub account: Option<String>,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Give an account, or some of its mailboxes, back from an archive.
+///
+/// The target must not exist, or be an empty directory: nothing is ever overwritten.
+/// Every message is compared with its GUID on the way.
+#[derive(Debug, Args)]
+pub struct RestoreArgs {
+    /// The account
+    pub account: String,
+    /// The archive, repeatable; plain, gzip or zstd, any concatenation
+    #[arg(long, required = true, value_name = "FILE")]
+    pub from: Vec<PathBuf>,
+    /// Where to: dir:PATH (a Cyrus spool), maildir:PATH, mbox:PATH or tar:FILE
+    #[arg(long, value_name = "KIND:PATH")]
+    pub to: String,
+    /// Which snapshot: its number, or a time, meaning the last one before it [default: newest]
+    #[arg(long, value_name = "TIME|SEQ")]
+    pub at: Option<String>,
+    /// Only this mailbox, by its name; repeatable
+    #[arg(long, value_name = "NAME")]
+    pub mailbox: Vec<String>,
+    /// How dir: lays out mailboxes
+    #[arg(long, value_enum, default_value_t = Layout::Source)]
+    pub layout: Layout,
+    /// If an archive is damaged, restore from what is whole in it
+    #[arg(long)]
+    pub salvage: bool,
+    /// Say what would be restored, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    #[command(flatten)]
+    pub talk: TalkArgs,
+}
+
+/// Show the whole round on a small spool that comes with the program.
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// Work in this new directory, and keep it [default: a temporary one, removed at the end]
+    #[arg(long, value_name = "DIR")]
+    pub keep: Option<PathBuf>,
+}
+
+/// How an output is compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Compress {
+    /// Not at all
+    None,
+    /// Independent gzip members
+    Gzip,
+    /// Independent zstd frames and a seek table
+    Zstd,
+}
+
+/// How a restored spool is laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Layout {
+    /// As it was in the snapshot
+    Source,
+    /// By unique id, as Cyrus 3.6 and later do
+    Uuid,
+    /// By name, as Cyrus up to 3.4 does
+    Name,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let number = text.strip_suffix('s').unwrap_or(text);
+    let seconds: f64 = number.parse().map_err(|_| "not a number of seconds".to_owned())?;
+    Duration::try_from_secs_f64(seconds).map_err(|_| "not a possible length of time".to_owned())
+}

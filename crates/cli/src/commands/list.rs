@@ -1,0 +1,151 @@
+//! `cylinder list`: what an archive holds.
+
+use std::io::{self, Write};
+
+use engine::archive::{Listed, list};
+use engine::folder::relative_name;
+use segment::manifest::{ManifestHead, StoredMailbox};
+use serde_json::{Value, json};
+
+use crate::archive::Archives;
+use crate::args::ListArgs;
+use crate::error::{CliError, Exit};
+use crate::render::{bytes, count};
+
+/// Runs the command. What is whole is listed even if something else is not; the error follows.
+pub fn run(args: &ListArgs) -> Result<Exit, CliError> {
+    let archives = Archives::open(&args.files)?;
+    let mut found = archives.search();
+    let wanted = args.account.as_deref();
+    found.segments.retain(|segment| {
+        wanted.is_none_or(|wanted| segment.account() == segment::names::escape(wanted.as_bytes()))
+    });
+    let listed = list(&found.segments)
+        .map_err(|error| CliError::failed("cannot list the archive", error))?;
+    let mut out = Vec::new();
+    if args.json {
+        let documents: Vec<Value> = listed.iter().map(document).collect();
+        let _ = writeln!(out, "{:#}", json!({ "snapshots": documents }));
+    } else {
+        for snapshot in &listed {
+            text(&mut out, snapshot);
+        }
+        footer(&mut out, &listed);
+    }
+    let printed = io::stdout().write_all(&out);
+    printed.map_err(|error| CliError::failed("cannot print the list", error))?;
+    if let Some(trouble) = found.trouble.into_iter().next() {
+        return Err(trouble);
+    }
+    if let (Some(wanted), true) = (wanted, listed.is_empty()) {
+        return Err(CliError::plain(format!("the archive holds no snapshot of {wanted}")));
+    }
+    Ok(Exit::Done)
+}
+
+// Writing into a Vec cannot fail, so the results below are dropped.
+
+fn text(out: &mut Vec<u8>, listed: &Listed<'_>) {
+    let head = &listed.head;
+    let kind = if head.parent.is_some() { "incremental" } else { "full" };
+    let _ = writeln!(
+        out,
+        "{}  {}  {}  {kind}, {}: {} in {}, {} new ({})",
+        head.userid,
+        head.seq,
+        head.taken_at.text,
+        bytes(listed.segment.bytes()),
+        count(head.totals.messages, "message"),
+        count(head.totals.mailboxes, "mailbox"),
+        head.totals.messages_new,
+        bytes(head.totals.bytes_new),
+    );
+    for mailbox in &head.mailboxes {
+        let _ = writeln!(
+            out,
+            "    {:<40} {:>8}{}",
+            folder(head, mailbox),
+            mailbox.exists,
+            match mailbox.expunged {
+                0 => String::new(),
+                kept => format!("  and {kept} expunged but kept"),
+            },
+        );
+    }
+    for gone in &head.gone {
+        let name = relative_name(gone.name.as_bytes(), head.userid.as_bytes());
+        let _ = writeln!(out, "    {:<40}     gone", String::from_utf8_lossy(&name));
+    }
+    if !head.findings.is_empty() {
+        let _ = writeln!(out, "    {}:", count(head.findings.len() as u64, "finding"));
+        for finding in &head.findings {
+            let uid = finding.uid.map(|uid| format!(" uid {uid}")).unwrap_or_default();
+            let _ =
+                writeln!(out, "      {}: {}{uid}: {}", finding.code, finding.place, finding.detail);
+        }
+    }
+}
+
+fn footer(out: &mut Vec<u8>, listed: &[Listed<'_>]) {
+    let mut accounts: Vec<&str> = listed.iter().map(|l| l.head.account.as_str()).collect();
+    accounts.sort_unstable();
+    accounts.dedup();
+    let size = listed.iter().map(|listed| listed.segment.bytes()).sum();
+    let _ = writeln!(
+        out,
+        "{} of {}, {}",
+        count(listed.len() as u64, "snapshot"),
+        count(accounts.len() as u64, "account"),
+        bytes(size),
+    );
+}
+
+fn folder(head: &ManifestHead, mailbox: &StoredMailbox) -> String {
+    let name = relative_name(mailbox.name.as_bytes(), head.userid.as_bytes());
+    String::from_utf8_lossy(&name).into_owned()
+}
+
+fn document(listed: &Listed<'_>) -> Value {
+    let head = &listed.head;
+    json!({
+        "account": head.userid.to_string(),
+        "seq": head.seq,
+        "taken_at": head.taken_at.text,
+        "full": head.parent.is_none(),
+        "cyrus": head.cyrus.era,
+        "program": head.program,
+        "segment_bytes": listed.segment.bytes(),
+        "manifest_sha256": listed.segment.manifest_sha256().to_string(),
+        "parent_sha256": head.parent.as_ref().map(|parent| parent.sha256.to_string()),
+        "messages": head.totals.messages,
+        "messages_new": head.totals.messages_new,
+        "bytes_new": head.totals.bytes_new,
+        "mailboxes": head.mailboxes.iter().map(|mailbox| json!({
+            "folder": folder(head, mailbox),
+            "name": mailbox.name.to_string(),
+            "uniqueid": mailbox.uniqueid.to_string(),
+            "uidvalidity": mailbox.uidvalidity,
+            "partition": mailbox.partition.to_string(),
+            "type": mailbox.mbtype,
+            "index_version": mailbox.index_version,
+            "exists": mailbox.exists,
+            "expunged": mailbox.expunged,
+            "last_uid": mailbox.last_uid,
+            "highestmodseq": mailbox.highestmodseq,
+            "deleted": mailbox.deleted,
+        })).collect::<Vec<_>>(),
+        "gone": head.gone.iter().map(|gone| gone.name.to_string()).collect::<Vec<_>>(),
+        "findings": head.findings.iter().map(|finding| json!({
+            "code": finding.code,
+            "place": finding.place,
+            "uid": finding.uid,
+            "detail": finding.detail,
+        })).collect::<Vec<_>>(),
+        "locks": head.locks.iter().map(|lock| json!({
+            "kind": lock.kind,
+            "file": lock.file,
+            "waited_us": lock.waited_us,
+            "held_us": lock.held_us,
+        })).collect::<Vec<_>>(),
+    })
+}

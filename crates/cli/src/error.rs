@@ -1,0 +1,162 @@
+//! The one place where an error becomes a message, a hint and an exit code.
+
+use std::error::Error;
+use std::fmt;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+/// How a run ended. The numbers are part of the manual.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// Done.
+    Done,
+    /// It did not work.
+    Failed,
+    /// The command line makes no sense.
+    Usage,
+    /// Done, but something was found wrong.
+    Findings,
+    /// A lock was not to be had in time (EX_TEMPFAIL of sysexits.h).
+    TryAgain,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        ExitCode::from(match exit {
+            Exit::Done => 0,
+            Exit::Failed => 1,
+            Exit::Usage => 2,
+            Exit::Findings => 3,
+            Exit::TryAgain => 75,
+        })
+    }
+}
+
+/// What went wrong, for a person: what was being done, why it failed, what to try.
+#[derive(Debug)]
+pub struct CliError {
+    exit: Exit,
+    headline: String,
+    source: Option<Box<dyn Error + Send + Sync>>,
+    hints: Vec<String>,
+}
+
+impl CliError {
+    /// Something was attempted and did not work.
+    pub fn failed(
+        headline: impl fmt::Display,
+        source: impl Into<Box<dyn Error + Send + Sync>>,
+    ) -> Self {
+        Self {
+            exit: Exit::Failed,
+            headline: headline.to_string(),
+            source: Some(source.into()),
+            hints: Vec::new(),
+        }
+    }
+
+    /// The error itself says all.
+    pub fn plain(headline: impl fmt::Display) -> Self {
+        Self { exit: Exit::Failed, headline: headline.to_string(), source: None, hints: Vec::new() }
+    }
+
+    /// The command line makes no sense.
+    pub fn usage(headline: impl fmt::Display) -> Self {
+        Self { exit: Exit::Usage, ..Self::plain(headline) }
+    }
+
+    /// Another way to end than [`Exit::Failed`].
+    #[must_use]
+    pub fn exit(mut self, exit: Exit) -> Self {
+        self.exit = exit;
+        self
+    }
+
+    /// What to try.
+    #[must_use]
+    pub fn hint(mut self, hint: impl fmt::Display) -> Self {
+        self.hints.push(hint.to_string());
+        self
+    }
+
+    /// Whether the reader of our output went away: nothing to tell anybody.
+    pub fn is_broken_pipe(&self) -> bool {
+        let mut source = self.source.as_deref().map(|error| error as &(dyn Error + 'static));
+        while let Some(error) = source {
+            if let Some(error) = error.downcast_ref::<io::Error>()
+                && error.kind() == io::ErrorKind::BrokenPipe
+            {
+                return true;
+            }
+            source = error.source();
+        }
+        false
+    }
+
+    /// Prints it to standard error, as text or as one JSON object, and gives the exit code.
+    pub fn report(&self, json: bool) -> Exit {
+        let mut stderr = io::stderr().lock();
+        // Nobody is left to be told when standard error itself is gone.
+        let _ = if json { self.write_json(&mut stderr) } else { self.write_text(&mut stderr) };
+        self.exit
+    }
+
+    fn causes(&self) -> Vec<String> {
+        let mut causes = Vec::new();
+        let mut source = self.source.as_deref().map(|error| error as &(dyn Error + 'static));
+        while let Some(error) = source {
+            let text = error.to_string();
+            // Wrappers that only repeat what they wrap tell nothing new.
+            if causes.last() != Some(&text) {
+                causes.push(text);
+            }
+            source = error.source();
+        }
+        causes
+    }
+
+    fn write_text(&self, out: &mut impl Write) -> io::Result<()> {
+        write!(out, "cylinder: {}", self.headline)?;
+        for cause in self.causes() {
+            write!(out, ": {cause}")?;
+        }
+        writeln!(out)?;
+        for hint in &self.hints {
+            writeln!(out, "hint: {hint}")?;
+        }
+        Ok(())
+    }
+
+    fn write_json(&self, out: &mut impl Write) -> io::Result<()> {
+        let document = serde_json::json!({
+            "error": self.headline,
+            "causes": self.causes(),
+            "hints": self.hints,
+        });
+        writeln!(out, "{document}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_one_line_and_its_hints() {
+        let error =
+            CliError::failed("cannot read a.tar", io::Error::other("no such disk")).hint("buy one");
+        let mut text = Vec::new();
+        error.write_text(&mut text).expect("a Vec takes all");
+        assert_eq!(
+            String::from_utf8_lossy(&text),
+            "cylinder: cannot read a.tar: no such disk\nhint: buy one\n"
+        );
+    }
+
+    #[test]
+    fn a_broken_pipe_is_seen_through_wrappers() {
+        let pipe = io::Error::from(io::ErrorKind::BrokenPipe);
+        assert!(CliError::failed("cannot write", pipe).is_broken_pipe());
+        assert!(!CliError::plain("cannot write").is_broken_pipe());
+    }
+}

@@ -1,0 +1,140 @@
+//! Where an archive is written: standard output, or a file that appears only when complete.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+
+use crate::error::CliError;
+
+/// The file or stream an archive goes to.
+pub enum Output {
+    /// Standard output.
+    Stdout(io::Stdout),
+    /// A file that has no name yet, or only a temporary one.
+    Staged(Staged),
+}
+
+/// A file that gets its name when it is complete and on the disk.
+pub struct Staged {
+    file: File,
+    path: PathBuf,
+    /// The name it has meanwhile, where the file system knows no files without one.
+    temporary: Option<PathBuf>,
+}
+
+impl Output {
+    /// Opens the output; with no path, standard output, unless that is a terminal.
+    pub fn open(path: Option<&Path>) -> Result<Self, CliError> {
+        let Some(path) = path else {
+            let stdout = io::stdout();
+            if stdout.is_terminal() {
+                return Err(CliError::usage("a snapshot is not written to a terminal")
+                    .hint("send it to a file with -o FILE, or to a pipe"));
+            }
+            return Ok(Self::Stdout(stdout));
+        };
+        let staged = Staged::create(path).map_err(|error| {
+            CliError::failed(format!("cannot write {}", path.display()), error)
+                .hint("the file is made in its own directory, which must exist and be writable")
+        })?;
+        Ok(Self::Staged(staged))
+    }
+
+    /// Makes the output durable and gives it its name.
+    pub fn finish(mut self) -> io::Result<()> {
+        self.flush()?;
+        match self {
+            Self::Stdout(_) => Ok(()),
+            Self::Staged(staged) => staged.publish(),
+        }
+    }
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Stdout(stdout) => stdout.write(bytes),
+            Self::Staged(staged) => staged.file.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Stdout(stdout) => stdout.flush(),
+            Self::Staged(staged) => staged.file.flush(),
+        }
+    }
+}
+
+impl Staged {
+    /// Makes a file without a name in the directory of `path`: whatever kills the process, no
+    /// trace of it stays. Where the file system cannot do that, the file has a temporary name.
+    fn create(path: &Path) -> io::Result<Self> {
+        if path.is_dir() || path.file_name().is_none() {
+            return Err(io::Error::from(io::ErrorKind::IsADirectory));
+        }
+        let mode = Mode::RUSR | Mode::WUSR;
+        let unnamed = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+        match rustix::fs::openat(CWD, directory(path), unnamed, mode) {
+            Ok(file) => Ok(Self { file: File::from(file), path: path.to_owned(), temporary: None }),
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::ISDIR) => {
+                let temporary = temporary_name(path);
+                let named = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+                let file = rustix::fs::openat(CWD, &temporary, named, mode)?;
+                Ok(Self {
+                    file: File::from(file),
+                    path: path.to_owned(),
+                    temporary: Some(temporary),
+                })
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn publish(mut self) -> io::Result<()> {
+        self.file.sync_all()?;
+        let temporary = match self.temporary.take() {
+            Some(temporary) => temporary,
+            None => {
+                let temporary = temporary_name(&self.path);
+                let link = format!("/proc/self/fd/{}", {
+                    use std::os::fd::AsRawFd;
+                    self.file.as_raw_fd()
+                });
+                rustix::fs::linkat(CWD, link, CWD, &temporary, AtFlags::SYMLINK_FOLLOW)?;
+                temporary
+            }
+        };
+        // A link cannot replace a file, a rename can: so the name comes in two steps.
+        std::fs::rename(&temporary, &self.path).inspect_err(|_| {
+            let _ = std::fs::remove_file(&temporary);
+        })?;
+        File::open(directory(&self.path))?.sync_all()
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if let Some(temporary) = &self.temporary {
+            // The run failed already, and said why; a leftover is named after this process.
+            let _ = std::fs::remove_file(temporary);
+        }
+    }
+}
+
+fn directory(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    }
+}
+
+fn temporary_name(path: &Path) -> PathBuf {
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or(OsStr::new("snapshot")));
+    name.push(format!(".cylinder-{}", std::process::id()));
+    path.with_file_name(name)
+}

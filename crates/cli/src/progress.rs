@@ -1,0 +1,51 @@
+//! The progress bar: on standard error, only on a terminal, gone when the work is done.
+
+use std::io::IsTerminal;
+
+use engine::ports::Monitor;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use model::Finding;
+
+use crate::args::TalkArgs;
+
+/// Shows how far an operation is, and says each finding as it is met.
+pub struct Progress {
+    bar: ProgressBar,
+    say_findings: bool,
+}
+
+impl Progress {
+    /// A bar as the user wants it.
+    pub fn new(talk: TalkArgs) -> Self {
+        let visible = !talk.no_progress && !talk.json && std::io::stderr().is_terminal();
+        let target =
+            if visible { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let bar = ProgressBar::with_draw_target(Some(0), target);
+        let template = "{bar:24} {pos}/{len} messages  {per_sec}  {eta} left";
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        Self { bar, say_findings: !talk.json }
+    }
+
+    /// Takes the bar away.
+    pub fn clear(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+impl Monitor for Progress {
+    fn expect(&self, messages: u64) {
+        self.bar.inc_length(messages);
+    }
+
+    fn advance(&self, messages: u64, _bytes: u64) {
+        self.bar.inc(messages);
+    }
+
+    fn finding(&self, finding: &Finding) {
+        if self.say_findings {
+            self.bar.suspend(|| eprintln!("finding: {finding}"));
+        }
+    }
+}
