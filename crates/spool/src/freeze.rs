@@ -1,0 +1,254 @@
+//! Reading an account at one instant.
+//!
+//! The order is Cyrus' own: user lock, name locks, index locks, databases last. User and index
+//! locks are held while metadata is copied, and no longer; the name locks stay.
+
+use std::sync::Arc;
+
+use cyrus_format::mboxlist::MailboxEntry;
+use model::{Finding, FindingKind, Userid};
+
+use crate::account_files::{AccountFile, Collector};
+use crate::catalog::{Catalog, Owned};
+use crate::copy;
+use crate::database::Loaded;
+use crate::era::Era;
+use crate::error::{Result, SpoolError};
+use crate::lock::{Held, Ledger, LockKind, LockReport, Wanted};
+use crate::mailbox::{FrozenMailbox, Notes, Placement, index_version};
+use crate::placement;
+use crate::server::Server;
+use crate::unused::{LockUse, Taken};
+
+/// How often an account is read anew because its mailboxes changed meanwhile. Only servers
+/// before 3.2 let that happen.
+const MAX_ATTEMPTS: u32 = 5;
+
+/// An account at one instant: all metadata in memory, all message files held in place.
+#[derive(Debug)]
+pub struct Frozen {
+    /// Whose.
+    pub userid: Userid,
+    /// Whose locks were taken. What they promise is asked of the [`Era`].
+    pub era: Era,
+    /// Its mailboxes, deleted but kept ones included, by name.
+    pub mailboxes: Vec<FrozenMailbox>,
+    /// Subscriptions, seen state, quota and so on.
+    pub account_files: Vec<AccountFile>,
+    /// What is wrong with the account as a whole.
+    pub findings: Vec<Finding>,
+    /// Every lock taken, in the order in which it was obtained.
+    pub locks: Vec<LockReport>,
+}
+
+impl Server {
+    /// Reads all metadata of an account and keeps its message files from being removed.
+    ///
+    /// # Errors
+    ///
+    /// [`SpoolError::NoSuchAccount`]; [`SpoolError::LockTimeout`]; [`SpoolError::KeepsChanging`];
+    /// and what the system says where it concerns the whole account. Damage to single mailboxes
+    /// is a finding on them.
+    pub fn freeze(&self, userid: &Userid) -> Result<Frozen> {
+        let owned = self.find_account(userid)?;
+        let mut lock_use = LockUse::default();
+        for _ in 0..MAX_ATTEMPTS {
+            let attempt = Attempt {
+                server: self,
+                userid,
+                owned: &owned,
+                era: self.era(),
+                ledger: Ledger::new(self.lock_timeout),
+                taken: Taken::default(),
+                lock_use: &mut lock_use,
+            };
+            if let Some(frozen) = attempt.freeze()? {
+                return Ok(frozen);
+            }
+        }
+        Err(SpoolError::KeepsChanging { userid: userid.clone(), attempts: MAX_ATTEMPTS })
+    }
+
+    /// Makes sure that there is such an account before any lock is asked for: one that does not
+    /// exist must not leave lock files behind. Also, what this reads need not be read while
+    /// locks are held, unless it changes in between.
+    fn find_account(&self, userid: &Userid) -> Result<Owned> {
+        let mut ledger = Ledger::new(self.lock_timeout);
+        let catalog = self.load_catalog(&mut ledger)?.value;
+        let owned = Owned::by(userid, &self.rules);
+        let owned = owned.filter(|_| !catalog.of_account(userid).is_empty());
+        let owned = owned.ok_or_else(|| self.no_such_account(userid, &catalog))?;
+        // If it cannot be read, that is found out again when it counts.
+        drop(self.load_annotations(&mut ledger));
+        Ok(owned)
+    }
+}
+
+/// One attempt to read an account.
+struct Attempt<'a> {
+    server: &'a Server,
+    userid: &'a Userid,
+    owned: &'a Owned,
+    era: Era,
+    ledger: Ledger,
+    taken: Taken,
+    lock_use: &'a mut LockUse,
+}
+
+impl Attempt<'_> {
+    /// `None` if it must be tried again, with all locks given back.
+    fn freeze(mut self) -> Result<Option<Frozen>> {
+        let user_locks = self.lock_user()?;
+        let catalog = self.server.load_catalog(&mut self.ledger)?;
+        let entries = catalog.value.of_account(self.userid);
+        if entries.is_empty() {
+            return Err(self.server.no_such_account(self.userid, &catalog.value));
+        }
+        let mut mailboxes = Vec::with_capacity(entries.len());
+        for entry in entries {
+            mailboxes.push(self.hold(entry)?);
+        }
+        for (mailbox, (_, changed)) in mailboxes.iter_mut().zip(&mut self.taken.names) {
+            *changed = copy::metadata(mailbox, &self.era, &mut self.ledger)?;
+        }
+        let (account_files, mut findings) = self.account_files(&catalog, &mailboxes)?;
+        let is_unchanged = self.is_unchanged(&catalog.value)?;
+        for lock in user_locks {
+            self.ledger.release(lock);
+        }
+        let indexes = mailboxes.iter().filter_map(|mailbox| mailbox.index.as_deref());
+        let newest_index = indexes.filter_map(index_version).max();
+        if self.server.learn(newest_index, &self.era) || !is_unchanged {
+            return Ok(None);
+        }
+        findings.extend(self.findings_of_list(&catalog.value));
+        if let Some(up_since) = self.server.up_since {
+            let all = self.era.user_lock_freezes_content();
+            findings.extend(self.lock_use.findings(&self.taken, up_since, all));
+        }
+        Ok(Some(Frozen {
+            userid: self.userid.clone(),
+            era: self.era,
+            mailboxes,
+            account_files,
+            findings,
+            locks: self.ledger.into_reports(),
+        }))
+    }
+
+    /// Takes the account's lock, under each name that it may have. No other lock is held yet.
+    fn lock_user(&mut self) -> Result<Vec<Held>> {
+        let mut files = Vec::new();
+        for era in self.era.candidates() {
+            let rules = &self.server.rules;
+            let name = era.user_lock(&rules.names, Some(self.userid));
+            let file = name.and_then(|name| name.map(|name| rules.lock_file(&name)).transpose());
+            let unusable = |source| SpoolError::NoUserLock { userid: self.userid.clone(), source };
+            files.extend(file.map_err(unusable)?.filter(|file| !files.contains(file)));
+        }
+        let mut locks = Vec::new();
+        for file in files {
+            let file = self.server.locks.open(&file)?;
+            self.lock_use.opened(&file);
+            self.taken.user.push((file.path.clone(), file.used));
+            let wanted = Wanted { kind: LockKind::User, mailbox: None };
+            locks.push(self.ledger.lock(file.file, &file.path, wanted)?);
+        }
+        Ok(locks)
+    }
+
+    /// Takes a mailbox's name lock, then opens its directory.
+    fn hold(&mut self, entry: &MailboxEntry) -> Result<FrozenMailbox> {
+        let mut mailbox = FrozenMailbox::new(entry.clone(), self.era.has_record_locks_only());
+        let mut notes = Notes { mailbox: &entry.name, findings: &mut mailbox.findings };
+        let (server, mut paths) = (self.server, Vec::new());
+        let eras = self.era.candidates();
+        let files = placement::name_locks(entry, server.list_era, eras, &server.rules);
+        let files = files.unwrap_or_else(|error| {
+            notes.add(FindingKind::MetadataUnreadable, format!("its lock has no file: {error}"));
+            Vec::new()
+        });
+        for file in files {
+            let opened = server.locks.open(&file).map(Some);
+            let Some(file) = notes.optional(FindingKind::MetadataUnreadable, opened)? else {
+                continue;
+            };
+            self.lock_use.opened(&file);
+            paths.push(file.path.clone());
+            let wanted = Wanted { kind: LockKind::Name, mailbox: Some(&entry.name) };
+            mailbox.locks.push(self.ledger.lock(file.file, &file.path, wanted)?);
+        }
+        self.taken.names.push((paths, None));
+        mailbox.place = self.place(entry, &mut notes)?;
+        Ok(mailbox)
+    }
+
+    /// Finds and opens a mailbox's directory.
+    fn place(&self, entry: &MailboxEntry, notes: &mut Notes<'_>) -> Result<Option<Placement>> {
+        let name = entry.partition.as_deref().unwrap_or_default();
+        let partition = match self.server.partitions.get(name) {
+            Some(Ok(partition)) => Arc::clone(partition),
+            Some(Err(missing)) => {
+                let why = format!("cannot open {}: {}", missing.path.display(), missing.error);
+                notes.add(FindingKind::MailboxMissing, why);
+                return Ok(None);
+            }
+            None => {
+                let name = String::from_utf8_lossy(name).escape_debug().to_string();
+                let why = format!("imapd.conf has no partition \"{name}\"");
+                notes.add(FindingKind::MailboxMissing, why);
+                return Ok(None);
+            }
+        };
+        match placement::directory(entry, self.server.list_era, &self.server.rules) {
+            Ok(dir) => Placement::open(partition, dir, notes).map(Some),
+            Err(error) => {
+                notes.add(FindingKind::MailboxMissing, error.to_string());
+                Ok(None)
+            }
+        }
+    }
+
+    fn account_files(
+        &mut self,
+        catalog: &Loaded<Catalog>,
+        mailboxes: &[FrozenMailbox],
+    ) -> Result<(Vec<AccountFile>, Vec<Finding>)> {
+        let mut collector = Collector {
+            server: self.server,
+            userid: self.userid,
+            owned: self.owned,
+            catalog,
+            ledger: &mut self.ledger,
+            files: Vec::new(),
+            findings: Vec::new(),
+        };
+        collector.collect(mailboxes)?;
+        Ok((collector.files, collector.findings))
+    }
+
+    /// Whether the account still has the mailboxes that were read. Only asked where no user lock
+    /// makes sure of it.
+    fn is_unchanged(&mut self, before: &Arc<Catalog>) -> Result<bool> {
+        if self.era.user_lock_freezes_names() {
+            return Ok(true);
+        }
+        let now = self.server.load_catalog(&mut self.ledger)?.value;
+        Ok(Arc::ptr_eq(&now, before)
+            || now.of_account(self.userid) == before.of_account(self.userid))
+    }
+
+    /// What mailboxes.db itself gives cause to say.
+    fn findings_of_list(&self, catalog: &Catalog) -> Vec<Finding> {
+        let place = self.server.conf().mboxlist_db_path();
+        let unreadable = catalog.unreadable_of(self.owned).into_iter();
+        let unreadable =
+            unreadable.map(|(key, why)| Finding::new(FindingKind::EntryUnreadable, key, why));
+        let recovered = catalog
+            .raw
+            .recovered
+            .as_ref()
+            .map(|what| Finding::new(FindingKind::MetadataUnreadable, place.display(), what));
+        unreadable.chain(recovered).collect()
+    }
+}

@@ -1,0 +1,21 @@
+//! How many files this process may have open.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Raises the number of files that may be open to the most that is allowed, and returns it;
+/// `None` means that there is no limit.
+///
+/// An account keeps two or three files open per mailbox while its messages are read, and the
+/// usual soft limit of 1,024 exists only for programs that still use select(2).
+pub(crate) fn raise_open_files() -> Option<u64> {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current == limit.maximum {
+        return limit.current;
+    }
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => limit.maximum,
+        // It was only a precaution.
+        Err(_) => limit.current,
+    }
+}

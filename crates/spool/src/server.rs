@@ -1,0 +1,290 @@
+//! A Cyrus server on this machine: its configuration, its era, and what is opened once for all
+//! accounts.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use cyrus_format::db;
+use cyrus_format::imapd_conf::ImapdConf;
+use cyrus_format::locks::LockEra;
+use cyrus_format::mboxlist::{MailboxEntry, MboxListEra};
+use cyrus_format::names::NameEra;
+use cyrus_format::paths::PathRules;
+use model::{UniqueId, Userid};
+
+use crate::catalog::Catalog;
+use crate::database::{Cached, Loaded};
+use crate::entries::Entries;
+use crate::era::{Era, Evidence};
+use crate::error::{Result, SpoolError};
+use crate::files::{self, Place};
+use crate::lock::{Ledger, LockDir};
+use crate::mailbox::{INDEX, index_version};
+use crate::near;
+use crate::placement;
+use crate::privileges::{ActingAs, Identity};
+use crate::roots::Partitions;
+use crate::{limits, unused};
+
+/// How many indexes are looked at to learn the server's release.
+const WITNESSES: usize = 32;
+
+/// Whom Cyrus runs as unless `cyrus_user` says otherwise.
+pub(crate) const CYRUS_USER: &str = "cyrus";
+
+/// How a server is to be read.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How long each single lock is waited for.
+    pub lock_timeout: Duration,
+    /// The release that runs here, like `3.6`, if the operator knows better than the disk.
+    pub cyrus_version: Option<String>,
+}
+
+impl Default for Options {
+    /// A minute a lock; the release is found out.
+    fn default() -> Self {
+        Self { lock_timeout: Duration::from_secs(60), cyrus_version: None }
+    }
+}
+
+/// A Cyrus server on this machine. Nothing is ever written but empty lock files.
+#[derive(Debug)]
+pub struct Server {
+    pub(crate) conf: ImapdConf,
+    conf_file: PathBuf,
+    pub(crate) lock_timeout: Duration,
+    pub(crate) locks: LockDir,
+    pub(crate) rules: PathRules,
+    pub(crate) list_era: MboxListEra,
+    pub(crate) partitions: Partitions,
+    /// When a lock file must have been there for us to believe that Cyrus does not use it.
+    pub(crate) up_since: Option<i128>,
+    annotations: Cached<Entries>,
+    quotas: Cached<Entries>,
+    catalog: Cached<Catalog>,
+    era: Mutex<EraState>,
+}
+
+/// What is known about the era; grows as newer indexes are met.
+#[derive(Clone, Copy, Debug)]
+enum EraState {
+    Told(LockEra),
+    Judged(Evidence),
+}
+
+impl EraState {
+    fn era(self) -> Era {
+        match self {
+            EraState::Told(era) => Era::only(era),
+            EraState::Judged(evidence) => Era::detect(evidence),
+        }
+    }
+}
+
+impl Server {
+    /// Reads an imapd.conf and what it includes, opens the partitions, and judges the era.
+    ///
+    /// # Errors
+    ///
+    /// Whatever makes the configuration unusable: the file itself, mailboxes.db, a partition
+    /// with mailboxes but without a directory.
+    pub fn open(conf_file: &Path, options: &Options) -> Result<Self> {
+        limits::raise_open_files();
+        let conf = read_conf(conf_file)?;
+        let told = options.cyrus_version.as_deref().map(release).transpose()?;
+        let mut ledger = Ledger::new(options.lock_timeout);
+        let catalog = Cached::new();
+        let list = load_catalog(&catalog, &conf, conf_file, &mut ledger)?.value;
+        let list_era = list.list.era;
+        let name_era = told.map_or_else(|| list.name_era(), |(_, name_era)| name_era);
+        let rules = conf.path_rules(name_era);
+        let partitions = Partitions::open(&conf);
+        refuse_missing_partitions(&partitions, &conf, &list)?;
+        let cyrus_uid = Identity::find(&cyrus_user(&conf))?.map(|identity| identity.uid);
+        let locks = LockDir::new(conf.lockpath(), cyrus_uid);
+        let era = told.map_or_else(
+            || {
+                let newest_index = newest_index(&list, &partitions, &rules);
+                EraState::Judged(list.evidence(newest_index, locks.exists()))
+            },
+            |(era, _)| EraState::Told(era),
+        );
+        Ok(Self {
+            conf_file: conf_file.to_owned(),
+            lock_timeout: options.lock_timeout,
+            up_since: unused::up_since(&locks),
+            annotations: Cached::new(),
+            quotas: Cached::new(),
+            era: Mutex::new(era),
+            conf,
+            locks,
+            rules,
+            list_era,
+            partitions,
+            catalog,
+        })
+    }
+
+    /// Makes the calling thread act as Cyrus' user, if it is root's, until the guard is dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`SpoolError::UnknownUser`], [`SpoolError::Credentials`].
+    pub fn act_as_cyrus(&self) -> Result<ActingAs> {
+        ActingAs::user(&cyrus_user(&self.conf))
+    }
+
+    /// The configuration.
+    pub fn conf(&self) -> &ImapdConf {
+        &self.conf
+    }
+
+    /// Whose locks are taken, as far as is known now.
+    pub fn era(&self) -> Era {
+        self.era_state().era()
+    }
+
+    /// Everybody who has a mailbox here, deleted ones included, sorted.
+    ///
+    /// # Errors
+    ///
+    /// What keeps mailboxes.db from being read.
+    pub fn accounts(&self) -> Result<Vec<Userid>> {
+        let catalog = self.load_catalog(&mut Ledger::new(self.lock_timeout))?;
+        Ok(catalog.value.accounts().cloned().collect())
+    }
+
+    /// mailboxes.db as it is now.
+    pub(crate) fn load_catalog(&self, ledger: &mut Ledger) -> Result<Loaded<Catalog>> {
+        load_catalog(&self.catalog, &self.conf, &self.conf_file, ledger)
+    }
+
+    /// annotations.db as it is now, if there is one.
+    pub(crate) fn load_annotations(&self, ledger: &mut Ledger) -> Result<Option<Loaded<Entries>>> {
+        load_entries(&self.annotations, &self.conf.annotation_db_path(), ledger)
+    }
+
+    /// The quota database as it is now, if there is one.
+    pub(crate) fn load_quotas(&self, ledger: &mut Ledger) -> Result<Option<Loaded<Entries>>> {
+        load_entries(&self.quotas, &self.conf.quota_db_path(), ledger)
+    }
+
+    /// The error for somebody who has no mailbox, with the names that look like his.
+    pub(crate) fn no_such_account(&self, userid: &Userid, catalog: &Catalog) -> SpoolError {
+        let near = near::names(userid, catalog.accounts());
+        SpoolError::NoSuchAccount { userid: userid.clone(), near }
+    }
+
+    /// Takes note of an index version. Whether releases came into question whose locks `taken`
+    /// lacks: then what was read under those locks must be read again.
+    pub(crate) fn learn(&self, newest_index: Option<u32>, taken: &Era) -> bool {
+        let mut state = self.era.lock().unwrap_or_else(PoisonError::into_inner);
+        if let EraState::Judged(evidence) = &mut *state {
+            evidence.newest_index = evidence.newest_index.max(newest_index);
+        }
+        !state.era().is_within(taken)
+    }
+
+    /// The identity of an account's INBOX, if that is what places its files (3.6+, unless the
+    /// INBOX is still in a directory of its name).
+    pub(crate) fn home_id<'c>(
+        &self,
+        userid: &Userid,
+        catalog: &'c Catalog,
+    ) -> Option<&'c UniqueId> {
+        let inbox = self.rules.names.inbox_of(userid).ok()?;
+        let entry = catalog.list.get(&inbox).filter(|entry| entry.mbtype.has_data())?;
+        let by_id = self.list_era == MboxListEra::ById && !entry.mbtype.legacy_dirs;
+        entry.uniqueid.as_ref().filter(|_| by_id)
+    }
+
+    fn era_state(&self) -> EraState {
+        *self.era.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The newest minor version among the indexes of some mailboxes.
+fn newest_index(list: &Catalog, partitions: &Partitions, rules: &PathRules) -> Option<u32> {
+    let version = |entry: &MailboxEntry| {
+        let partition = partitions.get(entry.partition.as_deref()?)?.ok()?;
+        let name = placement::directory(entry, list.list.era, rules).ok()?.join(INDEX);
+        let head = files::head(partition.index.mail_file(&name)).ok()?;
+        index_version(&head)
+    };
+    list.witnesses(WITNESSES).into_iter().filter_map(version).max()
+}
+
+fn read_conf(path: &Path) -> Result<ImapdConf> {
+    let text = fs::read(path).map_err(|source| SpoolError::Io {
+        op: "read",
+        path: path.to_owned(),
+        source,
+    })?;
+    let mut include = |name: &str| fs::read(name).map_err(|error| error.to_string());
+    ImapdConf::parse(&path.to_string_lossy(), &text, &mut include)
+        .map_err(|source| SpoolError::Conf { path: path.to_owned(), source: Box::new(source) })
+}
+
+fn release(name: &str) -> Result<(LockEra, NameEra)> {
+    Era::of_release(name).ok_or_else(|| SpoolError::UnknownRelease { release: name.to_owned() })
+}
+
+fn cyrus_user(conf: &ImapdConf) -> String {
+    let user = conf.cyrus_user().map(|user| String::from_utf8_lossy(user).into_owned());
+    user.unwrap_or_else(|| CYRUS_USER.to_owned())
+}
+
+fn load_catalog(
+    cached: &Cached<Catalog>,
+    conf: &ImapdConf,
+    conf_file: &Path,
+    ledger: &mut Ledger,
+) -> Result<Loaded<Catalog>> {
+    let path = conf.mboxlist_db_path();
+    let parse = |bytes: &[u8]| {
+        Catalog::parse(bytes, conf)
+            .map_err(|source| SpoolError::Database { path: path.clone(), source })
+    };
+    cached
+        .load(Place::absolute(&path), ledger, parse)?
+        .ok_or_else(|| SpoolError::NoMailboxList { path: path.clone(), conf: conf_file.to_owned() })
+}
+
+fn load_entries(
+    cached: &Cached<Entries>,
+    path: &Path,
+    ledger: &mut Ledger,
+) -> Result<Option<Loaded<Entries>>> {
+    cached.load(Place::absolute(path), ledger, |bytes| {
+        let db = db::read(bytes)
+            .map_err(|source| SpoolError::Database { path: path.to_owned(), source })?;
+        Ok(Entries::new(&db))
+    })
+}
+
+/// A partition without a directory is one that is not mounted. Its mailboxes are not lost, so
+/// this must not look as if they were.
+fn refuse_missing_partitions(
+    partitions: &Partitions,
+    conf: &ImapdConf,
+    catalog: &Catalog,
+) -> Result<()> {
+    for (name, missing) in partitions.missing() {
+        let holds_mail = |entry: &MailboxEntry| {
+            let partition = entry.partition.as_deref().unwrap_or_default();
+            entry.mbtype.has_data() && partition.eq_ignore_ascii_case(name.as_bytes())
+        };
+        let is_default = conf.defaultpartition() == Some(name);
+        if is_default || catalog.list.entries.iter().any(holds_mail) {
+            return Err(SpoolError::NoPartition {
+                partition: name.to_owned(),
+                path: missing.path.clone(),
+                source: std::io::Error::new(missing.error.kind(), missing.error.to_string()),
+            });
+        }
+    }
+    Ok(())
+}
