@@ -22,8 +22,8 @@ fn archive() -> Vec<u8> {
 }
 
 /// Where each segment begins and ends, whose it is, and its manifest.
-fn bounds(archive: &Vec<u8>) -> Vec<(u64, u64, ManifestHead)> {
-    let found = segments(archive).expect("an archive in order");
+fn bounds(archive: &[u8]) -> Vec<(u64, u64, ManifestHead)> {
+    let found = segments(&archive).expect("an archive in order");
     let bounds = found.iter().map(|segment| {
         let head = segment.manifest().expect("a manifest").head().clone();
         (segment.start(), segment.start() + segment.bytes(), head)

@@ -60,9 +60,9 @@ fn patch_manifest(archive: &mut [u8], change: impl FnOnce(&mut String)) {
 }
 
 /// Everything that verifying the only segment of an archive says.
-fn problems(archive: &Vec<u8>) -> Vec<String> {
+fn problems(archive: &[u8]) -> Vec<String> {
     let mut problems = Vec::new();
-    let found = segments(archive).expect("its end is right");
+    let found = segments(&archive).expect("its end is right");
     let result = verify::segment(&found[0], &|_| false, &mut |problem| {
         problems.push(problem.to_string() + &cause(&problem));
     });
