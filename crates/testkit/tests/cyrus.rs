@@ -1,8 +1,10 @@
 //! The harness itself: a Cyrus starts, is filled, seen, stopped, and leaves nothing behind.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::TcpStream;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use testkit::imap::Append;
 use testkit::mail::{MailGenerator, Sizes};
@@ -122,6 +124,24 @@ fn mail_is_delivered_to_several_users_of_several_domains() {
         assert!(body.ends_with(b"\r\n\r\n.dot\r\n"), "{}", String::from_utf8_lossy(&body));
         assert_eq!(client.body(2).expect("no failure"), None);
     }
+    cyrus.tool("cyr_expire", &["-E", "1", "-A", "0"]).expect("messages are archived");
+    let data = cyrus.mailbox_directory("user/glad").expect("a path");
+    let below = data.strip_prefix(cyrus.spool()).expect("it lies on the partition");
+    let archive = cyrus.directory("archivepartition-default").expect("an archive partition");
+    assert!(archive.join(below).join("1.").exists(), "nothing in {}", archive.display());
+    assert!(!data.join("1.").exists(), "still in {}", data.display());
+}
+
+#[test]
+fn the_replication_server_greets() {
+    let Some(builder) = cyrus_or_skip("the_replication_server_greets") else { return };
+    let cyrus = start(builder);
+    let stream = TcpStream::connect(cyrus.sync_address()).expect("a connection");
+    stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a timeout");
+    let mut greeting = BufReader::new(stream).lines();
+    let ok =
+        greeting.find_map(|line| line.expect("a line").strip_prefix("* OK ").map(String::from));
+    assert!(ok.is_some_and(|ok| ok.contains("Cyrus sync server")), "no greeting");
 }
 
 #[test]

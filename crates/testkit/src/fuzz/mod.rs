@@ -4,6 +4,7 @@
 //! A body takes any bytes. It panics if a parser breaks a promise: that it does not panic, that
 //! what it read is written as something that reads the same, that no name leads elsewhere.
 
+mod accounts;
 mod formats;
 mod mutate;
 mod names;
@@ -23,6 +24,7 @@ pub type Body = fn(&[u8]);
 
 /// Every body by its name, which is also that of its corpus and of its binary for cargo-fuzz.
 pub const TARGETS: &[(&str, Body)] = &[
+    ("annotations", accounts::annotations),
     ("archive", segments::archive),
     ("cache", formats::cache),
     ("compression", segments::compression),
@@ -37,6 +39,10 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("mailbox_list", formats::mailbox_list),
     ("mailbox_names", names::mailbox_names),
     ("manifest", segments::manifest),
+    ("quota", accounts::quota),
+    ("seen", accounts::seen),
+    ("sieve_names", accounts::sieve_names),
+    ("subscriptions", accounts::subscriptions),
 ];
 
 /// No input may keep a parser busy for longer, even in an unoptimised build on a busy machine.
