@@ -62,3 +62,21 @@ fn a_forward_scan_finds_the_same() {
     assert!(survey.trouble.is_none(), "{:?}", survey.trouble);
     assert_eq!(survey.segments.iter().map(|s| s.start()).collect::<Vec<_>>(), whole);
 }
+
+#[test]
+fn a_manifest_is_json_as_a_whole() {
+    let archive = archive();
+    for segment in segments(&archive).expect("an archive in order") {
+        let end = segment.end_block();
+        let at = (segment.start() + end.manifest_offset) as usize;
+        let bytes = &archive[at..at + end.manifest_bytes as usize];
+        let document: serde_json::Value = serde_json::from_slice(bytes).expect("JSON");
+        let rows = document["messages"].as_array().expect("an array");
+        assert_eq!(rows.len() as u64, end.rows);
+        let manifest = segment.manifest().expect("a manifest");
+        for (row, text) in manifest.table().iter().zip(rows) {
+            let expected = format!("{} {:016x} {:012x}", row.guid, row.offset, row.size);
+            assert_eq!(text.as_str(), Some(expected.as_str()));
+        }
+    }
+}
