@@ -9,7 +9,7 @@ use testkit::fuzz::{TARGETS, corpus, run};
 
 /// Inputs for each target: enough to notice a parser that trusts a length field, few enough to
 /// run every time. `CYLINDER_FUZZ_ROUNDS` asks for more.
-const ROUNDS: u64 = 2_000;
+const ROUNDS: u64 = 1_000;
 
 /// No parser has a reason to ask for so much, as inputs are below 64 KiB.
 const MEMORY: u64 = 4 << 30;
