@@ -1,6 +1,6 @@
 //! mailboxes.db as it was read once, and what of it belongs to whom.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cyrus_format::FormatError;
 use cyrus_format::db;
@@ -25,6 +25,8 @@ const OLD_ID_LENGTH: usize = 16;
 #[derive(Debug)]
 pub(crate) struct Catalog {
     pub list: MboxList,
+    /// Which releases' reading of names applies.
+    pub names: NameEra,
     /// The records as they are stored.
     pub raw: Entries,
     /// Whose mailboxes are where in the list. Only those with data count.
@@ -32,13 +34,19 @@ pub(crate) struct Catalog {
 }
 
 impl Catalog {
-    /// Reads the bytes of mailboxes.db.
-    pub fn parse(bytes: &[u8], conf: &ImapdConf) -> Result<Self, FormatError> {
+    /// Reads the bytes of mailboxes.db. Which releases' reading of names applies is found out
+    /// unless it is given.
+    pub fn parse(
+        bytes: &[u8],
+        conf: &ImapdConf,
+        names: Option<NameEra>,
+    ) -> Result<Self, FormatError> {
         let db = db::read(bytes)?;
         let pairs = db.entries.iter().map(|(key, value)| (key.as_ref(), value.as_ref()));
         // Only the names since 3.6 depend on the rules.
         let list = MboxList::parse(pairs, &conf.name_rules(NameEra::V3));
-        let rules = conf.name_rules(name_era(&list));
+        let names = names.unwrap_or_else(|| name_era(&list));
+        let rules = conf.name_rules(names);
         let mut accounts: BTreeMap<Userid, Vec<usize>> = BTreeMap::new();
         for (at, entry) in list.entries.iter().enumerate() {
             if entry.mbtype.has_data()
@@ -47,12 +55,7 @@ impl Catalog {
                 accounts.entry(owner).or_default().push(at);
             }
         }
-        Ok(Self { raw: Entries::new(&db), list, accounts })
-    }
-
-    /// Which releases' reading of names applies.
-    pub fn name_era(&self) -> NameEra {
-        name_era(&self.list)
+        Ok(Self { raw: Entries::new(&db), list, names, accounts })
     }
 
     /// What tells the release.
@@ -73,9 +76,15 @@ impl Catalog {
     }
 
     /// The account's records that could not be understood, and why.
-    pub fn unreadable_of(&self, owned: &Owned) -> Vec<(MboxName, &str)> {
+    pub fn unreadable_of(&self, userid: &Userid, owned: &Owned) -> Vec<(MboxName, &str)> {
+        let own = self.of_account(userid);
+        let ids = own.iter().filter_map(|entry| entry.uniqueid.as_ref()).map(UniqueId::as_bytes);
+        let ids: BTreeSet<&[u8]> = ids.filter(|_| self.list.era == MboxListEra::ById).collect();
         let unreadable = self.list.unreadable.iter();
-        let owned = unreadable.filter(|(key, _)| owned.has_key(self.list.era, key));
+        let owned = unreadable.filter(|(key, _)| {
+            owned.has_key(self.list.era, key)
+                || key.strip_prefix(b"I").is_some_and(|id| ids.contains(id))
+        });
         owned.map(|(key, why)| (MboxName::new(key.as_slice()), why.as_str())).collect()
     }
 

@@ -97,16 +97,6 @@ impl Era {
         &self.candidates
     }
 
-    /// Whether there are lock files for mailbox names (2.4+).
-    pub fn has_name_locks(&self) -> bool {
-        self.candidates.iter().any(|era| *era >= LockEra::V24)
-    }
-
-    /// Whether there are lock files for accounts (3.2+).
-    pub fn has_user_locks(&self) -> bool {
-        self.candidates.iter().any(|era| *era >= LockEra::V32)
-    }
-
     /// Whether record locks on header, index and expunge may be all there is (2.3): nothing but
     /// they keep the message files of a mailbox in place.
     pub fn has_record_locks_only(&self) -> bool {
@@ -150,3 +140,6 @@ impl fmt::Display for Era {
         if from == to { f.write_str(from) } else { write!(f, "{from} to {to}") }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,9 +14,10 @@ use crate::copy;
 use crate::database::Loaded;
 use crate::era::Era;
 use crate::error::{Result, SpoolError};
+use crate::limits;
 use crate::lock::{Held, Ledger, LockKind, LockReport, Wanted};
-use crate::mailbox::{FrozenMailbox, Notes, Placement, index_version};
-use crate::placement;
+use crate::mailbox::{FrozenMailbox, Notes, index_version};
+use crate::placement::{self, Placement};
 use crate::server::Server;
 use crate::unused::{LockUse, Taken};
 
@@ -61,6 +62,7 @@ impl Server {
                 ledger: Ledger::new(self.lock_timeout),
                 taken: Taken::default(),
                 lock_use: &mut lock_use,
+                keep_open: false,
             };
             if let Some(frozen) = attempt.freeze()? {
                 return Ok(frozen);
@@ -93,6 +95,8 @@ struct Attempt<'a> {
     ledger: Ledger,
     taken: Taken,
     lock_use: &'a mut LockUse,
+    /// Whether the mailboxes' directories may stay open.
+    keep_open: bool,
 }
 
 impl Attempt<'_> {
@@ -104,6 +108,7 @@ impl Attempt<'_> {
         if entries.is_empty() {
             return Err(self.server.no_such_account(self.userid, &catalog.value));
         }
+        self.keep_open = limits::allow_directories(self.server.open_files, entries.len());
         let mut mailboxes = Vec::with_capacity(entries.len());
         for entry in entries {
             mailboxes.push(self.hold(entry)?);
@@ -201,7 +206,7 @@ impl Attempt<'_> {
             }
         };
         match placement::directory(entry, self.server.list_era, &self.server.rules) {
-            Ok(dir) => Placement::open(partition, dir, notes).map(Some),
+            Ok(dir) => Placement::open(partition, dir, self.keep_open, notes).map(Some),
             Err(error) => {
                 notes.add(FindingKind::MailboxMissing, error.to_string());
                 Ok(None)
@@ -241,7 +246,7 @@ impl Attempt<'_> {
     /// What mailboxes.db itself gives cause to say.
     fn findings_of_list(&self, catalog: &Catalog) -> Vec<Finding> {
         let place = self.server.conf().mboxlist_db_path();
-        let unreadable = catalog.unreadable_of(self.owned).into_iter();
+        let unreadable = catalog.unreadable_of(self.userid, self.owned).into_iter();
         let unreadable =
             unreadable.map(|(key, why)| Finding::new(FindingKind::EntryUnreadable, key, why));
         let recovered = catalog

@@ -5,7 +5,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 /// Raises the number of files that may be open to the most that is allowed, and returns it;
 /// `None` means that there is no limit.
 ///
-/// An account keeps two or three files open per mailbox while its messages are read, and the
+/// An account keeps a file or two open per mailbox while its messages are read, and the
 /// usual soft limit of 1,024 exists only for programs that still use select(2).
 pub(crate) fn raise_open_files() -> Option<u64> {
     let limit = getrlimit(Resource::Nofile);
@@ -19,3 +19,15 @@ pub(crate) fn raise_open_files() -> Option<u64> {
         Err(_) => limit.current,
     }
 }
+
+/// Whether that many mailboxes may keep their directories open besides their locks.
+pub(crate) fn allow_directories(open_files: Option<u64>, mailboxes: usize) -> bool {
+    let needed = mailboxes.saturating_mul(DESCRIPTORS).saturating_add(RESERVE);
+    open_files.is_none_or(|limit| u64::try_from(needed).is_ok_and(|needed| needed <= limit))
+}
+
+/// A mailbox's lock file, its directory, and that on the archive partition.
+const DESCRIPTORS: usize = 3;
+
+/// For everything else: partitions, output, messages being read.
+const RESERVE: usize = 256;

@@ -2,20 +2,15 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
 
 use cyrus_format::index;
 use cyrus_format::mboxlist::MailboxEntry;
 use model::{Finding, FindingKind, MboxName, Uid};
-use rustix::fs::Dir;
-use rustix::io::Errno;
 
 use crate::error::Result;
-use crate::files::{self, Links, Place};
+use crate::files;
 use crate::lock::{Held, OrNone};
-use crate::roots::Partition;
+use crate::placement::Placement;
 
 /// One mailbox of a frozen account.
 ///
@@ -149,122 +144,5 @@ impl Notes<'_> {
             self.add(kind, format!("there is no {file}"));
         }
         self.optional(kind, result)
-    }
-}
-
-/// Where a mailbox's files are.
-#[derive(Debug)]
-pub(crate) struct Placement {
-    pub partition: Arc<Partition>,
-    /// Relative to each root of the partition.
-    pub dir: PathBuf,
-    /// The directory on the data partition, if it is there.
-    data: Option<OwnedFd>,
-    /// The one on the archive partition, opened when first needed.
-    archive: OnceLock<OwnedFd>,
-}
-
-impl Placement {
-    /// Opens the mailbox's directory.
-    pub fn open(partition: Arc<Partition>, dir: PathBuf, notes: &mut Notes<'_>) -> Result<Self> {
-        let place = partition.data.mail_file(&dir);
-        let data = match files::open_dir(place.dir, &dir) {
-            Ok(data) => Some(data),
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG) => {
-                let why = format!("there is no directory {}", place.path().display());
-                notes.add(FindingKind::MailboxMissing, why);
-                None
-            }
-            Err(errno) => {
-                let error = Err(place.error("open", errno));
-                notes.optional(FindingKind::MetadataUnreadable, error)?
-            }
-        };
-        Ok(Self { partition, dir, data, archive: OnceLock::new() })
-    }
-
-    /// Whether it makes sense to look for metadata: if the mailbox has no directory, then only
-    /// where metadata is kept elsewhere.
-    pub fn may_have_metadata(&self) -> bool {
-        self.data.is_some() || !Arc::ptr_eq(&self.partition.index, &self.partition.data)
-    }
-
-    /// Names one of its metadata files below each root.
-    pub fn name_of(&self, file: &str) -> PathBuf {
-        self.dir.join(file)
-    }
-
-    fn open_message(&self, uid: Uid, archived: bool) -> io::Result<File> {
-        let name = format!("{uid}.");
-        let name = Path::new(&name);
-        if self.partition.archive.is_none() {
-            return self.open_in(false, name)?.ok_or_else(|| io::ErrorKind::NotFound.into());
-        }
-        // A file that moves from the second place to the first between two looks is caught by
-        // the third.
-        for archived in [archived, !archived, archived] {
-            if let Some(file) = self.open_in(archived, name)? {
-                return Ok(file);
-            }
-        }
-        Err(io::ErrorKind::NotFound.into())
-    }
-
-    fn open_in(&self, archived: bool, name: &Path) -> io::Result<Option<File>> {
-        let dir = if archived { self.archive()? } else { self.data() };
-        let Some(dir) = dir else { return Ok(None) };
-        files::open(Place { dir, name, below: &self.dir, links: Links::Refuse }).or_none()
-    }
-
-    fn data(&self) -> Option<BorrowedFd<'_>> {
-        self.data.as_ref().map(AsFd::as_fd)
-    }
-
-    /// The mailbox's directory on the archive partition, if both exist.
-    fn archive(&self) -> io::Result<Option<BorrowedFd<'_>>> {
-        let Some(root) = &self.partition.archive else { return Ok(None) };
-        if self.archive.get().is_none()
-            && let Some(fd) = files::open_dir(root.fd(), &self.dir).or_none()?
-        {
-            // Another thread may have been faster; then ours is closed.
-            drop(self.archive.set(fd));
-        }
-        Ok(self.archive.get().map(AsFd::as_fd))
-    }
-
-    fn list_messages(&self) -> io::Result<Vec<Uid>> {
-        let mut uids = Vec::new();
-        for dir in [self.data(), self.archive()?].into_iter().flatten() {
-            for entry in Dir::read_from(dir)? {
-                uids.extend(uid_of_file(entry?.file_name().to_bytes()));
-            }
-        }
-        uids.sort_unstable();
-        uids.dedup();
-        Ok(uids)
-    }
-}
-
-/// The UID in a message file's name: decimal digits without padding, and a dot.
-fn uid_of_file(name: &[u8]) -> Option<Uid> {
-    let digits = name.strip_suffix(b".")?;
-    if !digits.first().is_some_and(|digit| (b'1'..=b'9').contains(digit)) {
-        return None;
-    }
-    std::str::from_utf8(digits).ok()?.parse().ok().map(Uid)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_canonical_uid_and_a_dot_name_a_message() {
-        let uid = |name: &str| uid_of_file(name.as_bytes()).map(|uid| uid.0);
-        assert_eq!(uid("1."), Some(1));
-        assert_eq!(uid("4294967295."), Some(u32::MAX));
-        for other in ["", ".", "0.", "01.", "+1.", "1", "1..", "4294967296.", "x.", "cyrus.index"] {
-            assert_eq!(uid(other), None, "{other}");
-        }
     }
 }

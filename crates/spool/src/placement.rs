@@ -1,19 +1,31 @@
-//! Where a mailbox's directory is, and what its lock is called.
+//! Where a mailbox's directory is, what its lock is called, and how its messages are opened.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use cyrus_format::locks::{LockEra, LockedMailbox};
 use cyrus_format::mboxlist::{MailboxEntry, MboxListEra};
 use cyrus_format::names::NameError;
 use cyrus_format::paths::PathRules;
-use model::UniqueId;
+use model::{FindingKind, Uid, UniqueId};
+use rustix::fs::Dir;
+use rustix::io::Errno;
+
+use crate::error::Result;
+use crate::files::{self, Links, Place};
+use crate::lock::OrNone;
+use crate::mailbox::Notes;
+use crate::roots::{Partition, Root};
 
 /// The mailbox's directory below each root of its partition.
 pub(crate) fn directory(
     entry: &MailboxEntry,
     list: MboxListEra,
     rules: &PathRules,
-) -> Result<PathBuf, NameError> {
+) -> std::result::Result<PathBuf, NameError> {
     if is_by_name(entry, list) {
         return rules.mailbox_dir_by_name(&entry.name);
     }
@@ -26,7 +38,7 @@ pub(crate) fn name_locks(
     list: MboxListEra,
     eras: &[LockEra],
     rules: &PathRules,
-) -> Result<Vec<PathBuf>, NameError> {
+) -> std::result::Result<Vec<PathBuf>, NameError> {
     let mailbox = LockedMailbox {
         name: &entry.name,
         uniqueid: entry.uniqueid.as_ref(),
@@ -45,4 +57,156 @@ pub(crate) fn name_locks(
 /// Whether its directory has its name: always up to 3.4; since 3.6 if it is of type `l`.
 fn is_by_name(entry: &MailboxEntry, list: MboxListEra) -> bool {
     list != MboxListEra::ById || entry.mbtype.legacy_dirs
+}
+
+/// Where a mailbox's files are.
+#[derive(Debug)]
+pub(crate) struct Placement {
+    pub partition: Arc<Partition>,
+    /// Relative to each root of the partition.
+    dir: PathBuf,
+    data: Directory,
+    archive: Option<Directory>,
+    /// Whether the directory on the data partition was there.
+    is_there: bool,
+}
+
+impl Placement {
+    /// Makes sure that the mailbox's directory is there. It stays open if `keep_open`, so that
+    /// messages are found later without looking for the directory again.
+    pub fn open(
+        partition: Arc<Partition>,
+        dir: PathBuf,
+        keep_open: bool,
+        notes: &mut Notes<'_>,
+    ) -> Result<Self> {
+        let data = Directory::new(&partition.data, keep_open);
+        let place = partition.data.mail_file(&dir);
+        let is_there = match data.with(&dir, |_| Ok(())) {
+            Ok(found) => found.is_some(),
+            // Neither can be the name of a directory that exists.
+            Err(error) if is_impossible(&error) => false,
+            Err(error) => {
+                let error = Err(place.error("open", error));
+                notes.optional::<()>(FindingKind::MetadataUnreadable, error)?;
+                true
+            }
+        };
+        if !is_there {
+            let why = format!("there is no directory {}", place.path().display());
+            notes.add(FindingKind::MailboxMissing, why);
+        }
+        let archive = partition.archive.as_ref().map(|root| Directory::new(root, keep_open));
+        Ok(Self { partition, dir, data, archive, is_there })
+    }
+
+    /// Whether it makes sense to look for metadata: if the mailbox has no directory, then only
+    /// where metadata is kept elsewhere.
+    pub fn may_have_metadata(&self) -> bool {
+        self.is_there || !Arc::ptr_eq(&self.partition.index, &self.partition.data)
+    }
+
+    /// Names one of its metadata files below each root.
+    pub fn name_of(&self, file: &str) -> PathBuf {
+        self.dir.join(file)
+    }
+
+    /// See [`FrozenMailbox::open_message`](crate::FrozenMailbox::open_message).
+    pub fn open_message(&self, uid: Uid, archived: bool) -> io::Result<File> {
+        let name = format!("{uid}.");
+        let data = Some(&self.data);
+        let places = match (&self.archive, archived) {
+            (None, _) => [data, None, None],
+            // A file that moves from the second place to the first between two looks is caught
+            // by the third.
+            (Some(archive), false) => [data, Some(archive), data],
+            (Some(archive), true) => [Some(archive), data, Some(archive)],
+        };
+        for directory in places.into_iter().flatten() {
+            let found = directory.with(&self.dir, |dir| {
+                let name = Path::new(&name);
+                files::open(Place { dir, name, below: &self.dir, links: Links::Refuse }).or_none()
+            });
+            if let Some(Some(file)) = found? {
+                return Ok(file);
+            }
+        }
+        Err(io::ErrorKind::NotFound.into())
+    }
+
+    /// See [`FrozenMailbox::list_messages`](crate::FrozenMailbox::list_messages).
+    pub fn list_messages(&self) -> io::Result<Vec<Uid>> {
+        let mut uids = Vec::new();
+        for directory in [Some(&self.data), self.archive.as_ref()].into_iter().flatten() {
+            directory.with(&self.dir, |dir| {
+                for entry in Dir::read_from(dir)? {
+                    uids.extend(uid_of_file(entry?.file_name().to_bytes()));
+                }
+                Ok(())
+            })?;
+        }
+        uids.sort_unstable();
+        uids.dedup();
+        Ok(uids)
+    }
+}
+
+/// A mailbox's directory below one root.
+#[derive(Debug)]
+struct Directory {
+    root: Arc<Root>,
+    keep_open: bool,
+    fd: OnceLock<OwnedFd>,
+}
+
+impl Directory {
+    fn new(root: &Arc<Root>, keep_open: bool) -> Self {
+        Self { root: Arc::clone(root), keep_open, fd: OnceLock::new() }
+    }
+
+    /// Does something with the directory of that name; `None` if it does not exist.
+    fn with<T>(
+        &self,
+        name: &Path,
+        action: impl FnOnce(BorrowedFd<'_>) -> io::Result<T>,
+    ) -> io::Result<Option<T>> {
+        if let Some(fd) = self.fd.get() {
+            return action(fd.as_fd()).map(Some);
+        }
+        let Some(fd) = files::open_dir(self.root.fd(), name).or_none()? else { return Ok(None) };
+        let done = action(fd.as_fd())?;
+        if self.keep_open {
+            // Another thread may have been faster; then ours is closed.
+            drop(self.fd.set(fd));
+        }
+        Ok(Some(done))
+    }
+}
+
+fn is_impossible(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::NOTDIR | Errno::NAMETOOLONG))
+}
+
+/// The UID in a message file's name: decimal digits without padding, and a dot.
+fn uid_of_file(name: &[u8]) -> Option<Uid> {
+    let digits = name.strip_suffix(b".")?;
+    if !digits.first().is_some_and(|digit| (b'1'..=b'9').contains(digit)) {
+        return None;
+    }
+    std::str::from_utf8(digits).ok()?.parse().ok().map(Uid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_canonical_uid_and_a_dot_name_a_message() {
+        let uid = |name: &str| uid_of_file(name.as_bytes()).map(|uid| uid.0);
+        assert_eq!(uid("1."), Some(1));
+        assert_eq!(uid("4294967295."), Some(u32::MAX));
+        for other in ["", ".", "0.", "01.", "+1.", "1", "1..", "4294967296.", "x.", "cyrus.index"] {
+            assert_eq!(uid(other), None, "{other}");
+        }
+    }
 }

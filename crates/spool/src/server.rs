@@ -55,6 +55,10 @@ impl Default for Options {
 pub struct Server {
     pub(crate) conf: ImapdConf,
     conf_file: PathBuf,
+    /// How names are to be read, if the operator named a release.
+    told_names: Option<NameEra>,
+    /// How many files this process may have open, if that is limited.
+    pub(crate) open_files: Option<u64>,
     pub(crate) lock_timeout: Duration,
     pub(crate) locks: LockDir,
     pub(crate) rules: PathRules,
@@ -92,18 +96,21 @@ impl Server {
     /// Whatever makes the configuration unusable: the file itself, mailboxes.db, a partition
     /// with mailboxes but without a directory.
     pub fn open(conf_file: &Path, options: &Options) -> Result<Self> {
-        limits::raise_open_files();
+        let open_files = limits::raise_open_files();
         let conf = read_conf(conf_file)?;
         let told = options.cyrus_version.as_deref().map(release).transpose()?;
         let mut ledger = Ledger::new(options.lock_timeout);
         let catalog = Cached::new();
-        let list = load_catalog(&catalog, &conf, conf_file, &mut ledger)?.value;
+        let told_names = told.map(|(_, names)| names);
+        let source = CatalogSource { conf: &conf, conf_file, names: told_names };
+        let list = source.load(&catalog, &mut ledger)?.value;
         let list_era = list.list.era;
-        let name_era = told.map_or_else(|| list.name_era(), |(_, name_era)| name_era);
-        let rules = conf.path_rules(name_era);
+        let rules = conf.path_rules(list.names);
         let partitions = Partitions::open(&conf);
         refuse_missing_partitions(&partitions, &conf, &list)?;
-        let cyrus_uid = Identity::find(&cyrus_user(&conf))?.map(|identity| identity.uid);
+        // Not knowing it is no reason not to go on.
+        let cyrus = Identity::find(&cyrus_user(&conf)).ok().flatten();
+        let cyrus_uid = cyrus.map(|identity| identity.uid);
         let locks = LockDir::new(conf.lockpath(), cyrus_uid);
         let era = told.map_or_else(
             || {
@@ -114,6 +121,8 @@ impl Server {
         );
         Ok(Self {
             conf_file: conf_file.to_owned(),
+            told_names,
+            open_files,
             lock_timeout: options.lock_timeout,
             up_since: unused::up_since(&locks),
             annotations: Cached::new(),
@@ -159,7 +168,8 @@ impl Server {
 
     /// mailboxes.db as it is now.
     pub(crate) fn load_catalog(&self, ledger: &mut Ledger) -> Result<Loaded<Catalog>> {
-        load_catalog(&self.catalog, &self.conf, &self.conf_file, ledger)
+        let (conf, conf_file) = (&self.conf, self.conf_file.as_path());
+        CatalogSource { conf, conf_file, names: self.told_names }.load(&self.catalog, ledger)
     }
 
     /// annotations.db as it is now, if there is one.
@@ -237,20 +247,24 @@ fn cyrus_user(conf: &ImapdConf) -> String {
     user.unwrap_or_else(|| CYRUS_USER.to_owned())
 }
 
-fn load_catalog(
-    cached: &Cached<Catalog>,
-    conf: &ImapdConf,
-    conf_file: &Path,
-    ledger: &mut Ledger,
-) -> Result<Loaded<Catalog>> {
-    let path = conf.mboxlist_db_path();
-    let parse = |bytes: &[u8]| {
-        Catalog::parse(bytes, conf)
-            .map_err(|source| SpoolError::Database { path: path.clone(), source })
-    };
-    cached
-        .load(Place::absolute(&path), ledger, parse)?
-        .ok_or_else(|| SpoolError::NoMailboxList { path: path.clone(), conf: conf_file.to_owned() })
+/// What it takes to read mailboxes.db.
+struct CatalogSource<'a> {
+    conf: &'a ImapdConf,
+    conf_file: &'a Path,
+    names: Option<NameEra>,
+}
+
+impl CatalogSource<'_> {
+    fn load(&self, cached: &Cached<Catalog>, ledger: &mut Ledger) -> Result<Loaded<Catalog>> {
+        let path = self.conf.mboxlist_db_path();
+        let parse = |bytes: &[u8]| {
+            Catalog::parse(bytes, self.conf, self.names)
+                .map_err(|source| SpoolError::Database { path: path.clone(), source })
+        };
+        cached.load(Place::absolute(&path), ledger, parse)?.ok_or_else(|| {
+            SpoolError::NoMailboxList { path: path.clone(), conf: self.conf_file.to_owned() }
+        })
+    }
 }
 
 fn load_entries(

@@ -1,4 +1,5 @@
-//! The three kernel calls behind every lock here: try, wait, and ask who holds it.
+//! The three kernel calls behind every lock here: try, wait, and ask who holds it. Closing the
+//! file gives it back.
 //!
 //! Open-file-description locks conflict with the POSIX record locks that Cyrus takes
 //! (`lib/lock_fcntl.c`, Cyrus 3.6), but belong to the open file: closing another descriptor of
@@ -25,13 +26,6 @@ pub(super) fn try_shared(file: &File) -> io::Result<bool> {
 pub(super) fn wait_shared(file: &File) -> io::Result<()> {
     let lock = whole_file(libc::F_RDLCK);
     retried(|| fcntl(file, FcntlArg::F_OFD_SETLKW(&lock)))?;
-    Ok(())
-}
-
-/// Gives the lock back before the file is closed.
-pub(super) fn unlock(file: &File) -> io::Result<()> {
-    let lock = whole_file(libc::F_UNLCK);
-    retried(|| fcntl(file, FcntlArg::F_OFD_SETLK(&lock)))?;
     Ok(())
 }
 

@@ -1,0 +1,106 @@
+//! A spool built by hand, file by file: the reader must not depend on how a builder sees things.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use model::Userid;
+use spool::{Frozen, FrozenMailbox, Options, Result, Server};
+use tempfile::TempDir;
+
+/// Directories `conf`, `spool` and `lock`, an imapd.conf, and a flat mailboxes.db.
+pub struct Hand {
+    dir: TempDir,
+    conf: String,
+    list: String,
+}
+
+impl Hand {
+    pub fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().display();
+        let conf = format!("configdirectory: {root}/conf\npartition-default: {root}/spool\n");
+        for name in ["conf", "spool"] {
+            fs::create_dir(dir.path().join(name)).unwrap();
+        }
+        Self { dir, conf, list: String::new() }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// A line of imapd.conf; `@` stands for the directory of all this.
+    pub fn option(&mut self, name: &str, value: &str) -> &mut Self {
+        let value = value.replace('@', &self.dir.path().display().to_string());
+        self.conf.push_str(&format!("{name}: {value}\n"));
+        self
+    }
+
+    /// A record of mailboxes.db.
+    pub fn record(&mut self, key: &str, value: &str) -> &mut Self {
+        self.list.push_str(&format!("{key}\t{value}\n"));
+        self
+    }
+
+    /// Both records of a mailbox of 3.6 and later; `/` stands for the separator of a dbname.
+    pub fn by_id(&mut self, dbname: &str, id: &str, letters: &str) -> &mut Self {
+        let dbname = dbname.replace('/', "\x1f");
+        let rest = "P default V 1 M 1 A %()";
+        self.record(&format!("N{dbname}"), &format!("%(T {letters} I {id} {rest})"));
+        self.record(&format!("I{id}"), &format!("%(T {letters} N {dbname} {rest})"))
+    }
+
+    /// A file with its directories.
+    pub fn file(&self, name: &str, bytes: impl AsRef<[u8]>) -> &Self {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+        self
+    }
+
+    /// Header and index of a mailbox in this directory, each saying where it lies.
+    pub fn metadata(&self, dir: &str) -> &Self {
+        self.file(&format!("{dir}/cyrus.header"), format!("header in {dir}"));
+        self.file(&format!("{dir}/cyrus.index"), format!("index in {dir}"))
+    }
+
+    pub fn open(&self) -> Result<Server> {
+        self.open_with(&Options::default())
+    }
+
+    pub fn open_with(&self, options: &Options) -> Result<Server> {
+        self.file("imapd.conf", &self.conf).file("conf/mailboxes.db", &self.list);
+        Server::open(&self.path("imapd.conf"), options)
+    }
+
+    pub fn freeze(&self, userid: &str) -> Frozen {
+        self.open().unwrap().freeze(&Userid::from(userid)).unwrap()
+    }
+}
+
+/// The mailbox of that internal name.
+#[track_caller]
+pub fn mailbox<'a>(frozen: &'a Frozen, name: &str) -> &'a FrozenMailbox {
+    let found =
+        frozen.mailboxes.iter().find(|mailbox| mailbox.entry.name.as_bytes() == name.as_bytes());
+    found.unwrap_or_else(|| panic!("{name} is not among {:?}", names(frozen)))
+}
+
+pub fn names(frozen: &Frozen) -> Vec<String> {
+    frozen.mailboxes.iter().map(|mailbox| mailbox.entry.name.to_string()).collect()
+}
+
+/// What a metadata file says, for comparison.
+pub fn text(bytes: &Option<Vec<u8>>) -> &str {
+    bytes.as_deref().map_or("absent", |bytes| std::str::from_utf8(bytes).unwrap())
+}
+
+/// Codes and places of findings.
+pub fn findings(findings: &[model::Finding]) -> Vec<(&'static str, &str)> {
+    findings.iter().map(|finding| (finding.kind.code(), finding.place.as_str())).collect()
+}
+
+/// An empty directory.
+pub fn make_dir(path: &Path) {
+    fs::create_dir_all(path).unwrap();
+}
