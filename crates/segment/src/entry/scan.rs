@@ -142,15 +142,13 @@ pub struct Scan<T> {
     padding_left: u64,
     /// The entry that was given last: its name and where it begins.
     current: (String, u64),
-    /// Where the run of zero blocks began that reaches up to `at`, if there is one.
-    zeros_from: Option<u64>,
 }
 
 impl<T: Tape> Scan<T> {
     /// Starts at the tape's present place, which is byte `at` of the archive.
     pub fn new(tape: T, at: u64) -> Self {
         let current = ("the start of the archive".to_owned(), at);
-        Self { tape, at, content_left: 0, padding_left: 0, current, zeros_from: None }
+        Self { tape, at, content_left: 0, padding_left: 0, current }
     }
 
     /// The next entry, or `None` at the end of the archive.
@@ -172,10 +170,8 @@ impl<T: Tape> Scan<T> {
                 };
             }
             if block.iter().all(|byte| *byte == 0) && begins.is_none() {
-                self.zeros_from.get_or_insert(at);
                 continue;
             }
-            self.zeros_from = None;
             let header = Header::parse(&block)
                 .ok_or_else(|| ScanError::NoHeader { at, behind: self.current.0.clone() })?;
             let begins = *begins.get_or_insert(at);
@@ -200,12 +196,6 @@ impl<T: Tape> Scan<T> {
         }
         self.content_left -= read as u64;
         Ok(read)
-    }
-
-    /// Where the blocks of zeros began that stand before the tape's present place; `None` if
-    /// what stands there is an entry.
-    pub fn zeros_from(&self) -> Option<u64> {
-        self.zeros_from
     }
 
     /// Makes an entry of its header and what the extended ones said.
