@@ -4,7 +4,6 @@
 //! whatever `imapd.conf` says (`lib/cyrusdb.c`).
 
 use std::borrow::Cow;
-use std::cmp::Ordering;
 
 use crate::error::FormatError;
 
@@ -30,9 +29,9 @@ pub type Entry<'a> = (Cow<'a, [u8]>, Cow<'a, [u8]>);
 pub enum DbFormat {
     /// Default since 2.5.
     Twoskip,
-    /// Default until 2.4.
+    /// Default until 2.4. Has no checksums, so damage may go unnoticed.
     Skiplist,
-    /// Lines of text: subscriptions, mostly. An empty file counts as one.
+    /// Lines of text: subscriptions, mostly. Has no checksums. An empty file counts as one.
     Flat,
 }
 
@@ -45,7 +44,8 @@ pub struct Db<'a> {
     /// differently.)
     pub entries: Vec<Entry<'a>>,
     /// What was wrong with the file and what that cost, if it was not taken as it stands. A
-    /// transaction that was never finished costs nothing, damage may.
+    /// transaction that was never finished costs nothing. Damage may cost entries, or bring back
+    /// an older value of one, or one that was deleted.
     pub recovered: Option<String>,
 }
 
@@ -57,10 +57,14 @@ impl<'a> Db<'a> {
     }
 
     /// Brings entries from a file into order; of entries with one key the first stays.
-    fn new(format: DbFormat, mut entries: Vec<Entry<'a>>, notes: Vec<String>) -> Self {
-        if !entries.is_sorted_by(|(a, _), (b, _)| a.cmp(b) == Ordering::Less) {
+    fn new(format: DbFormat, mut entries: Vec<Entry<'a>>, mut notes: Vec<String>) -> Self {
+        if !entries.is_sorted_by(|(a, _), (b, _)| a < b) {
+            let all = entries.len();
             entries.sort_by(|(a, _), (b, _)| a.cmp(b));
             entries.dedup_by(|(later, _), (first, _)| later == first);
+            if entries.len() < all {
+                notes.push(format!("entries that repeat a key: {}", all - entries.len()));
+            }
         }
         let recovered = (!notes.is_empty()).then(|| notes.join("; "));
         Self { format, entries, recovered }

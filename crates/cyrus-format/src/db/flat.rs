@@ -17,7 +17,8 @@ const ESCAPED: u8 = 0x80;
 
 /// Reads a flat database.
 ///
-/// A last line without its end is left out, as is nothing else; see [`Db::recovered`].
+/// A last line without its end is left out, and of lines with one key all but the first; see
+/// [`Db::recovered`].
 ///
 /// # Errors
 /// [`FormatError::Damaged`] if there are NULs: no version writes them.
@@ -40,7 +41,7 @@ pub fn read(bytes: &[u8]) -> Result<Db<'_>, FormatError> {
 
     let mut notes = Vec::new();
     if without_tab > 0 {
-        notes.push(format!("{without_tab} lines without a tab are taken as keys"));
+        notes.push(format!("lines without a tab, taken as keys: {without_tab}"));
     }
     if whole < bytes.len() {
         notes.push(format!("the last line, at byte {whole}, has no end and is left out"));

@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use super::{Db, DbFormat};
+use super::{Db, DbFormat, Entry};
 use crate::bytes::Reader;
 use crate::error::FormatError;
 
@@ -33,7 +33,7 @@ const DUMMY: u32 = 257;
 /// What follows the last of them is left out; see [`Db::recovered`].
 ///
 /// # Errors
-/// [`FormatError::Foreign`] for another magic, [`FormatError::TooNew`] for another version,
+/// [`FormatError::Foreign`] for another magic, [`FormatError::TooNew`] for a newer version,
 /// [`FormatError::Damaged`] if the first node cannot be read.
 pub fn read(bytes: &[u8]) -> Result<Db<'_>, FormatError> {
     let mut reader = Reader::new(WHAT, bytes);
@@ -61,14 +61,9 @@ pub fn read(bytes: &[u8]) -> Result<Db<'_>, FormatError> {
         notes.push(format!("{unfinished} bytes behind the last finished transaction are left out"));
     }
     if list.strange_deletes > 0 {
-        notes.push(format!("{} deletions of nothing are ignored", list.strange_deletes));
+        notes.push(format!("deletions of nothing: {}", list.strange_deletes));
     }
-    let entries = list
-        .live
-        .into_iter()
-        .map(|(key, value)| (Cow::Borrowed(key), Cow::Borrowed(value)))
-        .collect();
-    Ok(Db::new(DbFormat::Skiplist, entries, notes))
+    Ok(Db::new(DbFormat::Skiplist, list.into_entries(), notes))
 }
 
 /// Reads the header and returns where the log is said to start. The other fields are of no use to
@@ -77,7 +72,7 @@ fn read_header(reader: &mut Reader<'_>) -> Result<usize, FormatError> {
     let mut header = reader.sub(HEADER_SIZE)?;
     header.take(MAGIC.len())?;
     let version = header.u32()?;
-    if version != VERSION {
+    if version > VERSION {
         return Err(FormatError::TooNew { what: WHAT, version, newest: VERSION });
     }
     let (_minor, _max_level, _level, _size) =
@@ -89,18 +84,33 @@ fn read_header(reader: &mut Reader<'_>) -> Result<usize, FormatError> {
 /// What the nodes and the log amount to.
 #[derive(Default)]
 struct List<'a> {
-    live: BTreeMap<&'a [u8], &'a [u8]>,
-    /// Every node ever seen, ascending: deletions name their victim by its offset.
-    nodes: Vec<(u64, &'a [u8])>,
+    /// Every node ever seen, ascending by offset: deletions name their victim by that.
+    nodes: Vec<Node<'a>>,
+    /// Which of the nodes are in the list.
+    live: BTreeMap<&'a [u8], usize>,
     /// The end of the last finished transaction.
     committed: usize,
     strange_deletes: usize,
 }
 
+struct Node<'a> {
+    offset: u64,
+    key: &'a [u8],
+    value: &'a [u8],
+    live: bool,
+}
+
+enum Change {
+    /// The number of the node.
+    Add(usize),
+    /// The offset of the victim.
+    Delete(u64),
+}
+
 impl<'a> List<'a> {
     /// Reads to the end of the file, or to where it makes no sense any more, which is returned.
     fn replay(&mut self, reader: &mut Reader<'a>) -> Option<FormatError> {
-        let mut sorted = true;
+        let mut in_log = false;
         let mut transaction = Vec::new();
         self.committed = reader.consumed();
         while !reader.is_empty() {
@@ -109,20 +119,24 @@ impl<'a> List<'a> {
                 Ok(item) => item,
                 Err(trouble) => return Some(trouble),
             };
-            sorted &= matches!(item, Item::Sorted { .. });
+            in_log |= !matches!(item, Item::Sorted { .. });
             match item {
-                Item::Sorted { key, value } if sorted => {
-                    self.nodes.push((offset, key));
-                    self.live.insert(key, value);
+                Item::Sorted { key, value } if !in_log => {
+                    let number = self.note(offset, key, value);
+                    self.add(number);
                     self.committed = reader.consumed();
                 }
-                Item::Add { key, .. } => {
-                    self.nodes.push((offset, key));
-                    transaction.push(item);
+                Item::Add { key, value } => {
+                    transaction.push(Change::Add(self.note(offset, key, value)));
                 }
-                Item::Delete { .. } => transaction.push(item),
+                Item::Delete { victim } => transaction.push(Change::Delete(victim)),
                 Item::Commit => {
-                    transaction.drain(..).for_each(|item| self.apply(&item));
+                    for change in transaction.drain(..) {
+                        match change {
+                            Change::Add(number) => self.add(number),
+                            Change::Delete(victim) => self.delete(victim),
+                        }
+                    }
                     self.committed = reader.consumed();
                 }
                 Item::Zero => {}
@@ -134,19 +148,31 @@ impl<'a> List<'a> {
         None
     }
 
-    fn apply(&mut self, change: &Item<'a>) {
-        match *change {
-            Item::Add { key, value } => {
-                self.live.insert(key, value);
+    fn into_entries(self) -> Vec<Entry<'a>> {
+        let nodes = self.live.values().filter_map(|number| self.nodes.get(*number));
+        nodes.map(|node| (Cow::Borrowed(node.key), Cow::Borrowed(node.value))).collect()
+    }
+
+    fn note(&mut self, offset: u64, key: &'a [u8], value: &'a [u8]) -> usize {
+        self.nodes.push(Node { offset, key, value, live: false });
+        self.nodes.len() - 1
+    }
+
+    fn add(&mut self, number: usize) {
+        self.nodes[number].live = true;
+        if let Some(replaced) = self.live.insert(self.nodes[number].key, number) {
+            self.nodes[replaced].live = false;
+        }
+    }
+
+    fn delete(&mut self, victim: u64) {
+        let found = self.nodes.binary_search_by_key(&victim, |node| node.offset);
+        match found.ok().and_then(|number| self.nodes.get_mut(number)).filter(|node| node.live) {
+            Some(node) => {
+                node.live = false;
+                self.live.remove(node.key);
             }
-            Item::Delete { victim } => {
-                let node = self.nodes.binary_search_by_key(&victim, |(offset, _)| *offset);
-                let key = node.ok().and_then(|at| self.nodes.get(at)).map(|(_, key)| *key);
-                if key.and_then(|key| self.live.remove(key)).is_none() {
-                    self.strange_deletes += 1;
-                }
-            }
-            Item::Dummy | Item::Sorted { .. } | Item::Commit | Item::Zero => {}
+            None => self.strange_deletes += 1,
         }
     }
 }

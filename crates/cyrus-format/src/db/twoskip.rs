@@ -2,26 +2,28 @@
 //!
 //! A skip list in a file that only grows. Every byte is under a CRC, the header says where the last
 //! finished transaction ended, and each record has two links on the lowest level, so that one of
-//! them is always from before an unfinished transaction. Walking those links is safe at any time;
-//! `docs` call it recovery1. If they are broken, the records are read in the order in which they
-//! were written.
+//! them is always from before an unfinished transaction. So walking those links is safe at any time.
+//! Where they are broken, links of higher levels lead around; what is missed then is sought among all
+//! records, in the order in which they were written.
 
-use std::borrow::Cow;
 use std::cmp::Ordering;
 
 use super::flat::mailbox_order;
-use super::{Db, DbFormat, Entry};
+use super::{Db, DbFormat};
 use crate::bytes::Reader;
 use crate::error::FormatError;
 
 mod record;
 mod replay;
+#[cfg(test)]
+mod tests;
+mod walk;
 mod write;
 
 pub use write::write_fresh;
 
-use record::{Kind, Record};
 use replay::Replay;
+use walk::Walk;
 
 const WHAT: &str = "twoskip";
 
@@ -49,23 +51,54 @@ pub fn read(bytes: &[u8]) -> Result<Db<'_>, FormatError> {
     if !bytes.starts_with(MAGIC) {
         return Err(FormatError::Foreign { what: WHAT, detail: "another magic".to_owned() });
     }
-    let mut walk = Walk::new();
     let header = match Header::read(bytes) {
         Ok(header) => header,
         Err(trouble @ FormatError::Damaged { .. }) => {
-            return walk.rescue(Replay::of_transactions(bytes), trouble, Vec::new());
+            let (notes, replay) = (Vec::new(), Replay::of_transactions(bytes));
+            return rescue(Walk::nowhere(), replay, trouble, notes);
         }
         Err(other) => return Err(other),
     };
     let end = usize::try_from(header.current_size).map_or(bytes.len(), |end| end.min(bytes.len()));
     let committed = &bytes[..end];
     let mut notes = header.notes(bytes.len());
-    if let Err(trouble) = walk.run(committed, &header) {
+    let (walk, trouble) = Walk::through(committed, &header);
+    if let Some(trouble) = trouble {
         let replay = Replay::of_all(committed, walk.order);
-        return walk.rescue(replay, trouble, notes);
+        return rescue(walk, replay, trouble, notes);
     }
     notes.extend(lost(&walk.lost));
     Ok(Db::new(DbFormat::Twoskip, walk.entries, notes))
+}
+
+/// Puts together what was reached through a broken list and what the records say by themselves.
+fn rescue<'a>(
+    walk: Walk<'a>,
+    replay: Replay<'a>,
+    trouble: FormatError,
+    mut notes: Vec<String>,
+) -> Result<Db<'a>, FormatError> {
+    notes.push(format!("rebuilt from its records, because its list is broken: {trouble}"));
+    notes.extend(lost(&replay.lost));
+    let entries: Vec<_> = if replay.lost.is_empty() {
+        replay.into_entries().collect()
+    } else {
+        if replay.undecided > 0 {
+            notes.push(format!("deletions that could not be repeated: {}", replay.undecided));
+        }
+        let missed = replay.into_entries().filter(|(key, _)| walk.may_have_missed(key));
+        let missed: Vec<_> = missed.collect();
+        walk.entries.into_iter().chain(missed).collect()
+    };
+    if entries.is_empty() {
+        return Err(trouble);
+    }
+    Ok(Db::new(DbFormat::Twoskip, entries, notes))
+}
+
+fn lost(offsets: &[u64]) -> Option<String> {
+    let first = offsets.first()?;
+    Some(format!("lost records: {}, the first at byte {first}", offsets.len()))
 }
 
 /// How the keys of a file are sorted: of mailboxes.db, either, as `improved_mboxlist_sort` in
@@ -134,78 +167,4 @@ impl Header {
     fn counts(&self, records: u64) -> bool {
         records == self.num_records || (self.dirty && records == self.num_records.saturating_add(1))
     }
-}
-
-/// The list, followed on its lowest level.
-struct Walk<'a> {
-    /// What was found, in the order of the list, up to the trouble.
-    entries: Vec<Entry<'a>>,
-    /// Offsets of records that are in the list, but whose key or value is spoilt.
-    lost: Vec<u64>,
-    /// The order that all keys are in; by bytes, if that is undecided.
-    order: Order,
-}
-
-impl<'a> Walk<'a> {
-    fn new() -> Self {
-        Self { entries: Vec::new(), lost: Vec::new(), order: Order::Bytes }
-    }
-
-    /// Follows the list to its end or to the trouble.
-    fn run(&mut self, file: &'a [u8], header: &Header) -> Result<(), FormatError> {
-        let mut record = Record::read(file, DUMMY_OFFSET)?;
-        if record.kind != Kind::Dummy {
-            return Err(record.damaged("the list's head is missing"));
-        }
-        let mut possible = vec![Order::Bytes, Order::Mailboxes];
-        while let Some(next) = record.next_live(file, header.current_size)? {
-            possible.retain(|order| order.compare(record.key, next.key).is_lt());
-            self.order = *possible.first().ok_or_else(|| next.damaged("keys out of order"))?;
-            if next.tail_is_good() {
-                self.entries.push((Cow::Borrowed(next.key), Cow::Borrowed(next.value)));
-            } else {
-                self.lost.push(next.offset);
-            }
-            record = next;
-        }
-        let (found, announced) = (self.entries.len() + self.lost.len(), header.num_records);
-        // A count fits into 64 bits.
-        if !header.counts(found as u64) {
-            return Err(record.damaged(format!("{announced} records announced, {found} found")));
-        }
-        Ok(())
-    }
-
-    /// Adds to what was reached what the records say by themselves about the rest.
-    fn rescue(
-        self,
-        replay: Replay<'a>,
-        trouble: FormatError,
-        mut notes: Vec<String>,
-    ) -> Result<Db<'a>, FormatError> {
-        notes.push(format!("rebuilt from its records, because its list is broken: {trouble}"));
-        notes.extend(lost(&replay.lost));
-        if replay.undecided > 0 {
-            notes.push(format!("{} deletions could not be repeated", replay.undecided));
-        }
-        let mut entries = self.entries;
-        if replay.lost.is_empty() {
-            entries.clear();
-        }
-        // As far as the list reaches, it also knows what is deleted.
-        let reached = entries.last().map(|(key, _)| key.clone());
-        let beyond = |key: &[u8]| {
-            reached.as_ref().is_none_or(|reached| self.order.compare(reached, key).is_lt())
-        };
-        entries.extend(replay.into_entries().filter(|(key, _)| beyond(key)));
-        if entries.is_empty() {
-            return Err(trouble);
-        }
-        Ok(Db::new(DbFormat::Twoskip, entries, notes))
-    }
-}
-
-fn lost(offsets: &[u64]) -> Option<String> {
-    let first = offsets.first()?;
-    Some(format!("{} records are lost, the first at byte {first}", offsets.len()))
 }

@@ -45,7 +45,8 @@ pub(super) struct Record<'a> {
     pub kind: Kind,
     pub key: &'a [u8],
     pub value: &'a [u8],
-    pointers: &'a [u8],
+    /// Links of 8 bytes each, one more than the record's level.
+    pub pointers: &'a [u8],
     tail: &'a [u8],
     tail_crc: u32,
 }
@@ -134,6 +135,12 @@ impl<'a> Record<'a> {
                 }
             }
         }
+    }
+
+    /// The links of all levels but the lowest, upwards.
+    pub(super) fn higher_links(&self) -> impl Iterator<Item = u64> {
+        let (slots, _) = self.pointers.as_chunks::<8>();
+        slots.iter().skip(2).map(|slot| u64::from_be_bytes(*slot))
     }
 
     pub(super) fn damaged(&self, detail: impl Into<String>) -> FormatError {
