@@ -49,7 +49,7 @@ pub fn stored<'a>(
     snapshot: &Snapshot<'_>,
     wanted: impl Fn(&StoredMailbox) -> bool,
 ) -> Result<(SourceAccount, StoredMessages<'a>, ManifestHead), ArchiveError> {
-    let (head, _) = snapshot.manifest()?.into_parts();
+    let head = snapshot.head()?;
     let mut mailboxes = Vec::new();
     for mailbox in head.mailboxes.iter().filter(|mailbox| wanted(mailbox)) {
         mailboxes.push(stored_mailbox(chain, mailbox)?);
@@ -104,7 +104,7 @@ impl StoredMessages<'_> {
 impl MessageSource for StoredMessages<'_> {
     fn open(&self, mailbox: usize, record: &RecordKey) -> io::Result<Box<dyn Read + Send + '_>> {
         let guid = self.guid(mailbox, record).ok_or(io::ErrorKind::NotFound)?;
-        let found = self.chain.find_message(&guid, self.seq);
+        let found = self.chain.find_message(&guid, self.seq).map_err(io::Error::other)?;
         let (segment, located) = found.ok_or(io::ErrorKind::NotFound)?;
         let reader = segment.message_reader(&guid, located).map_err(io::Error::other)?;
         Ok(Box::new(reader))
@@ -113,11 +113,11 @@ impl MessageSource for StoredMessages<'_> {
     fn place(&self, mailbox: usize, record: &RecordKey) -> String {
         let Some(guid) = self.guid(mailbox, record) else { return "nowhere".to_owned() };
         match self.chain.find_message(&guid, self.seq) {
-            Some((segment, located)) => {
+            Ok(Some((segment, located))) => {
                 let at = segment.start() + located.offset;
                 format!("message {guid} of {segment} at byte {at}")
             }
-            None => format!("message {guid}, which the archive does not hold,"),
+            Ok(None) | Err(_) => format!("message {guid}, which the archive does not hold,"),
         }
     }
 
@@ -144,10 +144,9 @@ pub struct Listed<'a> {
 /// # Errors
 /// The first manifest that cannot be read.
 pub fn list<'a>(segments: &[SegmentRef<'a>]) -> Result<Vec<Listed<'a>>, ReadError> {
-    let listed = segments.iter().map(|segment| {
-        let (head, _) = segment.manifest()?.into_parts();
-        Ok(Listed { segment: segment.clone(), head })
-    });
+    let listed = segments
+        .iter()
+        .map(|segment| Ok(Listed { segment: segment.clone(), head: segment.head()? }));
     listed.collect()
 }
 

@@ -28,7 +28,7 @@ impl<'a> Base<'a> {
     /// What is wrong with the chain or the manifest: nothing may be based on what is not whole.
     pub fn new(chain: &'a Chain<'a>) -> Result<Self, ArchiveError> {
         let newest = chain.newest()?;
-        let (head, _) = newest.manifest()?.into_parts();
+        let head = newest.head()?;
         let stored = head.mailboxes.iter().map(|mailbox| (key_of(mailbox), mailbox.clone()));
         Ok(Self {
             chain,
@@ -90,8 +90,8 @@ impl<'a> Base<'a> {
     }
 
     /// Whether the chain holds the bytes of this message.
-    pub(crate) fn holds(&self, guid: &Guid) -> bool {
-        self.chain.find_message(guid, self.head.seq).is_some()
+    pub(crate) fn holds(&self, guid: &Guid) -> Result<bool, ArchiveError> {
+        Ok(self.chain.find_message(guid, self.head.seq)?.is_some())
     }
 
     pub(crate) fn stored_mailbox(&self, key: &MailboxKey) -> Option<&StoredMailbox> {
@@ -115,8 +115,7 @@ impl<'a> Base<'a> {
                 files.insert(file.name.clone(), self.chain.file(file)?);
             }
         }
-        let name = MboxName::new(stored.name.as_bytes());
-        let (records, _) = Records::open(&files, &name);
+        let records = Records::read(&files);
         Ok(HadMailbox {
             linked: records.linked().map(|record| (record.uid, record.guid)).collect(),
             exceptions: read_exceptions(self.chain, stored)?,

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use cyrus_format::FormatError;
-use cyrus_format::header::file_crc;
+use cyrus_format::header::{MailboxHeader, file_crc};
 use cyrus_format::index::{Index, IndexHeader, IndexProblem, RecordKey};
 use model::{Finding, FindingKind, MboxName, Record, SystemFlags, Uid};
 
 const INDEX: &str = "cyrus.index";
+const EXPUNGE: &str = "cyrus.expunge";
 
 /// What a manifest says of a mailbox besides its files; zero where it cannot be read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,12 +23,17 @@ pub(crate) struct Facts {
 }
 
 /// The records of one mailbox, in ascending order of their UIDs.
+#[derive(Default)]
 pub(crate) struct Records<'a> {
     index: Option<Index<'a>>,
     expunge: Option<Index<'a>>,
+    /// The file that could not be read at all, and why.
+    unreadable: Vec<(&'static str, FormatError)>,
     /// Where to look for each record, unless the index is in order and all there is: then
     /// nothing needs to be kept.
     order: Option<Vec<Place>>,
+    /// UIDs in both files.
+    overlaps: Vec<Uid>,
 }
 
 #[derive(Clone, Copy)]
@@ -37,37 +43,64 @@ struct Place {
     at: usize,
 }
 
+/// A mailbox that is damaged all over is told by its first findings; the rest is a number.
+const FINDINGS_MAX: usize = 1000;
+
 impl<'a> Records<'a> {
-    /// Reads what can be read, and says what is wrong.
-    pub fn open(files: &'a BTreeMap<String, Vec<u8>>, name: &MboxName) -> (Self, Vec<Finding>) {
-        let mut findings = Vec::new();
-        let mut open = |file: &str| {
-            let bytes = files.get(file)?;
-            match Index::parse(bytes) {
-                Ok(index) => {
-                    // cyrus.expunge is in the order of expunging; its other problems count.
-                    let problems = index.problems().into_iter().filter(|problem| {
-                        file == INDEX || !matches!(problem, IndexProblem::RecordOrder { .. })
-                    });
-                    findings.extend(problems.map(|problem| problem.finding(name)));
-                    Some(index)
-                }
-                Err(error) => {
-                    findings.push(unreadable(&error, file, name));
-                    None
-                }
-            }
-        };
-        let index = open(INDEX);
-        let expunge = open("cyrus.expunge");
-        let mut records = Self { index, expunge, order: None };
-        if let (Some(index), Some(header)) = (&records.index, files.get("cyrus.header")) {
-            check_header_file(index.header(), header, name, &mut findings);
-        }
+    /// Reads what can be read of a mailbox's metadata files.
+    pub fn read(files: &'a BTreeMap<String, Vec<u8>>) -> Self {
+        let mut records = Self::default();
+        records.index = records.open(INDEX, files);
+        records.expunge = records.open(EXPUNGE, files);
         if records.expunge.is_some() || !records.index.as_ref().is_none_or(in_order) {
-            records.sort(name, &mut findings);
+            records.sort();
         }
-        (records, findings)
+        records
+    }
+
+    fn open(
+        &mut self,
+        file: &'static str,
+        files: &'a BTreeMap<String, Vec<u8>>,
+    ) -> Option<Index<'a>> {
+        match Index::parse(files.get(file)?) {
+            Ok(index) => Some(index),
+            Err(error) => {
+                self.unreadable.push((file, error));
+                None
+            }
+        }
+    }
+
+    /// Checks every record, and the header against `cyrus.header`, as far as there is one.
+    pub fn check(&self, name: &MboxName, header: Option<&[u8]>) -> Vec<Finding> {
+        let unreadable = self.unreadable.iter().map(|(file, error)| unreadable(error, file, name));
+        let mut findings: Vec<Finding> = unreadable.collect();
+        if let Some(index) = &self.index {
+            findings.extend(index.problems().iter().map(|problem| problem.finding(name)));
+        }
+        if let Some(expunge) = &self.expunge {
+            // It is in the order of expunging.
+            let problems = expunge.problems().into_iter();
+            let real = problems.filter(|p| !matches!(p, IndexProblem::RecordOrder { .. }));
+            findings.extend(real.map(|problem| problem.finding(format!("{name} {EXPUNGE}"))));
+        }
+        if let Some(error) = header.and_then(|header| MailboxHeader::parse(header).err()) {
+            findings.push(Finding::new(FindingKind::HeaderUnreadable, name, error));
+        }
+        if let (Some(index), Some(header)) = (&self.index, header) {
+            findings.extend(check_header_file(index.header(), header, name));
+        }
+        for uid in &self.overlaps {
+            let detail = "it is in cyrus.index and in cyrus.expunge; taken as live";
+            findings.push(Finding::new(FindingKind::ExpungeOverlap, name, detail).at_uid(uid.0));
+        }
+        if let Some(more) = findings.len().checked_sub(FINDINGS_MAX).filter(|more| *more > 0) {
+            findings.truncate(FINDINGS_MAX);
+            let detail = format!("{more} more findings about its records are not listed");
+            findings.push(Finding::new(FindingKind::RecordCrc, name, detail));
+        }
+        findings
     }
 
     /// All records.
@@ -144,22 +177,20 @@ impl<'a> Records<'a> {
 
     /// Puts the records of both files in order. Where a UID is in both, the index wins: the
     /// expunge was cut off before the record left it.
-    fn sort(&mut self, name: &MboxName, findings: &mut Vec<Finding>) {
+    fn sort(&mut self) {
         let places = |index: &Option<Index<'_>>, expunged| -> Vec<Place> {
-            let Some(index) = index else { return Vec::new() };
-            let keys = (0..index.len()).filter_map(|at| Some((at, index.key(at)?)));
+            let keys = index.iter().flat_map(Index::keys).enumerate();
             keys.map(|(at, key)| Place { uid: key.uid, expunged, at }).collect()
         };
         let mut order = places(&self.index, false);
         order.extend(places(&self.expunge, true));
         // Stable, so that of equal UIDs the first record of the index stays first.
         order.sort_by_key(|place| place.uid);
+        let overlaps = &mut self.overlaps;
         order.dedup_by(|next, first| {
             let same = next.uid == first.uid;
             if same && next.expunged && !first.expunged {
-                let detail = "it is in cyrus.index and in cyrus.expunge; taken as live";
-                let finding = Finding::new(FindingKind::ExpungeOverlap, name, detail);
-                findings.push(finding.at_uid(first.uid.0));
+                overlaps.push(first.uid);
             }
             same
         });
@@ -179,17 +210,12 @@ fn unreadable(error: &FormatError, file: &str, name: &MboxName) -> Finding {
     Finding::new(kind, name, format!("{file}: {error}"))
 }
 
-fn check_header_file(
-    index: &IndexHeader,
-    header: &[u8],
-    name: &MboxName,
-    findings: &mut Vec<Finding>,
-) {
+fn check_header_file(index: &IndexHeader, header: &[u8], name: &MboxName) -> Option<Finding> {
     let found = file_crc(header);
     // 0 means that the index was brought up from a version without this sum.
-    if index.header_file_crc != 0 && index.header_file_crc != found {
-        let expected = index.header_file_crc;
-        let detail = format!("its CRC is {found:08x}, the index says {expected:08x}");
-        findings.push(Finding::new(FindingKind::HeaderCrc, name, detail));
+    if index.header_file_crc == 0 || index.header_file_crc == found {
+        return None;
     }
+    let detail = format!("its CRC is {found:08x}, the index says {:08x}", index.header_file_crc);
+    Some(Finding::new(FindingKind::HeaderCrc, name, detail))
 }

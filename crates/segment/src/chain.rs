@@ -6,12 +6,14 @@
 //! early one.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use model::Guid;
 use model::state::Digest;
 
-use crate::manifest::{Located, Manifest, MessageTable, Parent, StoredFile, TakenAt, Totals};
+use crate::manifest::{
+    Located, Manifest, ManifestHead, MessageTable, Parent, StoredFile, TakenAt, Totals,
+};
 use crate::reader::{ReadError, SegmentRef};
 
 /// Why a chain, or a snapshot of it, is not to be had.
@@ -170,15 +172,16 @@ struct Member<'a> {
 
 impl<'a> Member<'a> {
     fn read(segment: &SegmentRef<'a>) -> Result<Self, ReadError> {
-        let (head, rows) = segment.manifest()?.into_parts();
+        let head = segment.head()?;
         let chain = head.chain.unwrap_or_else(|| segment.manifest_sha256());
-        let parent = head.parent;
+        let parent = head.parent.clone();
         let snapshot = Snapshot {
             segment: segment.clone(),
-            taken_at: head.taken_at,
-            totals: head.totals,
+            taken_at: head.taken_at.clone(),
+            totals: head.totals.clone(),
             findings: head.findings.len() as u64,
-            rows,
+            head: Some(Box::new(head)),
+            rows: OnceLock::new(),
         };
         Ok(Self { chain, parent, snapshot })
     }
@@ -208,6 +211,10 @@ impl Order<'_> {
             if chain.trouble.is_some() {
                 chain.behind.push(member.snapshot.taken_at.unix);
             } else {
+                // The newest is the one that is asked for next; all of them would not fit.
+                if let Some(before) = chain.snapshots.last_mut() {
+                    before.head = None;
+                }
                 chain.snapshots.push(member.snapshot);
             }
         }
@@ -261,8 +268,11 @@ pub struct Snapshot<'a> {
     taken_at: TakenAt,
     totals: Totals,
     findings: u64,
-    /// The rows of its message table; the rest of the manifest is read when it is asked for.
-    rows: Vec<u8>,
+    /// The manifest without its table, while this is the chain's newest.
+    head: Option<Box<ManifestHead>>,
+    /// The rows of its message table, once they are needed: a run that finds nothing new does
+    /// without them.
+    rows: OnceLock<Vec<u8>>,
 }
 
 impl<'a> Snapshot<'a> {
@@ -297,11 +307,31 @@ impl<'a> Snapshot<'a> {
     }
 
     /// The messages that this snapshot was the first to hold.
-    pub fn table(&self) -> MessageTable<'_> {
-        MessageTable::checked(&self.rows)
+    ///
+    /// # Errors
+    ///
+    /// Those of [`SegmentRef::rows`], the first time.
+    pub fn table(&self) -> Result<MessageTable<'_>, ReadError> {
+        if let Some(rows) = self.rows.get() {
+            return Ok(MessageTable::unchecked(rows));
+        }
+        let rows = self.segment.rows()?;
+        Ok(MessageTable::unchecked(self.rows.get_or_init(|| rows)))
     }
 
-    /// Reads the whole manifest once more.
+    /// The manifest without its message table.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`SegmentRef::head`].
+    pub fn head(&self) -> Result<ManifestHead, ReadError> {
+        match &self.head {
+            Some(head) => Ok(ManifestHead::clone(head)),
+            None => self.segment.head(),
+        }
+    }
+
+    /// Reads the whole manifest.
     ///
     /// # Errors
     ///
@@ -392,19 +422,33 @@ impl<'a> Chain<'a> {
     }
 
     /// Where the bytes of a message are, as of snapshot `upto`: in its segment or one before it.
-    pub fn find_message(&self, guid: &Guid, upto: u32) -> Option<(&SegmentRef<'a>, Located)> {
-        self.holders(guid, upto).next()
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Snapshot::table`].
+    pub fn find_message(
+        &self,
+        guid: &Guid,
+        upto: u32,
+    ) -> Result<Option<(&SegmentRef<'a>, Located)>, ReadError> {
+        for snapshot in self.snapshots.iter().take_while(|snapshot| snapshot.seq() <= upto) {
+            if let Some(located) = snapshot.table()?.find(guid) {
+                return Ok(Some((&snapshot.segment, located)));
+            }
+        }
+        Ok(None)
     }
 
     /// The bytes of a message, as of snapshot `upto`; `None` if the chain does not hold it.
     ///
     /// # Errors
     ///
-    /// If it is damaged in every segment that holds it.
+    /// If it is damaged in every segment that holds it, or a table cannot be read.
     pub fn message(&self, guid: &Guid, upto: u32) -> Result<Option<Vec<u8>>, ReadError> {
         let mut first_error = None;
-        for (segment, located) in self.holders(guid, upto) {
-            match segment.message(guid, located) {
+        for snapshot in self.snapshots.iter().take_while(|snapshot| snapshot.seq() <= upto) {
+            let Some(located) = snapshot.table()?.find(guid) else { continue };
+            match snapshot.segment.message(guid, located) {
                 Ok(bytes) => return Ok(Some(bytes)),
                 Err(error) => {
                     first_error.get_or_insert(error);
@@ -429,16 +473,6 @@ impl<'a> Chain<'a> {
                 size: file.size,
             }),
         }
-    }
-
-    fn holders<'s>(
-        &'s self,
-        guid: &Guid,
-        upto: u32,
-    ) -> impl Iterator<Item = (&'s SegmentRef<'a>, Located)> + use<'s, 'a> {
-        let guid = *guid;
-        let snapshots = self.snapshots.iter().take_while(move |snapshot| snapshot.seq() <= upto);
-        snapshots.filter_map(move |s| Some((&s.segment, s.table().find(&guid)?)))
     }
 
     fn newest_time(&self) -> Option<i64> {

@@ -57,8 +57,9 @@ fn messages_and_files_come_from_where_they_were_stored() {
     let segments = all(&files);
     let chain = newest(&segments, "glad").expect("a chain");
     let four = guid_of(b"four");
-    assert!(chain.find_message(&four, 3).is_none());
-    let (segment, located) = chain.find_message(&four, 5).expect("it is in the fourth");
+    assert!(chain.find_message(&four, 3).expect("tables").is_none());
+    let (segment, located) =
+        chain.find_message(&four, 5).expect("tables").expect("it is in the fourth");
     assert_eq!((segment.seq(), located.size), (4, 4));
     assert_eq!(chain.message(&four, 5).expect("its bytes"), Some(b"four".to_vec()));
     assert_eq!(chain.message(&guid_of(b"six"), 5).expect("no damage"), None);

@@ -163,13 +163,56 @@ fn bytes_lost_in_the_middle_cost_the_segment_they_were_in() {
 }
 
 #[test]
+fn zeros_in_place_of_what_was_not_written_cost_the_last_segment_only() {
+    let archive = archive();
+    let truth = bounds(&archive);
+    let last = truth[3].0 as usize;
+    for cut in (last..archive.len()).step_by(128) {
+        let mut zeroed = archive.clone();
+        zeroed[cut..].fill(0);
+        let survey = survey(&zeroed);
+        assert_eq!(survey.segments.len(), 3, "zeros from {cut} on");
+        assert_eq!(survey.trouble.is_none(), cut == last, "zeros from {cut} on");
+        nothing_wrong_is_given(&survey.segments, &truth);
+    }
+}
+
+#[test]
+fn what_is_appended_behind_a_cut_is_found() {
+    let mut glad = Account::new("glad");
+    let first = glad.snapshot(&[("INBOX", "d1")], &[mail("d1", 1, "one")]);
+    let second = glad.snapshot(&[("INBOX", "d1")], &[mail("d1", 2, &"two ".repeat(300))]);
+    let iris = Account::new("iris").snapshot(&[("INBOX", "e1")], &[mail("e1", 1, "else")]);
+    for cut in (1..second.len()).step_by(256).chain([3, 511, 700, second.len() - 1]) {
+        let cut_off = [first.as_slice(), &second[..cut]].concat();
+        for (more, seqs) in [
+            (second.clone(), vec![("glad", 1), ("glad", 2)]),
+            (iris.clone(), vec![("glad", 1), ("iris", 1)]),
+            ([second.as_slice(), &iris].concat(), vec![("glad", 1), ("glad", 2), ("iris", 1)]),
+        ] {
+            let archive = [cut_off.as_slice(), &more].concat();
+            let survey = survey(&archive);
+            let found: Vec<(&str, u32)> =
+                survey.segments.iter().map(|segment| (segment.account(), segment.seq())).collect();
+            assert_eq!(found, seqs, "cut at {cut}");
+            assert!(survey.trouble.is_some(), "cut at {cut}");
+            for segment in &survey.segments {
+                verify::segment(segment, &|_| true, &mut |problem| panic!("{problem}"))
+                    .expect("a sound segment");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_sound_segment_has_no_problems() {
     let archive = archive();
     let found = segments(&archive).expect("an archive in order");
     let chain = newest(&found, "glad").expect("a chain");
     let mut sum = verify::Counts::default();
     for snapshot in chain.snapshots() {
-        let before = |guid: &_| chain.find_message(guid, snapshot.seq() - 1).is_some();
+        let before =
+            |guid: &_| chain.find_message(guid, snapshot.seq() - 1).expect("tables").is_some();
         let counts = verify::segment(snapshot.segment(), &before, &mut |problem| {
             panic!("{problem}");
         });

@@ -196,8 +196,7 @@ impl Run<'_> {
 
     fn mailbox(&mut self, at: usize, exporter: &mut dyn Exporter) -> Result<(), ExportError> {
         let mailbox = &self.account.mailboxes[at];
-        let (records, findings) = Records::open(&mailbox.files, &mailbox.name);
-        findings.into_iter().for_each(|finding| self.report(finding));
+        let records = Records::read(&mailbox.files);
         let header = mailbox.files.get("cyrus.header");
         let header = header.and_then(|bytes| MailboxHeader::parse(bytes).ok());
         let flag_names = header.map(|header| header.user_flags).unwrap_or_default();

@@ -37,7 +37,9 @@ impl<W: Write> Run<'_, W> {
         found.into_iter().for_each(|finding| self.report(finding));
 
         let name = self.account.mailboxes[at].name.clone();
-        let (records, findings) = Records::open(&files, &name);
+        let records = Records::read(&files);
+        let header = files.get("cyrus.header").map(Vec::as_slice);
+        let findings = records.check(&name, header);
         findings.into_iter().for_each(|finding| self.report(finding));
         self.facts.insert(key.clone(), records.facts());
         if changed.is_none() {
@@ -159,11 +161,11 @@ where
         for step in self.steps.by_ref() {
             let (record, action) = match step {
                 RecordStep::Add(record) | RecordStep::Replace(record) => {
-                    (record, self.action(&record.guid))
+                    (record, self.action(&record.guid)?)
                 }
                 RecordStep::Keep(record) => match self.had.exceptions.get(record.uid) {
                     // It was not to be had last time: somebody may have put the file back.
-                    Some(None) => (record, self.action(&record.guid)),
+                    Some(None) => (record, self.action(&record.guid)?),
                     Some(found) => (record, Action::Carry(found)),
                     None => {
                         self.run.totals.messages += 1;
@@ -202,15 +204,15 @@ where
 }
 
 impl<W: Write, S> Mailbox<'_, '_, W, S> {
-    fn action(&self, guid: &Guid) -> Action {
-        let known = !guid.is_zero() && self.run.knows(guid);
-        if known { Action::Link } else { Action::Read }
+    fn action(&self, guid: &Guid) -> Result<Action, SnapshotError> {
+        let known = !guid.is_zero() && self.run.knows(guid)?;
+        Ok(if known { Action::Link } else { Action::Read })
     }
 
     /// Links a message whose bytes were met before; if they could not be had there, reads its
     /// own file after all.
     fn link_or_read(&mut self, record: &RecordKey) -> Result<Option<Guid>, SnapshotError> {
-        if self.run.knows(&record.guid) {
+        if self.run.knows(&record.guid)? {
             self.link(record, &record.guid)?;
             return Ok(Some(record.guid));
         }
@@ -230,7 +232,7 @@ impl<W: Write, S> Mailbox<'_, '_, W, S> {
         let (guid, size) = match outcome {
             Outcome::Whole { start, end, guid } => {
                 let bytes = &bytes[start..end];
-                if !self.run.knows(&guid) {
+                if !self.run.knows(&guid)? {
                     let mtime = record.internaldate.secs;
                     let offset = self.run.writer.message(&guid, mtime, bytes)?;
                     self.remember(guid, offset, bytes.len() as u64);
@@ -238,7 +240,7 @@ impl<W: Write, S> Mailbox<'_, '_, W, S> {
                 (guid, bytes.len() as u64)
             }
             Outcome::Large { size, guid } => {
-                if !self.run.knows(&guid) && !self.copy_large(record, guid, size)? {
+                if !self.run.knows(&guid)? && !self.copy_large(record, guid, size)? {
                     self.report_unread(record, &io::Error::other("it changes while it is read"));
                     return Ok(None);
                 }
@@ -334,7 +336,7 @@ impl<W: Write, S> Mailbox<'_, '_, W, S> {
     fn is_gone_since(&self, record: &RecordKey) -> bool {
         let Ok(Some(now)) = self.run.messages.index_now(self.at) else { return false };
         let files = BTreeMap::from([("cyrus.index".to_owned(), now)]);
-        let (records, _) = Records::open(&files, &self.name);
+        let records = Records::read(&files);
         !records.linked().any(|now| now.uid == record.uid)
     }
 }

@@ -219,8 +219,14 @@ impl<W: Write> Run<'_, W> {
     }
 
     /// Whether the chain or this segment holds the bytes already.
-    fn knows(&self, guid: &Guid) -> bool {
-        self.stored.contains(guid) || self.base.is_some_and(|base| base.holds(guid))
+    fn knows(&self, guid: &Guid) -> Result<bool, SnapshotError> {
+        if self.stored.contains(guid) {
+            return Ok(true);
+        }
+        match self.base {
+            Some(base) => base.holds(guid).map_err(SnapshotError::Archive),
+            None => Ok(false),
+        }
     }
 
     fn report(&mut self, finding: Finding) {

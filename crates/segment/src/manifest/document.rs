@@ -64,9 +64,7 @@ impl Manifest {
         let layout = |at: usize, detail| ManifestError::Layout { at: at as u64, detail };
         let line = bytes.iter().position(|byte| *byte == b'\n').map(|newline| newline + 1);
         let rows_at = line.ok_or_else(|| layout(0, "it has no second line"))?;
-        let fields = bytes[..rows_at].strip_suffix(ROWS_BEGIN);
-        let fields = fields.ok_or_else(|| layout(rows_at, "no table follows its first line"))?;
-        let head = parse_head(fields)?;
+        let head = parse_fields(&bytes[..rows_at])?;
         let table = bytes[rows_at..].strip_suffix(ROWS_END);
         let table = table.ok_or_else(|| layout(bytes.len(), "its end is missing"))?;
         MessageTable::parse(table)
@@ -97,6 +95,14 @@ impl Manifest {
     pub(crate) fn rows_at(&self) -> u64 {
         self.rows.start as u64
     }
+}
+
+/// Reads the first line of a manifest.
+pub(crate) fn parse_fields(line: &[u8]) -> Result<ManifestHead, ManifestError> {
+    let at = line.len() as u64;
+    let fields = line.strip_suffix(ROWS_BEGIN);
+    let none = ManifestError::Layout { at, detail: "no table follows its first line" };
+    parse_head(fields.ok_or(none)?)
 }
 
 fn parse_head(fields: &[u8]) -> Result<ManifestHead, ManifestError> {

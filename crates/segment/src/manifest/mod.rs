@@ -10,7 +10,7 @@ mod stored;
 mod table;
 
 pub use document::{Manifest, ManifestError};
-pub(crate) use document::{ROWS_END, write_head};
+pub(crate) use document::{ROWS_END, parse_fields, write_head};
 pub use quoted::Quoted;
 pub use stored::{
     Cyrus, Gone, ManifestHead, Parent, StoredFile, StoredFinding, StoredLink, StoredLock,

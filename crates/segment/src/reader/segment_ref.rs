@@ -6,11 +6,12 @@ use std::io::{self, Read};
 use model::Guid;
 use model::state::Digest;
 use sha1::{Digest as _, Sha1};
+use sha2::Sha256;
 
 use super::ReadError;
 use crate::bytes::{BLOCK, sha256};
 use crate::end::EndBlock;
-use crate::manifest::{Located, Manifest, StoredFile};
+use crate::manifest::{self, Located, Manifest, ManifestHead, ROW, StoredFile};
 use crate::read_at::ReadAt;
 
 /// The longest manifest: it is held in memory, and 4 GiB speak of 58 million messages.
@@ -89,11 +90,8 @@ impl<'a> SegmentRef<'a> {
         }
         let wrong = |source| ReadError::Manifest { segment: self.to_string(), at, source };
         let manifest = Manifest::parse(bytes).map_err(wrong)?;
-        let head = manifest.head();
-        if head.account != end.account
-            || head.seq != end.seq
-            || end.manifest_offset + manifest.rows_at() != end.rows_offset
-        {
+        self.agrees_with(manifest.head())?;
+        if end.manifest_offset + manifest.rows_at() != end.rows_offset {
             let detail = "it contradicts the end block";
             return Err(self.damaged("the manifest".into(), at, detail));
         }
@@ -106,6 +104,71 @@ impl<'a> SegmentRef<'a> {
             return Err(self.out_of_bounds(format!("message {}", row.guid), located));
         }
         Ok(manifest)
+    }
+
+    /// Reads the manifest without its message table. The SHA-256 covers the table too, so all of
+    /// it is read, but no more than the head is kept.
+    ///
+    /// # Errors
+    ///
+    /// As for [`manifest`](Self::manifest), except that the rows of the table are not looked at.
+    pub fn head(&self) -> Result<ManifestHead, ReadError> {
+        let end = &self.end;
+        let located = Located { offset: end.manifest_offset, size: end.manifest_bytes };
+        let fields = end.rows_offset.checked_sub(end.manifest_offset);
+        let fields =
+            fields.filter(|fields| *fields <= located.size && located.size <= MANIFEST_MAX);
+        let Some(fields) = fields.and_then(|fields| usize::try_from(fields).ok()) else {
+            return Err(self.out_of_bounds("a manifest".into(), located));
+        };
+        let mut hash = Sha256::new();
+        let mut line = Vec::new();
+        let mut piece = Vec::new();
+        let mut read = 0;
+        while read < located.size {
+            let len = (located.size - read).min(STEP as u64);
+            piece.resize(usize::try_from(len).unwrap_or(STEP), 0);
+            self.read_at(self.start + located.offset + read, &mut piece)?;
+            hash.update(&piece);
+            let wanted = fields - line.len();
+            line.extend_from_slice(&piece[..wanted.min(piece.len())]);
+            read += len;
+        }
+        let at = self.start + located.offset;
+        if Digest(hash.finalize().into()) != end.manifest_sha256 {
+            return Err(self.damaged("the manifest".into(), at, "its SHA-256 is wrong"));
+        }
+        let wrong = |source| ReadError::Manifest { segment: self.to_string(), at, source };
+        let head = manifest::parse_fields(&line).map_err(wrong)?;
+        self.agrees_with(&head)?;
+        Ok(head)
+    }
+
+    /// Reads the rows of the message table, whose form is not checked.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be where the end block says, or cannot be read.
+    pub fn rows(&self) -> Result<Vec<u8>, ReadError> {
+        let end = &self.end;
+        let size = end.rows.saturating_mul(ROW as u64);
+        let located = Located { offset: end.rows_offset, size };
+        let fits = end.rows_offset.checked_add(size).is_some_and(|rows_end| {
+            end.rows_offset >= end.manifest_offset
+                && rows_end <= end.manifest_offset.saturating_add(end.manifest_bytes)
+        });
+        if !fits || end.manifest_bytes > MANIFEST_MAX {
+            return Err(self.out_of_bounds("a message table".into(), located));
+        }
+        self.read_bytes(located)
+    }
+
+    fn agrees_with(&self, head: &ManifestHead) -> Result<(), ReadError> {
+        if head.account == self.end.account && head.seq == self.end.seq {
+            return Ok(());
+        }
+        let at = self.start + self.end.manifest_offset;
+        Err(self.damaged("the manifest".into(), at, "it contradicts the end block"))
     }
 
     /// Reads a file that this segment holds.
