@@ -64,10 +64,11 @@ pub fn read(bytes: &[u8]) -> Result<Db<'_>, FormatError> {
     let mut notes = header.notes(bytes.len());
     let (walk, trouble) = Walk::through(committed, &header);
     if let Some(trouble) = trouble {
+        notes.push(format!("it should hold {} entries", header.num_records));
         let replay = Replay::of_all(committed, walk.order);
         return rescue(walk, replay, trouble, notes);
     }
-    notes.extend(lost(&walk.lost));
+    notes.extend(count_places("lost records", &walk.lost));
     Ok(Db::new(DbFormat::Twoskip, walk.entries, notes))
 }
 
@@ -78,8 +79,7 @@ fn rescue<'a>(
     trouble: FormatError,
     mut notes: Vec<String>,
 ) -> Result<Db<'a>, FormatError> {
-    notes.push(format!("rebuilt from its records, because its list is broken: {trouble}"));
-    notes.extend(lost(&replay.lost));
+    notes.extend(count_places("unreadable places", &replay.lost));
     let entries: Vec<_> = if replay.lost.is_empty() {
         replay.into_entries().collect()
     } else {
@@ -93,12 +93,14 @@ fn rescue<'a>(
     if entries.is_empty() {
         return Err(trouble);
     }
+    let found = entries.len();
+    notes.push(format!("{found} were rebuilt from its records, its list is broken: {trouble}"));
     Ok(Db::new(DbFormat::Twoskip, entries, notes))
 }
 
-fn lost(offsets: &[u64]) -> Option<String> {
+fn count_places(what: &str, offsets: &[u64]) -> Option<String> {
     let first = offsets.first()?;
-    Some(format!("lost records: {}, the first at byte {first}", offsets.len()))
+    Some(format!("{what}: {}, the first at byte {first}", offsets.len()))
 }
 
 /// How the keys of a file are sorted: of mailboxes.db, either, as `improved_mboxlist_sort` in
