@@ -84,8 +84,6 @@ impl Placement {
         let place = partition.data.mail_file(&dir);
         let is_there = match data.with(&dir, |_| Ok(())) {
             Ok(found) => found.is_some(),
-            // Neither can be the name of a directory that exists.
-            Err(error) if is_impossible(&error) => false,
             Err(error) => {
                 let error = Err(place.error("open", error));
                 notes.optional::<()>(FindingKind::MetadataUnreadable, error)?;
@@ -173,7 +171,12 @@ impl Directory {
         if let Some(fd) = self.fd.get() {
             return action(fd.as_fd()).map(Some);
         }
-        let Some(fd) = files::open_dir(self.root.fd(), name).or_none()? else { return Ok(None) };
+        let fd = match files::open_dir(self.root.fd(), name) {
+            Ok(fd) => fd,
+            // No directory has a name like this.
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG) => return Ok(None),
+            Err(errno) => return Err(errno.into()),
+        };
         let done = action(fd.as_fd())?;
         if self.keep_open {
             // Another thread may have been faster; then ours is closed.
@@ -181,10 +184,6 @@ impl Directory {
         }
         Ok(Some(done))
     }
-}
-
-fn is_impossible(error: &io::Error) -> bool {
-    matches!(Errno::from_io_error(error), Some(Errno::NOTDIR | Errno::NAMETOOLONG))
 }
 
 /// The UID in a message file's name: decimal digits without padding, and a dot.

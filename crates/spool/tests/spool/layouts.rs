@@ -1,13 +1,11 @@
 //! Where files lie: by name and by id, with letters, domains, metapartitions and archives.
 
-mod support;
-
 use std::fs;
 use std::io::Read;
 
+use crate::support::{self, Hand, mailbox, text};
 use model::Uid;
 use spool::FrozenMailbox;
-use support::{Hand, mailbox, text};
 
 fn message(mailbox: &FrozenMailbox, uid: u32, archived: bool) -> String {
     let mut text = String::new();

@@ -1,0 +1,9 @@
+//! Spools that are read: built as each release leaves them, by hand, and in ruins.
+
+mod account;
+mod damage;
+mod every_era;
+mod layouts;
+mod locks;
+mod server;
+mod support;
