@@ -1,10 +1,10 @@
 //! twoskip databases (`lib/cyrusdb_twoskip.c`): the default since 2.5.
 //!
-//! A skip list in a file that only grows. Every byte is under a CRC, the header says where the last
-//! finished transaction ended, and each record has two links on the lowest level, so that one of
-//! them is always from before an unfinished transaction. So walking those links is safe at any time.
-//! Where they are broken, links of higher levels lead around; what is missed then is sought among all
-//! records, in the order in which they were written.
+//! A skip list in a file that only grows. Every byte is under a CRC, the header says where the
+//! last finished transaction ended, and each record has two links on the lowest level, so that one
+//! of them is always from before an unfinished transaction. So walking those links is safe at any
+//! time. Where they are broken, links of higher levels lead around; what is missed then is sought
+//! among all records, in the order in which they were written.
 
 use std::cmp::Ordering;
 

@@ -94,7 +94,8 @@ fn odd_lines_are_read_and_told() {
     let expected = [("a", "1"), ("b", "2"), ("no tab", "")];
     assert_eq!(pairs(&db), expected.map(|(key, value)| (key.into(), value.into())).into());
     let told = "lines without a tab, taken as keys: 1; \
-                the last line, at byte 19, has no end and is left out; entries that repeat a key: 1";
+                the last line, at byte 19, has no end and is left out; \
+                entries that repeat a key: 1";
     assert_eq!(db.recovered.as_deref(), Some(told));
 }
 
