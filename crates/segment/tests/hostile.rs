@@ -8,6 +8,7 @@ use std::ops::Range;
 use model::Guid;
 use model::state::Digest;
 use sample::{Account, guid_of, mail};
+use segment::chain::newest;
 use segment::end::{END_BYTES, EndBlock, EndError};
 use segment::manifest::{Located, ManifestError};
 use segment::reader::{ReadError, segments, survey};
@@ -251,6 +252,10 @@ fn rows_that_overlap_or_lead_elsewhere_give_no_wrong_bytes() {
         let found = segments(&archive).expect("whole");
         let error = found[0].manifest().expect_err("a row leads elsewhere");
         assert!(matches!(error, ReadError::OutOfBounds { .. }), "{offset}: {error}");
+        // A chain takes the rows as they are, and has no use for this one either.
+        let chain = newest(&found, "glad").expect("its head is right");
+        chain.message(&two, 1).expect_err("the row leads elsewhere");
+        assert_eq!(chain.message(&one, 1).expect("its row is right"), Some(b"one".to_vec()));
     }
     for (offset, size) in [(512, u64::MAX), (u64::MAX, 1), (512, 1 << 40), (0, 1), (513, 1)] {
         let located = Located { offset, size };

@@ -80,7 +80,7 @@ impl Manifest {
 
     /// The message table.
     pub fn table(&self) -> MessageTable<'_> {
-        MessageTable::checked(&self.bytes[self.rows.clone()])
+        MessageTable::unchecked(&self.bytes[self.rows.clone()])
     }
 
     /// Gives up the document for its head and the bytes of its rows.

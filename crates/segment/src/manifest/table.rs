@@ -101,12 +101,8 @@ impl<'a> MessageTable<'a> {
         Ok(Self { rows })
     }
 
-    /// Rows whose form was checked before.
-    pub(crate) fn checked(rows: &'a [u8]) -> Self {
-        Self { rows }
-    }
-
-    /// Rows of which only the length is known to be right: a malformed one is found by nobody.
+    /// Takes the rows of a manifest whose hash is right without looking at them. One that is
+    /// malformed nevertheless is found by nobody.
     pub(crate) fn unchecked(rows: &'a [u8]) -> Self {
         Self { rows }
     }
@@ -144,8 +140,8 @@ impl<'a> MessageTable<'a> {
 
     /// All rows, by GUID.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = TableRow> + use<'a> {
+        // What a malformed row says: no message is at the segment's first byte.
         const NONE: TableRow = TableRow { guid: Guid::ZERO, offset: 0, size: 0 };
-        // Every row was checked to decode.
         self.rows.chunks_exact(ROW).map(|row| TableRow::decode(row).unwrap_or(NONE))
     }
 
