@@ -11,6 +11,7 @@ use crate::end::{EndBlock, FORMAT};
 use crate::entry::{Kind, NewEntry};
 use crate::manifest::{self, ManifestHead, ROW, ROWS_END, StoredFile, TableRow};
 use crate::names::{self, EntryName, NameError, Part};
+use crate::reader::MANIFEST_MAX;
 
 /// Between the entries and whatever takes them: large enough that a pipe or a file is filled in
 /// few calls, and larger messages go past it.
@@ -246,6 +247,9 @@ impl<W: Write> SegmentWriter<W> {
         self.check_table(rows)?;
         let fields = manifest::write_head(&head)?;
         let manifest_bytes = (fields.len() + rows.len() * ROW + ROWS_END.len()) as u64;
+        if manifest_bytes > MANIFEST_MAX {
+            return Err(WriteError::TooLarge { what: "the manifest", value: manifest_bytes });
+        }
         let part = Part::Manifest(self.seq);
         self.header(part, Kind::File, self.mtime, manifest_bytes)?;
         let manifest_offset = self.at;

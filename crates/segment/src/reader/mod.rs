@@ -9,6 +9,6 @@ mod segment_ref;
 mod survey;
 
 pub use error::{LastWhole, ReadError};
-pub use segment_ref::{MessageReader, SegmentRef};
+pub use segment_ref::{MANIFEST_MAX, MessageReader, SegmentRef};
 pub(crate) use survey::check_entry;
 pub use survey::{Survey, segments, survey};
