@@ -285,7 +285,7 @@ impl MailboxBuilder {
 }
 
 /// The bytes up to and including the blank line.
-fn header_size(message: &[u8]) -> usize {
+pub(super) fn header_size(message: &[u8]) -> usize {
     let end = message.windows(4).position(|window| window == b"\r\n\r\n");
     end.map_or(message.len(), |at| at + 4)
 }

@@ -3,6 +3,7 @@
 
 mod account;
 mod cache;
+mod delivery;
 mod era;
 mod fill;
 mod mailbox;
@@ -15,8 +16,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use cyrus_format::EncodeError;
+use cyrus_format::{EncodeError, FormatError};
 
+pub use delivery::deliver;
 pub use era::Era;
 pub use fill::{Filling, fill};
 pub use mailbox::{MailboxBuilder, NewMessage, StoredMessage};
@@ -83,6 +85,15 @@ pub enum BuildError {
         /// Which value.
         #[source]
         source: EncodeError,
+    },
+    /// A file that is there already is not understood.
+    #[error("read {}", path.display())]
+    Decode {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: FormatError,
     },
 }
 
