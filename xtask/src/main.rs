@@ -2,6 +2,7 @@
 //!
 //! A new command is one module with a `run` function and one line in [`COMMANDS`].
 
+mod bench;
 mod check;
 mod corpus;
 mod demo_spool;
@@ -40,6 +41,12 @@ const COMMANDS: &[Command] = &[
         arguments: "",
         about: "fetch the real mail that benchmarks use into target/corpus",
         run: corpus::run,
+    },
+    Command {
+        name: "bench",
+        arguments: bench::ARGUMENTS,
+        about: "race cylinder against tar, restic, borg and rsync; write docs/benchmarks.md",
+        run: bench::run,
     },
     Command {
         name: "demo-spool",

@@ -1,0 +1,73 @@
+//! `cargo xtask bench snapshot`: cylinder raced against what people use today, in one go, on one
+//! disk, on the same real mail.
+
+mod computer;
+mod curve;
+mod goals;
+mod lock;
+mod options;
+mod page;
+mod race;
+mod racers;
+mod sample;
+mod workbench;
+
+use std::fs;
+
+use computer::Computer;
+use goals::Results;
+pub use options::ARGUMENTS;
+use options::Options;
+use race::Rules;
+use workbench::Workbench;
+
+use crate::{Failure, corpus, workspace};
+
+/// What the results are written to.
+const PAGE: &str = "docs/benchmarks.md";
+
+/// The command.
+pub fn run(args: &[String]) -> Result<(), Failure> {
+    let options = Options::parse(args)?;
+    corpus::run(&[])?;
+    let bench = Workbench::set_up()?;
+    let computer = Computer::describe(&bench.root, &bench.cylinder)?;
+    for (program, package) in &computer.missing {
+        eprintln!("Skipped: {program}, which is not installed: apt-get install {package}");
+    }
+    let results = measure(&bench, &options)?;
+    bench.clear()?;
+    let page = page::render(&options, &computer, &results);
+    println!("{page}");
+    if options.write {
+        let path = workspace::root().join(PAGE);
+        fs::write(&path, page).map_err(|e| format!("write {}: {e}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// Measures what the goals asked for need.
+fn measure(bench: &Workbench, options: &Options) -> Result<Results, String> {
+    let mut results = Results::default();
+    if options.wants(1) || options.wants(2) {
+        for &messages in &options.races {
+            let rounds = options.rounds(messages);
+            let rules = Rules { messages, rounds, full_only: options.only.is_some() };
+            results.races.push(race::run(bench, rules)?);
+        }
+    }
+    if options.wants(3) || options.wants(4) {
+        let messages = options.account;
+        let rules = Rules { messages, rounds: options.rounds(messages), full_only: false };
+        results.account = Some(race::run(bench, rules)?);
+    }
+    if options.wants(3) || options.wants(5) {
+        for &messages in &options.curve {
+            results.curve.push(curve::measure(bench, messages, options.repeat)?);
+        }
+    }
+    if options.wants(6) {
+        results.locks = Some(lock::measure(bench, options.account, options.repeat)?);
+    }
+    Ok(results)
+}
