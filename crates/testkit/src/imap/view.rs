@@ -87,8 +87,13 @@ impl ImapView {
     /// Looks at everything that the user who is logged in can see, changing nothing. The mailbox
     /// that was selected is closed.
     pub fn of(client: &mut ImapClient) -> Result<Self, ImapError> {
+        Self::of_mailboxes(client, "*")
+    }
+
+    /// Likewise, but only at the mailboxes whose names match, as `DELETED/*` for an admin.
+    pub fn of_mailboxes(client: &mut ImapClient, pattern: &str) -> Result<Self, ImapError> {
         let mut view = Self::default();
-        for (attributes, name) in client.list_attributes("*")? {
+        for (attributes, name) in client.list_attributes(pattern)? {
             if attributes.iter().any(|word| word == "\\Noselect" || word == "\\NonExistent") {
                 continue;
             }
