@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use model::state::{AccountState, Digest, FileState, MailboxKey, MailboxState};
 use model::{Finding, Guid, MboxName, Uid, Userid};
 use segment::chain::Chain;
-use segment::links::Links;
+use segment::links::{self, Links};
 use segment::manifest::{ManifestHead, Parent, StoredFile, StoredMailbox};
 
 use crate::archive::{ArchiveError, finding_of};
@@ -83,12 +83,6 @@ impl<'a> Base<'a> {
         Links::new(&self.head.links)
     }
 
-    /// Whether the chain has written this mailbox's directory before; its links tell, since each
-    /// mailbox gets one and none is ever forgotten.
-    pub(crate) fn has_written(&self, dir: &str) -> bool {
-        self.head.links.iter().any(|link| link.dir == dir)
-    }
-
     /// Whether the chain holds the bytes of this message.
     pub(crate) fn holds(&self, guid: &Guid) -> Result<bool, ArchiveError> {
         Ok(self.chain.find_message(guid, self.head.seq)?.is_some())
@@ -163,7 +157,9 @@ pub(crate) fn read_exceptions(
         .ok_or_else(|| ArchiveError::Exceptions { mailbox: mailbox.name.to_string() })
 }
 
-/// A mailbox's identity is its directory's name.
-pub(crate) fn key_of(mailbox: &StoredMailbox) -> MailboxKey {
-    MailboxKey(mailbox.dir.clone().into_bytes())
+/// A mailbox's identity is its directory's name without the number that tells it from an earlier
+/// directory of the same mailbox.
+fn key_of(mailbox: &StoredMailbox) -> MailboxKey {
+    let name = links::split(&mailbox.dir).map_or(mailbox.dir.as_str(), |(name, _)| name);
+    MailboxKey(name.as_bytes().to_vec())
 }

@@ -55,14 +55,13 @@ impl Links {
         Link::New(join(&folder, number))
     }
 
-    /// The component for a mailbox that the chain's newest snapshot does not list, made of what
-    /// identifies it: one that no link leads to.
-    pub fn new_dir(&self, key: &[u8]) -> String {
-        let name = names::escape(key);
+    /// The component for a mailbox that the chain's newest snapshot does not list, made of the
+    /// [escaped](names::escape) form of what identifies it: one that no link leads to.
+    pub fn new_dir(&self, name: &str) -> String {
         let dirs = self.by_folder.values().flat_map(BTreeMap::values);
         let used = dirs.filter_map(|dir| split(dir)).filter(|(base, _)| *base == name);
         let last = used.map(|(_, number)| number).max();
-        join(&name, last.map_or(1, |last| last.saturating_add(1)))
+        join(name, last.map_or(1, |last| last.saturating_add(1)))
     }
 
     /// Every link, for the manifest; sorted.
@@ -142,13 +141,13 @@ mod tests {
     #[test]
     fn a_mailbox_that_comes_back_gets_another_directory() {
         let mut links = Links::default();
-        assert_eq!(links.new_dir(b"id"), "id");
+        assert_eq!(links.new_dir("id"), "id");
         links.link(b"INBOX", "id");
         links.link(b"INBOX.x", "id~3");
         links.link(b"INBOX.y", "idea~9");
-        assert_eq!(links.new_dir(b"id"), "id~4");
-        assert_eq!(links.new_dir(b"idea"), "idea~10");
-        assert_eq!(links.new_dir(b"ide"), "ide");
+        assert_eq!(links.new_dir("id"), "id~4");
+        assert_eq!(links.new_dir("idea"), "idea~10");
+        assert_eq!(links.new_dir("ide"), "ide");
     }
 
     #[test]

@@ -1,16 +1,16 @@
 //! One mailbox of a snapshot: its new messages, its links, its metadata files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
 
 use cyrus_format::index::RecordKey;
 use model::diff::{RecordStep, diff_records};
 use model::state::MailboxKey;
-use model::{Finding, FindingKind, Guid, MboxName};
+use model::{Finding, FindingKind, Guid, MboxName, Uid};
 use segment::manifest::{StoredFile, TableRow};
 use sha1::{Digest, Sha1};
 
-use super::{Run, SnapshotError, dir_of};
+use super::{Run, SnapshotError};
 use crate::base::HadMailbox;
 use crate::exceptions::{self, Exceptions};
 use crate::fetch::{Action, Job, Outcome, Work, fetch, read_message};
@@ -45,7 +45,8 @@ impl<W: Write> Run<'_, W> {
         if changed.is_none() {
             self.look_for_orphans(at, &name, &records);
         }
-        let exceptions = self.write_messages(at, name, &dir_of(key), &records, &had)?;
+        let dir = self.dirs[key].clone();
+        let exceptions = self.write_messages(at, name, &dir, &records, &had)?;
         drop(records);
         self.write_files(key, files, changed, &exceptions)
     }
@@ -63,7 +64,8 @@ impl<W: Write> Run<'_, W> {
         let steps = diff_records(records.linked(), had.linked.iter().copied(), key);
         let (source, workers) = (self.messages, self.options.workers);
         let exceptions = Exceptions::default();
-        let mut work = Mailbox { run: self, at, name, dir, steps, had, exceptions };
+        let replaced = BTreeSet::new();
+        let mut work = Mailbox { run: self, at, name, dir, steps, had, exceptions, replaced };
         fetch(source, at, workers, &mut work)?;
         Ok(work.exceptions)
     }
@@ -98,7 +100,7 @@ impl<W: Write> Run<'_, W> {
         changed: Option<&[String]>,
         exceptions: &Exceptions,
     ) -> Result<(), SnapshotError> {
-        let dir = dir_of(key);
+        let dir = self.dirs[key].clone();
         let mut stored = BTreeMap::new();
         for (name, bytes) in files {
             if changed.is_some_and(|changed| !changed.contains(&name))
@@ -149,6 +151,8 @@ struct Mailbox<'r, 'a, W: Write, S> {
     steps: S,
     had: &'r HadMailbox,
     exceptions: Exceptions,
+    /// UIDs whose files have another content than in the parent; hardly ever any.
+    replaced: BTreeSet<Uid>,
 }
 
 impl<W: Write, S> Work for Mailbox<'_, '_, W, S>
@@ -160,7 +164,11 @@ where
     fn next(&mut self) -> Result<Option<Job>, SnapshotError> {
         for step in self.steps.by_ref() {
             let (record, action) = match step {
-                RecordStep::Add(record) | RecordStep::Replace(record) => {
+                RecordStep::Add(record) => (record, self.action(&record.guid)?),
+                // The name of its file was written before, for other bytes, and no name may be
+                // written twice: the index and the list of exceptions tell which count.
+                RecordStep::Replace(record) => {
+                    self.replaced.insert(record.uid);
                     (record, self.action(&record.guid)?)
                 }
                 RecordStep::Keep(record) => match self.had.exceptions.get(record.uid) {
@@ -258,6 +266,9 @@ impl<W: Write, S> Mailbox<'_, '_, W, S> {
     }
 
     fn link(&mut self, record: &RecordKey, guid: &Guid) -> Result<(), SnapshotError> {
+        if self.replaced.contains(&record.uid) {
+            return Ok(());
+        }
         self.run.hard_links += 1;
         let mtime = record.internaldate.secs;
         Ok(self.run.writer.hard_link(self.dir, record.uid, guid, mtime)?)

@@ -114,7 +114,9 @@ pub fn snapshot<W: Write>(
     }
     let name = names::escape(account.userid.as_bytes());
     let seq = base.map_or(1, |base| base.seq() + 1);
+    let links = base.map(Base::links).unwrap_or_default();
     let mut run = Run {
+        dirs: keys.iter().map(|key| (key.clone(), dir_of(key, base, &links))).collect(),
         positions: keys.iter().cloned().zip(0..).collect(),
         account,
         keys,
@@ -123,7 +125,7 @@ pub fn snapshot<W: Write>(
         base,
         writer: SegmentWriter::new(out, &name, seq, options.taken_at)?,
         stored: Stored::default(),
-        links: base.map(Base::links).unwrap_or_default(),
+        links,
         files: BTreeMap::new(),
         facts: BTreeMap::new(),
         account_files: BTreeMap::new(),
@@ -158,6 +160,8 @@ struct Run<'a, W: Write> {
     account: SourceAccount,
     keys: Vec<MailboxKey>,
     positions: BTreeMap<MailboxKey, usize>,
+    /// Each mailbox's component in entry names.
+    dirs: BTreeMap<MailboxKey, String>,
     want: AccountState,
     messages: &'a dyn MessageSource,
     base: Option<&'a Base<'a>>,
@@ -183,9 +187,7 @@ impl<W: Write> Run<'_, W> {
         for step in &plan.steps {
             match step {
                 Step::Create { mailbox, .. } => {
-                    if self.base.is_none_or(|base| !base.has_written(&dir_of(mailbox))) {
-                        self.writer.mailbox_dir(&dir_of(mailbox))?;
-                    }
+                    self.writer.mailbox_dir(&self.dirs[mailbox])?;
                     self.link_folder(mailbox)?;
                     self.write_mailbox(mailbox, None)?;
                 }
@@ -203,9 +205,9 @@ impl<W: Write> Run<'_, W> {
     fn link_folder(&mut self, mailbox: &MailboxKey) -> Result<(), SnapshotError> {
         let name = &self.want.mailboxes[mailbox].name;
         let folder = relative_name(name.as_bytes(), self.account.userid.as_bytes());
-        let dir = dir_of(mailbox);
-        if let Link::New(link) = self.links.link(&folder, &dir) {
-            self.writer.folder(&link, &dir)?;
+        let dir = &self.dirs[mailbox];
+        if let Link::New(link) = self.links.link(&folder, dir) {
+            self.writer.folder(&link, dir)?;
         }
         Ok(())
     }
@@ -280,7 +282,8 @@ impl<W: Write> Run<'_, W> {
         });
         let gone = plan.steps.iter().filter_map(|step| match step {
             Step::Remove { mailbox, name } => {
-                Some(Gone { dir: dir_of(mailbox), name: Quoted::from(name.as_bytes()) })
+                let before = self.base.and_then(|base| base.stored_mailbox(mailbox))?;
+                Some(Gone { dir: before.dir.clone(), name: Quoted::from(name.as_bytes()) })
             }
             _ => None,
         });
@@ -313,7 +316,7 @@ impl<W: Write> Run<'_, W> {
         let (key, mailbox) = (&self.keys[at], &self.account.mailboxes[at]);
         let before = self.base.and_then(|base| base.stored_mailbox(key));
         let named = StoredMailbox {
-            dir: dir_of(key),
+            dir: self.dirs[key].clone(),
             uniqueid: Quoted::from(mailbox.uniqueid.as_ref().map_or(&[][..], UniqueId::as_bytes)),
             name: Quoted::from(mailbox.name.as_bytes()),
             partition: Quoted::from(mailbox.partition.as_slice()),
@@ -341,9 +344,14 @@ impl<W: Write> Run<'_, W> {
     }
 }
 
-/// The mailbox's component in entry names.
-fn dir_of(key: &MailboxKey) -> String {
-    String::from_utf8_lossy(&key.0).into_owned()
+/// The mailbox's component in entry names: the one it has in the parent, or one that the chain
+/// has not used. A mailbox that was gone and came back gets a new one, since no name may be
+/// written twice.
+fn dir_of(key: &MailboxKey, base: Option<&Base<'_>>, links: &Links) -> String {
+    match base.and_then(|base| base.stored_mailbox(key)) {
+        Some(before) => before.dir.clone(),
+        None => links.new_dir(&String::from_utf8_lossy(&key.0)),
+    }
 }
 
 fn stored_finding(finding: &Finding) -> StoredFinding {
