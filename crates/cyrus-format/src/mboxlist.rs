@@ -104,6 +104,21 @@ impl MailboxType {
             | bit(self.deleted, 16)
     }
 
+    /// The letters as 2.5 to 3.4 write them, where plain mail has none.
+    fn old_letters(self) -> Vec<u8> {
+        let letters = [
+            (self.deleted, b'd'),
+            (self.moving, b'm'),
+            (self.kind == b'n', b'n'),
+            (self.remote, b'r'),
+            (self.reserved, b'z'),
+            (matches!(self.kind, b'c' | b'b' | b'a'), self.kind),
+            (self.intermediate, b'i'),
+            (matches!(self.kind, b's' | b'p'), self.kind),
+        ];
+        letters.into_iter().filter(|(set, _)| *set).map(|(_, letter)| letter).collect()
+    }
+
     /// Whether there is a directory with mail behind it on this server.
     pub fn has_data(self) -> bool {
         !(self.deleted || self.remote || self.reserved || self.intermediate)
@@ -394,17 +409,15 @@ impl MailboxEntry {
         let dbname = rules.to_dbname(&self.name)?;
         let id = self.uniqueid.as_ref().map(UniqueId::as_bytes);
         let mut under_name = self.pairs_by_id(b"I", id);
-        under_name.push((b"A".to_vec(), self.acl_list()));
+        under_name.extend(self.acl_pair());
         let mut records = vec![(prefixed(b'N', &dbname), Dlist::Kv(under_name).to_vec())];
         // A tombstone's id may by now be that of a mailbox with another name.
         if let (Some(id), false) = (id, self.mbtype.deleted) {
             let mut under_id = self.pairs_by_id(b"N", Some(&dbname));
-            under_id.push((b"A".to_vec(), self.acl_list()));
-            if !self.history.is_empty() {
-                let former = self.history.iter().map(|former| former.to_dlist(rules));
-                let former = former.collect::<Result<Vec<_>, _>>()?;
-                under_id.push((b"H".to_vec(), Dlist::List(former)));
-            }
+            under_id.extend(self.acl_pair());
+            let former = self.history.iter().map(|former| former.to_dlist(rules));
+            let former = former.collect::<Result<Vec<_>, _>>()?;
+            under_id.push((b"H".to_vec(), Dlist::List(former)));
             records.push((prefixed(b'I', id), Dlist::Kv(under_id).to_vec()));
         }
         Ok(records)
@@ -412,16 +425,15 @@ impl MailboxEntry {
 
     /// The record of 2.5 to 3.4.
     pub fn to_dlist(&self) -> DbRecord {
-        let mut pairs = vec![(b"A".to_vec(), self.acl_list())];
+        let mut pairs: Vec<_> = self.acl_pair().into_iter().collect();
         let mut put = |key: &[u8], value: Option<Dlist>| {
             pairs.extend(value.map(|value| (key.to_vec(), value)));
         };
         put(b"I", self.uniqueid.as_ref().map(|id| Dlist::bytes(id.as_bytes())));
         put(b"P", self.partition.clone().map(Dlist::Bytes));
         put(b"S", self.server.clone().map(Dlist::Bytes));
-        let mbtype = MailboxType { legacy_dirs: false, ..self.mbtype };
-        let plain = mbtype == MailboxType::default();
-        put(b"T", (!plain).then(|| Dlist::bytes(mbtype.to_string())));
+        let letters = self.mbtype.old_letters();
+        put(b"T", (!letters.is_empty()).then(|| Dlist::bytes(letters)));
         put(b"V", self.uidvalidity.map(|v| Dlist::num(v.0.into())));
         put(b"C", self.createdmodseq.map(|modseq| Dlist::num(modseq.0)));
         put(b"F", self.foldermodseq.map(|modseq| Dlist::num(modseq.0)));
@@ -462,9 +474,14 @@ impl MailboxEntry {
         pairs
     }
 
-    fn acl_list(&self) -> Dlist {
-        let pairs = self.acl.iter();
-        Dlist::Kv(pairs.map(|(who, rights)| (who.clone(), Dlist::bytes(rights.clone()))).collect())
+    /// The ACL under its key; tombstones have none.
+    fn acl_pair(&self) -> Option<(Vec<u8>, Dlist)> {
+        if self.mbtype.deleted && self.acl.is_empty() {
+            return None;
+        }
+        let pairs =
+            self.acl.iter().map(|(who, rights)| (who.clone(), Dlist::bytes(rights.clone())));
+        Some((b"A".to_vec(), Dlist::Kv(pairs.collect())))
     }
 }
 

@@ -95,6 +95,19 @@ fn subscriptions_of_version_2() {
 }
 
 #[test]
+fn a_neighbours_mailbox_that_version_2_took_for_the_own() {
+    let file = include_bytes!("fixtures/account/neighbours.sub");
+    let db = open(file);
+    let (userid, rules) = ("glad".into(), NameRules::v3());
+    let subs = Subscriptions::parse(records(&db), &userid, &rules).expect("a known version");
+    let names: Vec<_> = subs.mailboxes.iter().map(MboxName::to_string).collect();
+    let expected = ["shared", "user.glad", "user.glad.Sent", "user.glad.with space", "user.glad2"];
+    assert_eq!(names, expected);
+    let written = subs.write(&userid, &rules).expect("good names");
+    assert_eq!(db::flat::write(&written).expect("no key twice"), file);
+}
+
+#[test]
 fn a_quota() {
     let file = include_bytes!("fixtures/account/quota");
     let quota = Quota::parse(file).expect("Cyrus wrote it");

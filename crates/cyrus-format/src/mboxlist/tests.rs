@@ -81,7 +81,10 @@ fn older_forms_are_told_by_their_structure() {
     let (key, value) = dlist.entries[1].to_dlist();
     assert_eq!(key, b"user.glad");
     assert_eq!(value, b"%(A %(glad lrs) I 5f P default V 17 C 1 F 2 M 3)");
-    assert!(dlist.entries[0].mbtype.deleted);
+    let tombstone = &dlist.entries[0];
+    assert!(tombstone.mbtype.deleted);
+    let old = |letters: &str| MailboxType::from_letters(letters.as_bytes()).old_letters();
+    assert_eq!((old("e"), old("ed"), old("crmd")), (vec![], b"d".to_vec(), b"dmrc".to_vec()));
 
     let text = parse(&[
         (b"user.glad", b"0 default glad\tlrswipcda\tanyone\tp\t"),
