@@ -1,7 +1,7 @@
 //! Archive files: opened, decompressed where they must be, and searched for segments.
 
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
+use std::io::{self, BufReader, Read, Seek, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -17,7 +17,14 @@ use crate::error::CliError;
 
 /// The archives of one command, in the order in which they were named.
 pub struct Archives {
-    files: Vec<(PathBuf, Box<dyn ReadAt>)>,
+    files: Vec<Archive>,
+}
+
+struct Archive {
+    path: PathBuf,
+    bytes: Box<dyn ReadAt>,
+    /// Why it could not be decompressed to its end.
+    cut: Option<io::Error>,
 }
 
 /// A regular file, read at any place.
@@ -56,11 +63,8 @@ impl Archives {
     pub fn open(paths: &[PathBuf]) -> Result<Self, CliError> {
         let mut files = Vec::new();
         for path in paths {
-            let opened = open(path).map_err(|error| {
+            let (bytes, cut) = open(path).map_err(|error| {
                 let hint = match error.kind() {
-                    io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidInput => {
-                        "the file seems to be cut short or damaged; fetch it again"
-                    }
                     io::ErrorKind::StorageFull => {
                         "it is unpacked into a temporary file; TMPDIR can name a larger place"
                     }
@@ -68,7 +72,7 @@ impl Archives {
                 };
                 CliError::failed(format!("cannot read {}", path.display()), error).hint(hint)
             })?;
-            files.push((path.clone(), opened));
+            files.push(Archive { path: path.clone(), bytes, cut });
         }
         Ok(Self { files })
     }
@@ -76,10 +80,15 @@ impl Archives {
     /// Finds the segments, and what is wrong with files that do not consist of segments alone.
     pub fn search(&self) -> Found<'_> {
         let mut found = Found { segments: Vec::new(), trouble: Vec::new() };
-        for (path, bytes) in &self.files {
+        for Archive { path, bytes, cut } in &self.files {
             let survey = survey(&**bytes);
             found.segments.extend(survey.segments);
-            found.trouble.extend(survey.trouble.map(|error| explain_read(path, error)));
+            // That what is decompressed breaks off then tells nothing more.
+            let trouble = match cut {
+                Some(error) => Some(explain_cut(path, bytes.len(), error)),
+                None => survey.trouble.map(|error| explain_read(path, error)),
+            };
+            found.trouble.extend(trouble);
         }
         found
     }
@@ -150,7 +159,17 @@ fn explain_read(path: &Path, error: ReadError) -> CliError {
     CliError::failed(format!("cannot use {}", path.display()), error).hint(hint)
 }
 
-fn open(path: &Path) -> io::Result<Box<dyn ReadAt>> {
+fn explain_cut(path: &Path, len: u64, error: &io::Error) -> CliError {
+    let what = format!("cannot decompress {} behind byte {len} of its content", path.display());
+    CliError::failed(what, error.to_string()).hint(
+        "it was cut short or damaged; cylinder restore --salvage restores what is whole in it",
+    )
+}
+
+/// The bytes of an archive, and why they break off if they do.
+type Opened = (Box<dyn ReadAt>, Option<io::Error>);
+
+fn open(path: &Path) -> io::Result<Opened> {
     let mut file = File::open(path)?;
     if file.metadata()?.is_dir() {
         return Err(io::ErrorKind::IsADirectory.into());
@@ -164,9 +183,9 @@ fn open(path: &Path) -> io::Result<Box<dyn ReadAt>> {
         return unpack(Decoder::new(rest, how)?);
     }
     match how {
-        Compression::None => Ok(Box::new(ArchiveFile::new(file)?)),
+        Compression::None => Ok((Box::new(ArchiveFile::new(file)?), None)),
         Compression::Zstd => match SeekableZstd::open(ArchiveFile::new(file.try_clone()?)?) {
-            Ok(seekable) => Ok(Box::new(seekable)),
+            Ok(seekable) => Ok((Box::new(seekable), None)),
             Err(SeekableError::NoTable { .. }) => unpack(decoder(file, how)?),
             Err(SeekableError::Read(error)) => Err(error),
         },
@@ -178,11 +197,18 @@ fn decoder(file: File, how: Compression) -> io::Result<Decoder<BufReader<File>>>
     Decoder::new(BufReader::with_capacity(256 << 10, file), how)
 }
 
-/// Copies a stream into a temporary file without a name: it is gone with the process.
-fn unpack(mut stream: impl Read) -> io::Result<Box<dyn ReadAt>> {
-    let mut out = BufWriter::with_capacity(1 << 20, tempfile::tempfile()?);
-    io::copy(&mut stream, &mut out)?;
-    out.flush()?;
-    let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
-    Ok(Box::new(ArchiveFile::new(file)?))
+/// Copies a stream into a temporary file without a name: it is gone with the process. A stream
+/// that breaks off gives what came before.
+fn unpack(mut stream: impl Read) -> io::Result<Opened> {
+    let mut out = tempfile::tempfile()?;
+    let mut piece = vec![0; 1 << 20];
+    let cut = loop {
+        match stream.read(&mut piece) {
+            Ok(0) => break None,
+            Ok(n) => out.write_all(&piece[..n])?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => break Some(error),
+        }
+    };
+    Ok((Box::new(ArchiveFile::new(out)?), cut))
 }

@@ -1,5 +1,7 @@
 //! Errors of a live spool, with what to try.
 
+use std::io;
+
 use spool::SpoolError;
 
 use crate::error::{CliError, Exit};
@@ -43,6 +45,9 @@ fn hint(error: &SpoolError) -> Option<String> {
         }
         SpoolError::UnknownUser { .. } => {
             "cyrus_user in imapd.conf names the user that Cyrus runs as".to_owned()
+        }
+        SpoolError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+            "check the path; -C names the server's imapd.conf".to_owned()
         }
         SpoolError::Credentials { .. } | SpoolError::Io { .. } => {
             "run it as root or as the user that Cyrus runs as".to_owned()
