@@ -1,0 +1,200 @@
+//! What an incremental holds: what changed, and nothing else.
+
+use model::diff::Step;
+use model::{Guid, SystemFlags};
+use segment::names::{EntryName, Part};
+
+use super::account::{Account, EPOCH, Mailbox, guid_of};
+use super::archive::{Archive, Counts, Taken, count, entries, stored_messages};
+
+const NOTHING: Counts = Counts {
+    messages: 0,
+    hard_links: 0,
+    symlinks: 0,
+    directories: 0,
+    metadata: 0,
+    account_files: 0,
+};
+
+/// An INBOX of five messages and a folder of three, two of which are in INBOX too. The release is
+/// one that keeps no name in cyrus.header.
+fn account() -> Account {
+    let mut account = Account::new("glad");
+    let mut inbox = Mailbox::new("user.glad", "id0", 16);
+    for n in 0..5 {
+        inbox.add(body(n).as_bytes(), EPOCH + n);
+    }
+    let mut work = Mailbox::new("user.glad.Work", "id1", 16);
+    for n in 3..6 {
+        work.add(body(n).as_bytes(), EPOCH + n);
+    }
+    account.mailboxes = vec![inbox, work];
+    account.files.insert("sub".to_owned(), b"INBOX.Work\t\n".to_vec());
+    account
+}
+
+fn body(n: i64) -> String {
+    format!("Subject: {n}\r\n\r\n{}", "line\r\n".repeat(100))
+}
+
+/// A full snapshot, and an incremental of it after `change`.
+fn changed(change: impl FnOnce(&mut Account)) -> (Counts, Taken) {
+    let mut account = account();
+    let mut archive = Archive::default();
+    archive.take(&account);
+    change(&mut account);
+    let taken = archive.take(&account);
+    (count(&archive.segments[1]), taken)
+}
+
+#[test]
+fn a_full_snapshot_holds_everything_once() {
+    let mut archive = Archive::default();
+    let taken = archive.take(&account());
+    let everything = Counts {
+        messages: 6,
+        hard_links: 8,
+        symlinks: 2,
+        directories: 2,
+        metadata: 4,
+        account_files: 1,
+    };
+    assert_eq!(count(&archive.segments[0]), everything);
+    assert_eq!(taken.summary.totals.messages, 8);
+    assert_eq!(taken.summary.totals.messages_new, 6);
+    assert!(taken.summary.findings.is_empty());
+}
+
+#[test]
+fn where_nothing_changed_nothing_is_read_or_written() {
+    let (counts, taken) = changed(|_| {});
+    assert_eq!(counts, NOTHING);
+    assert!(taken.summary.plan.is_empty());
+    assert_eq!(taken.messages.opened(), []);
+    assert_eq!(taken.summary.totals.messages, 8);
+    assert_eq!(taken.summary.totals.messages_new, 0);
+}
+
+#[test]
+fn a_copy_costs_one_hard_link_and_one_index() {
+    let (counts, taken) = changed(|account| {
+        account.mailboxes[1].add(body(0).as_bytes(), EPOCH);
+    });
+    assert_eq!(counts, Counts { hard_links: 1, metadata: 1, ..NOTHING });
+    assert_eq!(taken.messages.opened(), [], "its bytes are known");
+}
+
+#[test]
+fn a_rename_costs_one_symlink() {
+    let (counts, taken) = changed(|account| {
+        account.mailboxes[1].name = "user.glad.Play".to_owned();
+    });
+    assert_eq!(counts, Counts { symlinks: 1, ..NOTHING });
+    assert_eq!(taken.messages.opened(), []);
+    let renames = |step: &Step| matches!(step, Step::Rename { .. });
+    assert_eq!(taken.summary.plan.steps.iter().filter(|step| renames(step)).count(), 1);
+}
+
+#[test]
+fn a_name_of_before_costs_nothing() {
+    let mut account = account();
+    let mut archive = Archive::default();
+    for name in ["user.glad.Work", "user.glad.Play", "user.glad.Work"] {
+        account.mailboxes[1].name = name.to_owned();
+        archive.take(&account);
+    }
+    assert_eq!(count(&archive.segments[1]).symlinks, 1);
+    assert_eq!(count(&archive.segments[2]).symlinks, 0, "the old link is still right");
+}
+
+#[test]
+fn a_flag_costs_one_index() {
+    let (counts, taken) = changed(|account| {
+        account.mailboxes[0].records[2].system_flags.0 |= SystemFlags::FLAGGED.0;
+    });
+    assert_eq!(counts, Counts { metadata: 1, ..NOTHING });
+    assert_eq!(taken.messages.opened(), []);
+}
+
+#[test]
+fn a_new_message_costs_itself_its_link_and_one_index() {
+    let (counts, taken) = changed(|account| {
+        account.mailboxes[0].add(body(9).as_bytes(), EPOCH + 9);
+    });
+    assert_eq!(counts, Counts { messages: 1, hard_links: 1, metadata: 1, ..NOTHING });
+    assert_eq!(taken.messages.opened(), [(0, 6)]);
+}
+
+#[test]
+fn a_mailbox_that_is_gone_costs_nothing() {
+    let (counts, taken) = changed(|account| {
+        account.mailboxes.pop();
+    });
+    assert_eq!(counts, NOTHING);
+    assert_eq!(taken.summary.plan.mailboxes_removed(), 1);
+}
+
+#[test]
+fn an_account_file_costs_itself() {
+    let (counts, _) = changed(|account| {
+        account.files.insert("sub".to_owned(), Vec::new());
+        account.files.insert("seen".to_owned(), b"x".to_vec());
+    });
+    assert_eq!(counts, Counts { account_files: 2, ..NOTHING });
+}
+
+#[test]
+fn a_folder_made_anew_gets_a_link_of_its_own() {
+    let mut account = account();
+    let mut archive = Archive::default();
+    archive.take(&account);
+    account.mailboxes[1] = Mailbox::new("user.glad.Work", "id2", 16);
+    archive.take(&account);
+    let links: Vec<String> = archive.segments.iter().flat_map(|s| folder_links(s)).collect();
+    assert_eq!(links, ["INBOX", "INBOX.Work", "INBOX.Work~2"]);
+}
+
+#[test]
+fn a_message_that_is_found_again_costs_itself_and_no_metadata() {
+    let mut account = account();
+    let lost = account.mailboxes[0].bodies.remove(&1).expect("a message");
+    let mut archive = Archive::default();
+    let taken = archive.take(&account);
+    assert_eq!(taken.summary.findings.len(), 1);
+    let taken = archive.take(&account);
+    assert_eq!(taken.summary.findings.len(), 1, "it is still missing");
+    assert_eq!(count(&archive.segments[1]), NOTHING);
+    account.mailboxes[0].bodies.insert(1, lost);
+    let taken = archive.take(&account);
+    assert!(taken.summary.findings.is_empty());
+    assert_eq!(count(&archive.segments[2]), Counts { messages: 1, hard_links: 1, ..NOTHING });
+}
+
+#[test]
+fn the_same_message_in_any_number_of_mailboxes_is_stored_once() {
+    let mut account = Account::new("glad");
+    for n in 0..300_i64 {
+        let mut mailbox = Mailbox::new(&format!("user.glad.f{n}"), &format!("id{n}"), 17);
+        // More than what is read at a time, twice in the same mailbox.
+        mailbox.add(b"the very same", EPOCH + n);
+        mailbox.add(b"the very same", EPOCH - n);
+        account.mailboxes.push(mailbox);
+    }
+    let mut archive = Archive::default();
+    let taken = archive.take(&account);
+    let stored = stored_messages(&archive.segments[0]);
+    assert_eq!(stored.into_iter().collect::<Vec<_>>(), [(guid_of(b"the very same"), 1)]);
+    assert_eq!(count(&archive.segments[0]).hard_links, 600);
+    assert_eq!(taken.summary.links, 600);
+}
+
+fn folder_links(segment: &[u8]) -> Vec<String> {
+    let mut links = Vec::new();
+    for (entry, _) in entries(segment) {
+        if let Ok(EntryName { part: Part::Folder(link), .. }) = EntryName::parse(&entry.name) {
+            links.push(link.to_owned());
+        }
+    }
+    links.sort();
+    links
+}

@@ -1,0 +1,8 @@
+//! Operations on accounts that exist in memory only: no spool, no Cyrus, no file.
+
+mod account;
+mod archive;
+mod costs;
+mod mail;
+mod spool;
+mod tree;
