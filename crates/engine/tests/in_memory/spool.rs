@@ -129,6 +129,18 @@ fn a_spool_of_3_6_comes_back_where_it_was() {
 }
 
 #[test]
+fn sieve_scripts_come_back_with_the_one_that_is_active() {
+    let by_name = given(&account(12, MboxListEra::Text), Layout::Source).0;
+    let by_id = given(&account(17, MboxListEra::ById), Layout::Source).0;
+    let of_id = format!("conf/sieve/uuid/a/1/{INBOX_ID}");
+    for (tree, dir) in [(by_name, "conf/sieve/g/glad"), (by_id, of_id.as_str())] {
+        assert_eq!(tree.read(format!("{dir}/main.script")), b"keep;");
+        let link = tree.link_of(format!("{dir}/defaultbc"));
+        assert_eq!(link, Some(Path::new("main.bc")), "Cyrus looks for the bytecode");
+    }
+}
+
+#[test]
 fn messages_bear_their_dates_and_share_a_file_where_these_agree() {
     let (tree, _) = given(&account(17, MboxListEra::ById), Layout::Source);
     let (inbox, work) = (by_id(INBOX_ID), by_id(WORK_ID));
@@ -256,4 +268,39 @@ fn without_a_list_the_mailboxes_say_who_they_are() {
     assert_eq!(entries[0].uidvalidity, Some(UidValidity(1_400_000_000)));
     assert_eq!(entries[0].acl, [(b"glad".to_vec(), b"lrswipkxtecdan".to_vec())]);
     assert!(tree.has(format!("{}/1.", by_id(INBOX_ID))));
+}
+
+#[test]
+fn what_cannot_be_placed_is_refused_and_nothing_leads_out() {
+    let refused = |edit: &dyn Fn(&mut Account), layout| {
+        let mut account = account(17, MboxListEra::ById);
+        account.files.remove("mailboxes");
+        edit(&mut account);
+        let mut tree = MemoryTree::default();
+        let error = try_given(&account, layout, &mut tree).expect_err("it is refused");
+        assert!(matches!(error, ExportError::Layout { .. }), "{error:?}");
+    };
+    let name = |name: &'static str| move |a: &mut Account| a.mailboxes[1].name = name.to_owned();
+    for hostile in ["user.glad...", "user.glad.a/../../b", "user.glad.a\0b", "user.glad."] {
+        refused(&name(hostile), Layout::Name);
+    }
+    refused(&|a| a.mailboxes[1].id = None, Layout::Uuid);
+    for id in ["../../../../etc", "ab/cd", "..", "a"] {
+        refused(&|a| a.mailboxes[1].id = Some(id.to_owned()), Layout::Uuid);
+    }
+    for partition in ["..", "../up", "a/b", ".hidden", "x: /tmp\nadmins", "a b", "a\0"] {
+        refused(&|a| a.mailboxes[1].partition = partition.to_owned(), Layout::Uuid);
+    }
+    for script in ["../../../x.script", "/etc/x.script", "a/b.script", "..", "", "x"] {
+        let file = format!("sieve/{script}");
+        refused(&|a| drop(a.files.insert(file.clone(), Vec::new())), Layout::Uuid);
+    }
+    for root in ["../../x", "user.glad/../..", "user.glad\0"] {
+        let file = format!("quota/{root}");
+        refused(&|a| drop(a.files.insert(file.clone(), Vec::new())), Layout::Uuid);
+    }
+    for script in ["../x", "/etc/passwd", "a\0b", ""] {
+        let bytes = script.as_bytes().to_vec();
+        refused(&|a| drop(a.files.insert("sieve.active".into(), bytes.clone())), Layout::Uuid);
+    }
 }

@@ -1,11 +1,14 @@
 //! The configuration directory of an exported spool.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use cyrus_format::db::{flat, twoskip};
 use cyrus_format::mboxlist::{DbRecord, MailboxEntry, MboxList, MboxListEra};
 use cyrus_format::names::NameRules;
+use cyrus_format::sieve::{self, SieveFile};
 use model::MboxName;
 
 use super::{Spool, inbox_id};
@@ -122,6 +125,9 @@ fn path_of(spool: &Spool<'_>, name: &str) -> Result<Option<PathBuf>, ExportError
     let path = if let Some(root) = name.strip_prefix("quota/") {
         rules.quota_file(&MboxName::from(root)).map(|path| conf.join(path))
     } else if let Some(script) = name.strip_prefix("sieve/") {
+        if !matches!(SieveFile::of(script.as_bytes()), SieveFile::Script(_)) {
+            return Err(layout(name, "it is not named as a sieve script"));
+        }
         return Ok(Some(sieve_dir(spool)?.join(script)));
     } else if matches!(name, "sub" | "seen" | "counters") {
         let path = match by_id(spool) {
@@ -149,15 +155,15 @@ fn sieve_dir(spool: &Spool<'_>) -> Result<PathBuf, ExportError> {
 }
 
 fn link_active_script(spool: &mut Spool<'_>, active: &SourceFile) -> Result<(), ExportError> {
-    let target = String::from_utf8_lossy(&active.bytes);
-    let target = target.trim_end_matches('\n');
-    if target.is_empty() || target.contains(['/', '\0']) {
-        return Err(layout("the active sieve script", format!("\"{target}\" is no script's name")));
-    }
-    let link = sieve_dir(spool)?.join("defaultbc");
+    let script = active.bytes.trim_ascii_end();
+    let target = sieve::active_target(script).ok_or_else(|| {
+        let shown = String::from_utf8_lossy(script);
+        layout("the active sieve script", format!("\"{shown}\" is no script's name"))
+    })?;
+    let link = sieve_dir(spool)?.join(OsStr::from_bytes(sieve::ACTIVE_LINK));
     spool
         .tree
-        .symlink(Path::new(target), &link)
+        .symlink(Path::new(OsStr::from_bytes(&target)), &link)
         .map_err(|source| ExportError::Write { what: link.display().to_string(), source })
 }
 

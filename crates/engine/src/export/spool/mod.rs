@@ -117,8 +117,10 @@ impl<'a> Spool<'a> {
     fn dir_of(&self, entry: &MailboxEntry) -> Result<PathBuf, ExportError> {
         let fail = |why: String| ExportError::Layout { what: entry.name.to_string(), why };
         let partition = entry.partition.clone().unwrap_or_else(|| b"default".to_vec());
-        if partition.is_empty() || partition.contains(&b'/') || partition.starts_with(b".") {
-            return Err(fail("its partition has no name that can be a directory's".to_owned()));
+        // What imapd.conf can say behind `partition-`; it names a directory here as well.
+        let plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        if partition.is_empty() || !partition.iter().all(plain) {
+            return Err(fail("its partition has no name that imapd.conf can hold".to_owned()));
         }
         let by_id = self.era == MboxListEra::ById && !entry.mbtype.legacy_dirs;
         let dir = match (&entry.uniqueid, by_id) {
