@@ -167,6 +167,26 @@ fn files_are_not_shared_between_partitions() {
 }
 
 #[test]
+fn where_a_file_has_all_the_names_it_may_have_another_is_made() {
+    let mut account = Account::new("glad");
+    let mut inbox = Mailbox::new("user.glad", INBOX_ID, 17);
+    for _ in 0..10 {
+        inbox.add(b"again", EPOCH);
+    }
+    account.mailboxes.push(inbox);
+    let mut tree = MemoryTree::default();
+    tree.names_max = Some(4);
+    let summary = try_given(&account, Layout::Uuid, &mut tree).expect("an export");
+    assert_eq!(summary.messages, 10);
+    let inbox = by_id(INBOX_ID);
+    for (one, other, same) in [(1, 4, true), (4, 5, false), (5, 8, true), (8, 9, false)] {
+        let path = |uid: u32| format!("{inbox}/{uid}.");
+        assert_eq!(tree.read(path(other)), b"again");
+        assert_eq!(tree.is_same(path(one), path(other)), same, "{one} and {other}");
+    }
+}
+
+#[test]
 fn no_record_claims_to_be_on_an_archive_partition() {
     let mut account = account(17, MboxListEra::ById);
     let archived = &mut account.mailboxes[0].records[1].system_flags;

@@ -187,7 +187,13 @@ impl Exporter for Spool<'_> {
             && partition(first.mailbox) == partition(self.at)
         {
             let existing = self.dirs[first.mailbox].join(format!("{}.", first.uid));
-            return self.tree.link(&existing, &path);
+            match self.tree.link(&existing, &path) {
+                // The file system allows a file only so many names: the next file begins.
+                Err(error) if error.kind() == io::ErrorKind::TooManyLinks => {
+                    self.written.remove(&guid);
+                }
+                linked => return linked,
+            }
         }
         body.write_to(self.tree, &path, mtime)?;
         let first = Written { mailbox: self.at, uid: record.uid.0, mtime };
