@@ -206,6 +206,42 @@ fn no_record_claims_to_be_on_an_archive_partition() {
     assert_eq!(index.header(), original.header());
 }
 
+/// A development version of Cyrus 3.13 wrote records of version 19 into the room of version 20.
+#[test]
+fn archived_records_are_found_where_they_are() {
+    let mut account = account(19, MboxListEra::ById);
+    account.mailboxes[0].records[2].system_flags = SystemFlags::ARCHIVED;
+    let (mut source, messages) = account.source();
+    let index = source.mailboxes[0].files.get_mut("cyrus.index").expect("an index");
+    *index = stretched(index, 144);
+    let before = index.clone();
+    let mut tree = MemoryTree::default();
+    let options = SpoolOptions { layout: Layout::Source, root: PathBuf::from("/r") };
+    export(&source, &messages, &Form::Spool(options), &mut tree, EPOCH, 1, &Silent)
+        .expect("an export");
+    let written = tree.read(format!("{}/cyrus.index", by_id(INBOX_ID)));
+    let (new, old) = (Index::parse(written).expect("one"), Index::parse(&before).expect("one"));
+    for (at, (new, old)) in new.records().zip(old.records()).enumerate() {
+        assert!(!new.is_archived());
+        assert_eq!((new.uid, new.guid, new.size), (old.uid, old.guid, old.size), "record {at}");
+    }
+    assert!((0..new.len()).all(|at| new.record_crc(at) == Some(CrcState::Good)));
+}
+
+/// An index whose records are that long, with zeros behind what they were.
+fn stretched(bytes: &[u8], record_size: usize) -> Vec<u8> {
+    let index = Index::parse(bytes).expect("an index");
+    let mut stretched = bytes[..index.header().start_offset as usize].to_vec();
+    stretched[16..20].copy_from_slice(&(record_size as u32).to_be_bytes());
+    let (covered, sum) = stretched.split_at_mut(index.header().start_offset as usize - 4);
+    sum.copy_from_slice(&model::crc::crc32(covered).to_be_bytes());
+    for raw in index.raw_records() {
+        stretched.extend_from_slice(raw);
+        stretched.resize(stretched.len() + record_size - raw.len(), 0);
+    }
+    stretched
+}
+
 #[test]
 fn a_live_message_is_not_expunged_by_what_a_crash_left() {
     let mut account = account(10, MboxListEra::Text);

@@ -211,12 +211,13 @@ fn without_archive(bytes: &[u8]) -> Vec<u8> {
     let mut patched = bytes.to_vec();
     let Ok(index) = Index::parse(bytes) else { return patched };
     let version = index.minor_version();
-    let Some((header_size, record_size)) = sizes(version) else { return patched };
-    for (at, key) in index.keys().enumerate().filter(|(_, key)| key.is_archived()) {
+    let Some((header_size, _)) = sizes(version) else { return patched };
+    // Not always the version's: see `Index::parse`.
+    let record_size = index.raw(0).map_or(0, <[u8]>::len);
+    for (at, _) in index.keys().enumerate().filter(|(_, key)| key.is_archived()) {
         let from = header_size + at * record_size;
         // Only a value that the version cannot hold is refused, and the record came from there.
-        let _ = patch_record(version, &mut patched[from..], |record| {
-            debug_assert_eq!(record.uid, key.uid);
+        let _ = patch_record(version, &mut patched[from..from + record_size], |record| {
             record.system_flags.0 &= !SystemFlags::ARCHIVED.0;
         });
     }
