@@ -24,7 +24,7 @@ where
     write_with_levels(entries, level)
 }
 
-/// Every second record has level 1, every fourth 2, every eighth 3 …: what coins give on average.
+/// Every second record has level 1, every fourth 2, every eighth 3 and so on: what coins give on average.
 fn level(number: usize) -> u8 {
     // At most 64.
     let zeros = (number + 1).trailing_zeros() as u8;
