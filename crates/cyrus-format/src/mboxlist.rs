@@ -311,18 +311,18 @@ fn parse_by_name(
     value: &[u8],
     rules: &NameRules,
 ) -> Result<MailboxEntry, EntryError> {
-    let mut entry = parse_dlist(value)?;
+    let mut entry = from_dlist(&Dlist::parse_exact(value)?);
     entry.name = rules.from_dbname(dbname)?;
     Ok(entry)
 }
 
 fn parse_by_id(id: &[u8], value: &[u8], rules: &NameRules) -> Result<MailboxEntry, EntryError> {
-    let value_list = Dlist::parse_exact(value)?;
-    let mut entry = parse_dlist(value)?;
-    let dbname = value_list.get(b"N").and_then(Dlist::as_bytes);
+    let value = Dlist::parse_exact(value)?;
+    let mut entry = from_dlist(&value);
+    let dbname = value.get(b"N").and_then(Dlist::as_bytes);
     entry.name = rules.from_dbname(dbname.ok_or(EntryError::Text("it has no name"))?)?;
     entry.uniqueid = Some(UniqueId::new(id));
-    for former in value_list.get(b"H").and_then(Dlist::items).unwrap_or_default() {
+    for former in value.get(b"H").and_then(Dlist::items).unwrap_or_default() {
         let pairs = former.pairs().unwrap_or_default();
         let dbname = former.get(b"N").and_then(Dlist::as_bytes).unwrap_or_default();
         entry.history.push(FormerName {
@@ -334,19 +334,22 @@ fn parse_by_id(id: &[u8], value: &[u8], rules: &NameRules) -> Result<MailboxEntr
 }
 
 fn parse_under_name(name: &[u8], value: &[u8]) -> Result<MailboxEntry, EntryError> {
-    let mut entry = if value.starts_with(b"%(") { parse_dlist(value)? } else { parse_text(value)? };
+    let mut entry = match value.starts_with(b"%(") {
+        true => from_dlist(&Dlist::parse_exact(value)?),
+        false => parse_text(value)?,
+    };
     entry.name = MboxName::new(name);
     Ok(entry)
 }
 
-fn parse_dlist(value: &[u8]) -> Result<MailboxEntry, EntryError> {
-    let value = Dlist::parse_exact(value)?;
+/// What any dlist value says; the name is known from elsewhere.
+fn from_dlist(value: &Dlist) -> MailboxEntry {
     let bytes = |key: &[u8]| value.get(key).and_then(Dlist::as_bytes).map(<[u8]>::to_vec);
     let number = |key: &[u8]| value.get(key).and_then(Dlist::as_num);
     let acl = value.get(b"A").and_then(Dlist::pairs).unwrap_or_default();
     let acl =
         acl.iter().filter_map(|(who, rights)| Some((who.clone(), rights.as_bytes()?.to_vec())));
-    Ok(MailboxEntry {
+    MailboxEntry {
         name: MboxName::default(),
         uniqueid: bytes(b"I").map(UniqueId::new),
         mbtype: bytes(b"T").map(|t| MailboxType::from_letters(&t)).unwrap_or_default(),
@@ -359,7 +362,7 @@ fn parse_dlist(value: &[u8]) -> Result<MailboxEntry, EntryError> {
         mtime: number(b"M").and_then(|m| i64::try_from(m).ok()),
         jmapid: bytes(b"J"),
         history: Vec::new(),
-    })
+    }
 }
 
 /// `TYPEBITS SP PARTITION SP ACL`; some vendor branches put a list in parentheses before it.
