@@ -1,0 +1,14 @@
+//! The program against a real Cyrus: accounts are filled, shaken, snapshotted and restored, and a
+//! Cyrus on what was restored has the last word. Where there is no Cyrus, all of it is skipped.
+
+mod account;
+mod chain_check;
+mod exports;
+mod lock_order;
+mod locks;
+mod old_spool;
+mod program;
+mod restored;
+mod round_trip;
+mod storm;
+mod waiting;
