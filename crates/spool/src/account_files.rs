@@ -54,26 +54,40 @@ pub(crate) struct Collector<'a> {
     pub userid: &'a Userid,
     pub owned: &'a Owned,
     pub catalog: &'a Loaded<Catalog>,
-    pub ledger: &'a mut Ledger,
     pub files: Vec<AccountFile>,
     pub findings: Vec<Finding>,
 }
 
 impl Collector<'_> {
-    /// All of them, in the order of the table in [`AccountFile::name`].
-    pub fn collect(&mut self, mailboxes: &[FrozenMailbox]) -> Result<()> {
-        for suffix in ["sub", "seen", "counters"] {
-            let path = self.user_file(suffix);
-            self.whole_file(suffix, path)?;
-        }
-        self.quotas(mailboxes)?;
+    /// Those that change together with mailboxes, while the user lock is held.
+    pub fn collect_locked(
+        &mut self,
+        mailboxes: &[FrozenMailbox],
+        ledger: &mut Ledger,
+    ) -> Result<()> {
+        let path = self.user_file("counters");
+        self.whole_file("counters", path, ledger)?;
+        self.quotas(mailboxes, ledger)?;
         self.mailbox_records();
-        self.annotations(mailboxes)?;
+        self.annotations(mailboxes, ledger)
+    }
+
+    /// Those that no user lock protects.
+    pub fn collect_others(&mut self, ledger: &mut Ledger) -> Result<()> {
+        for suffix in ["sub", "seen"] {
+            let path = self.user_file(suffix);
+            self.whole_file(suffix, path, ledger)?;
+        }
         self.sieve()
     }
 
     /// A database file of the account, copied as it is.
-    fn whole_file(&mut self, name: &str, path: Result<PathBuf, NameError>) -> Result<()> {
+    fn whole_file(
+        &mut self,
+        name: &str,
+        path: Result<PathBuf, NameError>,
+        ledger: &mut Ledger,
+    ) -> Result<()> {
         let path = match path {
             Ok(path) => path,
             Err(error) => {
@@ -81,7 +95,7 @@ impl Collector<'_> {
                 return Ok(());
             }
         };
-        let copied = database::copy(Place::absolute(&path), self.ledger);
+        let copied = database::copy(Place::absolute(&path), ledger);
         if let Some(Some(file)) = self.or_finding(copied)? {
             self.add(name.to_owned(), file.bytes, file.mtime);
         }
@@ -102,7 +116,7 @@ impl Collector<'_> {
     }
 
     /// The quota roots that the account's mailboxes name, and that of its INBOX.
-    fn quotas(&mut self, mailboxes: &[FrozenMailbox]) -> Result<()> {
+    fn quotas(&mut self, mailboxes: &[FrozenMailbox], ledger: &mut Ledger) -> Result<()> {
         let headers = mailboxes.iter().filter_map(|mailbox| mailbox.header.as_deref());
         let named = headers.filter_map(|bytes| MailboxHeader::parse(bytes).ok()?.quotaroot);
         let mut roots: Vec<MboxName> =
@@ -111,18 +125,18 @@ impl Collector<'_> {
         roots.sort();
         roots.dedup();
         if self.server.conf.quota_db() != b"quotalegacy" {
-            return self.quotas_of_database(&roots);
+            return self.quotas_of_database(&roots, ledger);
         }
         for root in roots {
             let path = self.server.rules.quota_file(&root);
             let path = path.map(|path| self.server.conf.quota_root().join(path));
-            self.whole_file(&format!("quota/{root}"), path)?;
+            self.whole_file(&format!("quota/{root}"), path, ledger)?;
         }
         Ok(())
     }
 
-    fn quotas_of_database(&mut self, roots: &[MboxName]) -> Result<()> {
-        let loaded = self.server.load_quotas(self.ledger);
+    fn quotas_of_database(&mut self, roots: &[MboxName], ledger: &mut Ledger) -> Result<()> {
+        let loaded = self.server.load_quotas(ledger);
         let Some(Some(quotas)) = self.or_finding(loaded)? else { return Ok(()) };
         for root in roots {
             if let Some((_, value)) = quotas.value.get(root.as_bytes()) {
@@ -139,8 +153,8 @@ impl Collector<'_> {
     }
 
     /// Entries of the account's mailboxes, which are keyed by name up to 3.4 and by id since.
-    fn annotations(&mut self, mailboxes: &[FrozenMailbox]) -> Result<()> {
-        let loaded = self.server.load_annotations(self.ledger);
+    fn annotations(&mut self, mailboxes: &[FrozenMailbox], ledger: &mut Ledger) -> Result<()> {
+        let loaded = self.server.load_annotations(ledger);
         let Some(Some(annotations)) = self.or_finding(loaded)? else { return Ok(()) };
         let keys = mailboxes.iter().flat_map(|mailbox| {
             let id = mailbox.entry.uniqueid.as_ref().map(UniqueId::as_bytes);
@@ -185,7 +199,7 @@ impl Collector<'_> {
         });
         for name in self.or_finding(listed)?.unwrap_or_default() {
             let path = dir.join(OsStr::from_bytes(&name));
-            let copied = files::copy(Place::absolute(&path)).or_none();
+            let copied = files::copy(Place::absolute(&path), Vec::new()).or_none();
             let copied = copied.map_err(|e| Place::absolute(&path).error("read", e));
             if let Some(Some(script)) = self.or_finding(copied)? {
                 let name = MboxName::new(name);

@@ -3,6 +3,8 @@
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use rustix::fs::Stat;
+
 use crate::error::Result;
 use crate::files::{self, Place};
 use crate::lock::{Ledger, LockKind, LockedFile, Wanted};
@@ -55,7 +57,14 @@ impl<T> Cached<T> {
         ledger: &mut Ledger,
         parse: impl FnOnce(&[u8]) -> Result<T>,
     ) -> Result<Option<Loaded<T>>> {
-        let Some(locked) = ledger.lock_data_file(place, DB_LOCK)? else { return Ok(None) };
+        // Memory for a file that will not be read would be wasted.
+        let last = self.last().as_ref().map(|(then, _)| *then);
+        let room = |stat: &Stat| match last {
+            Some(last) if last.looks_like(stat) => Ok(Vec::new()),
+            _ => files::make_room(Vec::new(), stat),
+        };
+        let locked = ledger.lock_data_file(place, DB_LOCK, room)?;
+        let Some(locked) = locked else { return Ok(None) };
         let now = Fingerprint::of(&locked).map_err(|e| place.error("read", e))?;
         if let Some(value) = self.value_of(&now) {
             ledger.release(locked.held);
@@ -80,6 +89,11 @@ impl<T> Cached<T> {
 }
 
 impl Fingerprint {
+    /// Whether a file with these attributes is probably still the same.
+    fn looks_like(&self, stat: &Stat) -> bool {
+        self.file == (stat.st_dev, stat.st_ino) && self.changed == files::ctime(stat)
+    }
+
     fn of(locked: &LockedFile) -> io::Result<Self> {
         let stat = &locked.stat;
         Ok(Self {
@@ -94,7 +108,8 @@ impl Fingerprint {
 
 /// Copies a database file under its lock; `None` if there is no such file.
 pub(crate) fn copy(place: Place<'_>, ledger: &mut Ledger) -> Result<Option<files::Copied>> {
-    let Some(locked) = ledger.lock_data_file(place, DB_LOCK)? else { return Ok(None) };
+    let room = |stat: &Stat| files::make_room(Vec::new(), stat);
+    let Some(locked) = ledger.lock_data_file(place, DB_LOCK, room)? else { return Ok(None) };
     let mtime = files::mtime(&locked.stat);
     let (bytes, held) = locked.read(place)?;
     ledger.release(held);

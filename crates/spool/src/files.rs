@@ -15,6 +15,9 @@ use crate::error::SpoolError;
 /// before the buffer must grow under the lock: a few messages' worth of records.
 const SLACK: usize = 4096;
 
+/// No machine that runs Cyrus has smaller pages of memory.
+const PAGE: usize = 4096;
+
 /// As many bytes at the start of a file as tell what it is.
 pub(crate) const HEAD: usize = 64;
 
@@ -85,11 +88,11 @@ pub(crate) fn open_dir(dir: BorrowedFd<'_>, name: &Path) -> rustix::io::Result<O
     openat(dir, name, flags, Mode::empty())
 }
 
-/// Copies a whole file that needs no lock of its own.
-pub(crate) fn copy(place: Place<'_>) -> io::Result<Copied> {
+/// Copies a whole file that needs no lock of its own, into that memory.
+pub(crate) fn copy(place: Place<'_>, buffer: Vec<u8>) -> io::Result<Copied> {
     let file = open(place)?;
     let stat = fstat(&file)?;
-    let bytes = read_all(&file, &stat, buffer_for(&stat)?)?;
+    let bytes = read_all(&file, &stat, make_room(buffer, &stat)?)?;
     Ok(Copied { bytes, mtime: mtime(&stat) })
 }
 
@@ -100,10 +103,19 @@ pub(crate) fn head(place: Place<'_>) -> io::Result<[u8; HEAD]> {
     Ok(bytes)
 }
 
-/// Memory for the bytes of a file that looks like this, and a little more.
-pub(crate) fn buffer_for(stat: &Stat) -> io::Result<Vec<u8>> {
-    let mut buffer = Vec::new();
-    reserve(&mut buffer, size_of_file(stat)?.saturating_add(SLACK))?;
+/// Makes memory ready for the bytes of a file that looks like this, and for a few more.
+///
+/// The kernel hands out memory only when it is first written to, page by page, and that takes
+/// several times as long as to copy a file into it. So that is done here, before any lock.
+pub(crate) fn make_room(mut buffer: Vec<u8>, stat: &Stat) -> io::Result<Vec<u8>> {
+    buffer.clear();
+    let wanted = size_of_file(stat)?.saturating_add(SLACK);
+    if buffer.capacity() < wanted {
+        reserve(&mut buffer, wanted)?;
+        for byte in buffer.spare_capacity_mut().iter_mut().step_by(PAGE) {
+            byte.write(0);
+        }
+    }
     Ok(buffer)
 }
 
@@ -111,8 +123,8 @@ pub(crate) fn buffer_for(stat: &Stat) -> io::Result<Vec<u8>> {
 /// mapping: Cyrus truncates a replaced skiplist file, and a mapped reader would die of it.
 pub(crate) fn read_all(file: &File, stat: &Stat, mut buffer: Vec<u8>) -> io::Result<Vec<u8>> {
     let size = size_of_file(stat)?;
-    let missing = size.saturating_sub(buffer.capacity());
-    reserve(&mut buffer, missing)?;
+    buffer.clear();
+    reserve(&mut buffer, size)?;
     while buffer.len() < size {
         match rustix::io::read(file, spare_capacity(&mut buffer)) {
             Ok(0) => break,
@@ -156,7 +168,7 @@ fn size_of_file(stat: &Stat) -> io::Result<usize> {
     usize::try_from(stat.st_size).map_err(|_| io::ErrorKind::FileTooLarge.into())
 }
 
-/// Makes room for `more` bytes behind those that are there, or says that there is none.
-fn reserve(buffer: &mut Vec<u8>, more: usize) -> io::Result<()> {
-    buffer.try_reserve_exact(more).map_err(|_| io::ErrorKind::OutOfMemory.into())
+/// Gives an empty buffer room for `size` bytes, or says that there is none.
+fn reserve(buffer: &mut Vec<u8>, size: usize) -> io::Result<()> {
+    buffer.try_reserve_exact(size).map_err(|_| io::ErrorKind::OutOfMemory.into())
 }

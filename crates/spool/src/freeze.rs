@@ -11,13 +11,13 @@ use model::{Finding, FindingKind, Userid};
 use crate::account_files::{AccountFile, Collector};
 use crate::catalog::{Catalog, Owned};
 use crate::copy;
-use crate::database::Loaded;
 use crate::era::Era;
 use crate::error::{Result, SpoolError};
 use crate::limits;
 use crate::lock::{Held, Ledger, LockKind, LockReport, Wanted};
 use crate::mailbox::{FrozenMailbox, Notes, index_version};
 use crate::placement::{self, Placement};
+use crate::prepare::Prepared;
 use crate::server::Server;
 use crate::unused::{LockUse, Taken};
 
@@ -51,20 +51,21 @@ impl Server {
     /// and what the system says where it concerns the whole account. Damage to single mailboxes
     /// is a finding on them.
     pub fn freeze(&self, userid: &Userid) -> Result<Frozen> {
-        let owned = self.find_account(userid)?;
         let mut lock_use = LockUse::default();
         for _ in 0..MAX_ATTEMPTS {
+            let era = self.era();
+            let (owned, prepared) = self.prepare(userid, &era, &mut lock_use)?;
             let attempt = Attempt {
                 server: self,
                 userid,
                 owned: &owned,
-                era: self.era(),
+                era,
                 ledger: Ledger::new(self.lock_timeout),
                 taken: Taken::default(),
                 lock_use: &mut lock_use,
                 keep_open: false,
             };
-            if let Some(frozen) = attempt.freeze()? {
+            if let Some(frozen) = attempt.freeze(prepared)? {
                 return Ok(frozen);
             }
         }
@@ -72,17 +73,21 @@ impl Server {
     }
 
     /// Makes sure that there is such an account before any lock is asked for: one that does not
-    /// exist must not leave lock files behind. Also, what this reads need not be read while
-    /// locks are held, unless it changes in between.
-    fn find_account(&self, userid: &Userid) -> Result<Owned> {
+    /// exist must not leave lock files behind. Then does what needs no lock.
+    fn prepare(
+        &self,
+        userid: &Userid,
+        era: &Era,
+        lock_use: &mut LockUse,
+    ) -> Result<(Owned, Prepared)> {
         let mut ledger = Ledger::new(self.lock_timeout);
         let catalog = self.load_catalog(&mut ledger)?.value;
-        let owned = Owned::by(userid, &self.rules);
-        let owned = owned.filter(|_| !catalog.of_account(userid).is_empty());
+        let entries = catalog.of_account(userid);
+        let owned = Owned::by(userid, &self.rules).filter(|_| !entries.is_empty());
         let owned = owned.ok_or_else(|| self.no_such_account(userid, &catalog))?;
         // If it cannot be read, that is found out again when it counts.
         drop(self.load_annotations(&mut ledger));
-        Ok(owned)
+        Ok((owned, Prepared::new(self, era, &entries, lock_use)))
     }
 }
 
@@ -101,32 +106,31 @@ struct Attempt<'a> {
 
 impl Attempt<'_> {
     /// `None` if it must be tried again, with all locks given back.
-    fn freeze(mut self) -> Result<Option<Frozen>> {
+    fn freeze(mut self, prepared: Prepared) -> Result<Option<Frozen>> {
         let user_locks = self.lock_user()?;
         let catalog = self.server.load_catalog(&mut self.ledger)?;
-        let entries = catalog.value.of_account(self.userid);
-        if entries.is_empty() {
-            return Err(self.server.no_such_account(self.userid, &catalog.value));
-        }
-        self.keep_open = limits::allow_directories(self.server.open_files, entries.len());
-        let mut mailboxes = Vec::with_capacity(entries.len());
-        for entry in entries {
-            mailboxes.push(self.hold(entry)?);
-        }
-        for (mailbox, (_, changed)) in mailboxes.iter_mut().zip(&mut self.taken.names) {
-            *changed = copy::metadata(mailbox, &self.era, &mut self.ledger)?;
-        }
-        let (account_files, mut findings) = self.account_files(&catalog, &mailboxes)?;
+        let mailboxes = self.mailboxes(&catalog.value, prepared)?;
+        let mut collector = Collector {
+            server: self.server,
+            userid: self.userid,
+            owned: self.owned,
+            catalog: &catalog,
+            files: Vec::new(),
+            findings: self.findings_of_list(&catalog.value),
+        };
+        collector.collect_locked(&mailboxes, &mut self.ledger)?;
         let is_unchanged = self.is_unchanged(&catalog.value)?;
         for lock in user_locks {
             self.ledger.release(lock);
         }
+        collector.collect_others(&mut self.ledger)?;
+
         let indexes = mailboxes.iter().filter_map(|mailbox| mailbox.index.as_deref());
         let newest_index = indexes.filter_map(index_version).max();
         if self.server.learn(newest_index, &self.era) || !is_unchanged {
             return Ok(None);
         }
-        findings.extend(self.findings_of_list(&catalog.value));
+        let mut findings = collector.findings;
         if let Some(up_since) = self.server.up_since {
             let all = self.era.user_lock_freezes_content();
             findings.extend(self.lock_use.findings(&self.taken, up_since, all));
@@ -135,10 +139,28 @@ impl Attempt<'_> {
             userid: self.userid.clone(),
             era: self.era,
             mailboxes,
-            account_files,
+            account_files: collector.files,
             findings,
             locks: self.ledger.into_reports(),
         }))
+    }
+
+    /// Locks all names, then copies the metadata of one mailbox after the other.
+    fn mailboxes(&mut self, catalog: &Catalog, mut room: Prepared) -> Result<Vec<FrozenMailbox>> {
+        let entries = catalog.of_account(self.userid);
+        if entries.is_empty() {
+            return Err(self.server.no_such_account(self.userid, catalog));
+        }
+        self.keep_open = limits::allow_directories(self.server.open_files, entries.len());
+        let mut mailboxes = Vec::with_capacity(entries.len());
+        for entry in entries {
+            mailboxes.push(self.hold(entry)?);
+        }
+        for (mailbox, (_, changed)) in mailboxes.iter_mut().zip(&mut self.taken.names) {
+            let room = room.take(&mailbox.entry.name);
+            *changed = copy::metadata(mailbox, &self.era, room, &mut self.ledger)?;
+        }
+        Ok(mailboxes)
     }
 
     /// Takes the account's lock, under each name that it may have. No other lock is held yet.
@@ -212,24 +234,6 @@ impl Attempt<'_> {
                 Ok(None)
             }
         }
-    }
-
-    fn account_files(
-        &mut self,
-        catalog: &Loaded<Catalog>,
-        mailboxes: &[FrozenMailbox],
-    ) -> Result<(Vec<AccountFile>, Vec<Finding>)> {
-        let mut collector = Collector {
-            server: self.server,
-            userid: self.userid,
-            owned: self.owned,
-            catalog,
-            ledger: &mut self.ledger,
-            files: Vec::new(),
-            findings: Vec::new(),
-        };
-        collector.collect(mailboxes)?;
-        Ok((collector.files, collector.findings))
     }
 
     /// Whether the account still has the mailboxes that were read. Only asked where no user lock

@@ -14,6 +14,7 @@ pub mod lock;
 mod mailbox;
 mod near;
 mod placement;
+mod prepare;
 pub mod privileges;
 mod roots;
 mod server;

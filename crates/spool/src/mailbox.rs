@@ -88,15 +88,12 @@ impl FrozenMailbox {
             return Ok(None);
         };
         let name = place.name_of(INDEX);
-        let index = files::copy(place.partition.index.mail_file(&name)).or_none()?;
+        let index = files::copy(place.partition().index.mail_file(&name), Vec::new()).or_none()?;
         Ok(index.map(|copied| copied.bytes))
     }
 }
 
-pub(crate) const HEADER: &str = "cyrus.header";
 pub(crate) const INDEX: &str = "cyrus.index";
-pub(crate) const EXPUNGE: &str = "cyrus.expunge";
-pub(crate) const ANNOTATIONS: &str = "cyrus.annotations";
 
 /// The minor version in the first bytes of an index, if they are those of an index.
 ///

@@ -62,7 +62,7 @@ fn is_by_name(entry: &MailboxEntry, list: MboxListEra) -> bool {
 /// Where a mailbox's files are.
 #[derive(Debug)]
 pub(crate) struct Placement {
-    pub partition: Arc<Partition>,
+    partition: Arc<Partition>,
     /// Relative to each root of the partition.
     dir: PathBuf,
     data: Directory,
@@ -102,6 +102,11 @@ impl Placement {
     /// where metadata is kept elsewhere.
     pub fn may_have_metadata(&self) -> bool {
         self.is_there || !Arc::ptr_eq(&self.partition.index, &self.partition.data)
+    }
+
+    /// The roots below which its files lie.
+    pub fn partition(&self) -> Arc<Partition> {
+        Arc::clone(&self.partition)
     }
 
     /// Names one of its metadata files below each root.

@@ -81,6 +81,10 @@ impl Scene {
     }
 }
 
+fn fresh(stat: &Stat) -> io::Result<Vec<u8>> {
+    files::make_room(Vec::new(), stat)
+}
+
 /// Returns as soon as some lock on the file is being waited for.
 fn until_somebody_waits(path: &Path) {
     let inode = format!(":{} ", fs::metadata(path).expect("it is there").ino());
@@ -99,7 +103,7 @@ fn ours_and_theirs_exclude_each_other() {
     let mut other = LockProcess::start().expect("python3");
     let path = &scene.path();
     let mut ledger = Ledger::new(PATIENCE);
-    let locked = ledger.lock_data_file(scene.place(), WANTED).unwrap().expect("it is there");
+    let locked = ledger.lock_data_file(scene.place(), WANTED, fresh).unwrap().expect("it is there");
     assert!(!other.try_lock(path, LockMode::Exclusive).unwrap());
     assert!(!other.would_block(path, LockMode::Shared).unwrap());
 
@@ -111,7 +115,7 @@ fn ours_and_theirs_exclude_each_other() {
     assert!(other.try_lock(path, LockMode::Exclusive).unwrap());
 
     let mut impatient = Ledger::new(Duration::ZERO);
-    let refused = impatient.lock_data_file(scene.place(), WANTED);
+    let refused = impatient.lock_data_file(scene.place(), WANTED, fresh);
     assert!(matches!(refused, Err(SpoolError::LockTimeout { .. })), "{refused:?}");
 
     let reports = ledger.into_reports();
@@ -129,7 +133,7 @@ fn a_timeout_names_the_holder() {
     let mailbox = MboxName::from("user.glad");
     let wanted = Wanted { kind: LockKind::Index, mailbox: Some(&mailbox) };
     let mut ledger = Ledger::new(Duration::from_millis(20));
-    let error = ledger.lock_data_file(scene.place(), wanted).expect_err("it is held");
+    let error = ledger.lock_data_file(scene.place(), wanted, fresh).expect_err("it is held");
     let SpoolError::LockTimeout { file, kind, mailbox: named, waited, holder } = &error else {
         panic!("{error:?}");
     };
@@ -149,7 +153,7 @@ fn a_lock_that_comes_too_late_is_given_back() {
     let mut second = LockProcess::start().expect("python3");
     let path = &scene.path();
     assert!(first.try_lock(path, LockMode::Exclusive).unwrap());
-    let refused = Ledger::new(Duration::ZERO).lock_data_file(scene.place(), WANTED);
+    let refused = Ledger::new(Duration::ZERO).lock_data_file(scene.place(), WANTED, fresh);
     assert!(refused.is_err());
     first.unlock(path).unwrap();
     // The waiting thread may get it now, but must not keep it.
@@ -166,7 +170,8 @@ fn a_file_replaced_during_the_wait_is_opened_again() {
     let bytes = thread::scope(|scope| {
         let reader = scope.spawn(|| {
             let mut ledger = Ledger::new(PATIENCE);
-            let locked = ledger.lock_data_file(scene.place(), WANTED).unwrap().expect("there");
+            let locked =
+                ledger.lock_data_file(scene.place(), WANTED, fresh).unwrap().expect("there");
             let (bytes, held) = locked.read(scene.place()).unwrap();
             ledger.release(held);
             (bytes, ledger.into_reports())
@@ -183,6 +188,27 @@ fn a_file_replaced_during_the_wait_is_opened_again() {
 }
 
 #[test]
+fn a_file_that_grows_during_the_wait_is_read_to_its_new_end() {
+    let scene = Scene::new();
+    let mut other = LockProcess::start().expect("python3");
+    let path = &scene.path();
+    assert!(other.try_lock(path, LockMode::Exclusive).unwrap());
+    let grown: Vec<u8> = (0..100_000_u32).flat_map(u32::to_be_bytes).collect();
+    let bytes = thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let mut ledger = Ledger::new(PATIENCE);
+            let locked = ledger.lock_data_file(scene.place(), WANTED, fresh).unwrap();
+            locked.expect("there").read(scene.place()).unwrap().0
+        });
+        until_somebody_waits(&scene.path());
+        fs::write(path, &grown).unwrap();
+        other.unlock(path).unwrap();
+        reader.join().expect("no panic")
+    });
+    assert!(bytes == grown, "{} bytes of {}", bytes.len(), grown.len());
+}
+
+#[test]
 fn a_file_removed_during_the_wait_is_absent() {
     let scene = Scene::new();
     let mut other = LockProcess::start().expect("python3");
@@ -190,7 +216,7 @@ fn a_file_removed_during_the_wait_is_absent() {
     assert!(other.try_lock(path, LockMode::Exclusive).unwrap());
     let absent = thread::scope(|scope| {
         let reader = scope.spawn(|| {
-            Ledger::new(PATIENCE).lock_data_file(scene.place(), WANTED).unwrap().is_none()
+            Ledger::new(PATIENCE).lock_data_file(scene.place(), WANTED, fresh).unwrap().is_none()
         });
         until_somebody_waits(&scene.path());
         fs::remove_file(scene.path()).unwrap();
@@ -210,7 +236,7 @@ fn a_storm_of_writers_does_not_starve_us() {
         scope.spawn(move || {
             for _ in 0..30 {
                 let mut ledger = Ledger::new(PATIENCE);
-                let locked = ledger.lock_data_file(place, WANTED);
+                let locked = ledger.lock_data_file(place, WANTED, fresh);
                 sender.send(locked.is_ok_and(|file| file.is_some())).expect("somebody counts");
             }
         });
@@ -224,7 +250,7 @@ fn a_pipe_in_the_place_of_a_file_is_refused_at_once() {
     fs::remove_file(scene.path()).unwrap();
     let mode = rustix::fs::Mode::from_raw_mode(0o600);
     rustix::fs::mknodat(CWD, scene.path(), rustix::fs::FileType::Fifo, mode, 0).unwrap();
-    let refused = Ledger::new(PATIENCE).lock_data_file(scene.place(), WANTED);
+    let refused = Ledger::new(PATIENCE).lock_data_file(scene.place(), WANTED, fresh);
     assert!(matches!(refused, Err(SpoolError::Io { .. })), "{refused:?}");
 }
 

@@ -57,7 +57,7 @@ fn all_files_of_an_account_are_found_and_its_messages_opened() {
             check_mailbox(mailbox, &spool, options);
         }
         let files: Vec<&str> = frozen.account_files.iter().map(|file| file.name.as_str()).collect();
-        assert_eq!(files, ["sub", "quota/user.glad", "mailboxes"], "{options:?}");
+        assert_eq!(files, ["quota/user.glad", "mailboxes", "sub"], "{options:?}");
         let accounts = ["glad", "gladys", "iris"].map(Userid::from);
         assert_eq!(server.accounts().unwrap(), accounts);
     }
