@@ -3,8 +3,10 @@
 //! A process never conflicts with its own POSIX locks, so a test that asks whether a lock is
 //! respected needs somebody else to hold it.
 
+use std::fs;
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -48,6 +50,13 @@ pub enum LockMode {
     Shared,
     /// `F_WRLCK`.
     Exclusive,
+}
+
+/// Whether somebody waits for a lock on that file now, as the kernel tells.
+pub fn is_waited_for(path: &Path) -> io::Result<bool> {
+    let inode = format!(":{} ", fs::metadata(path)?.ino());
+    let locks = fs::read_to_string("/proc/locks")?;
+    Ok(locks.lines().any(|line| line.contains("->") && line.contains(&inode)))
 }
 
 /// A process that takes and releases `fcntl` locks on whole files when told to. It drops them all
@@ -190,6 +199,7 @@ fn refusal(answer: &str) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::process::wait_until;
 
     #[test]
     fn locks_of_two_processes_conflict_as_they_should() {
@@ -202,10 +212,12 @@ mod tests {
         assert!(!two.would_block(&path, LockMode::Shared).expect("an answer"));
         assert!(two.would_block(&path, LockMode::Exclusive).expect("an answer"));
         two.wait_for(&path, LockMode::Exclusive).expect("a request");
+        assert!(wait_until(PATIENCE, || is_waited_for(&path).expect("Linux")));
         assert!(!two.granted(Duration::from_millis(20)).expect("an answer"));
         two.try_lock(&path, LockMode::Shared).expect_err("it is waiting");
         one.unlock(&path).expect("an answer");
         assert!(two.granted(PATIENCE).expect("an answer"));
+        assert!(!is_waited_for(&path).expect("Linux"));
         assert!(one.would_block(&path, LockMode::Shared).expect("an answer"));
         drop(two);
         one.wait_for(&path, LockMode::Exclusive).expect("a request");
