@@ -3,6 +3,7 @@
 //! The order is Cyrus' own: user lock, name locks, index locks, databases last. User and index
 //! locks are held while metadata is copied, and no longer; the name locks stay.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use cyrus_format::mboxlist::MailboxEntry;
@@ -87,6 +88,9 @@ impl Server {
         let owned = owned.ok_or_else(|| self.no_such_account(userid, &catalog))?;
         // If it cannot be read, that is found out again when it counts.
         drop(self.load_annotations(&mut ledger));
+        for file in user_locks(self, userid, era)? {
+            lock_use.opened(&self.locks.open(&file)?);
+        }
         Ok((owned, Prepared::new(self, era, &entries, lock_use)))
     }
 }
@@ -165,15 +169,8 @@ impl Attempt<'_> {
 
     /// Takes the account's lock, under each name that it may have. No other lock is held yet.
     fn lock_user(&mut self) -> Result<Vec<Held>> {
-        let mut files = Vec::new();
-        for era in self.era.candidates() {
-            let rules = &self.server.rules;
-            let name = era.user_lock(&rules.names, Some(self.userid));
-            let file = name.and_then(|name| name.map(|name| rules.lock_file(&name)).transpose());
-            let unusable = |source| SpoolError::NoUserLock { userid: self.userid.clone(), source };
-            files.extend(file.map_err(unusable)?.filter(|file| !files.contains(file)));
-        }
-        let mut locks = Vec::new();
+        let files = user_locks(self.server, self.userid, &self.era)?;
+        let mut locks = Vec::with_capacity(files.len());
         for file in files {
             let file = self.server.locks.open(&file)?;
             self.lock_use.opened(&file);
@@ -260,4 +257,16 @@ impl Attempt<'_> {
             .map(|what| Finding::new(FindingKind::MetadataUnreadable, place.display(), what));
         unreadable.chain(recovered).collect()
     }
+}
+
+/// The lock files of an account, one for each way in which the releases in question name it.
+fn user_locks(server: &Server, userid: &Userid, era: &Era) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for era in era.candidates() {
+        let name = era.user_lock(&server.rules.names, Some(userid));
+        let file = name.and_then(|name| name.map(|name| server.rules.lock_file(&name)).transpose());
+        let unusable = |source| SpoolError::NoUserLock { userid: userid.clone(), source };
+        files.extend(file.map_err(unusable)?.filter(|file| !files.contains(file)));
+    }
+    Ok(files)
 }

@@ -65,7 +65,7 @@ impl LockUse {
         if user_locks_cover_all
             && newest > up_since
             && taken.user.iter().all(idle)
-            && let Some((path, _)) = taken.user.last()
+            && let Some((path, _)) = taken.user.first()
         {
             findings.push(finding(path, "mailboxes of the account were changed without it"));
         }
@@ -75,11 +75,11 @@ impl LockUse {
         };
         let mut unused = taken.names.iter().filter(unused).filter_map(|(paths, _)| paths.first());
         if let Some(path) = unused.next() {
-            let others = match unused.count() {
-                0 => String::new(),
-                more => format!("; so were {more} other mailboxes without theirs"),
+            let detail = match 1 + unused.count() {
+                1 => "its mailbox was changed without it".to_owned(),
+                all => format!("{all} mailboxes were changed without theirs, this is the first"),
             };
-            findings.push(finding(path, &format!("its mailbox was changed without it{others}")));
+            findings.push(finding(path, &detail));
         }
         findings
     }

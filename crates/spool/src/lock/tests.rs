@@ -3,14 +3,15 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::fd::AsFd;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 
 use rustix::fs::{CWD, OFlags, openat};
 use tempfile::TempDir;
-use testkit::locks::{LockMode, LockProcess};
+use testkit::locks::{LockMode, LockProcess, is_waited_for};
+use testkit::process::wait_until;
 
 use super::*;
 use crate::files::Links;
@@ -87,14 +88,7 @@ fn fresh(stat: &Stat) -> io::Result<Vec<u8>> {
 
 /// Returns as soon as some lock on the file is being waited for.
 fn until_somebody_waits(path: &Path) {
-    let inode = format!(":{} ", fs::metadata(path).expect("it is there").ino());
-    loop {
-        let locks = fs::read_to_string("/proc/locks").expect("Linux");
-        if locks.lines().any(|line| line.contains("->") && line.contains(&inode)) {
-            return;
-        }
-        thread::yield_now();
-    }
+    assert!(wait_until(PATIENCE, || is_waited_for(path).expect("Linux")));
 }
 
 #[test]

@@ -8,7 +8,8 @@ use std::time::{Duration, SystemTime};
 use crate::support::{self, Hand};
 use model::Userid;
 use spool::{Frozen, LockKind, Options, Server, SpoolError};
-use testkit::locks::{LockMode, LockProcess};
+use testkit::locks::{LockMode, LockProcess, is_waited_for};
+use testkit::process::wait_until;
 use testkit::strace::{self, LockAction};
 
 const IMPATIENT: Duration = Duration::from_millis(20);
@@ -221,7 +222,7 @@ fn lock_files_that_cyrus_does_not_use_are_pointed_out() {
     set_changed(index, SystemTime::now() + minutes(10));
     assert_eq!(unused(&server), [] as [PathBuf; 0]);
     set_changed(index, SystemTime::now() + minutes(70));
-    let (user, name) = ("conf/lock/*U*user/glad.lock", "conf/lock/c1fk.lock");
+    let (user, name) = ("conf/lock/*U*glad.lock", "conf/lock/c1fk.lock");
     let expected = |files: &[&str]| -> Vec<PathBuf> {
         files.iter().filter(|_| can_tell).map(|file| hand.path(file)).collect()
     };
@@ -234,4 +235,55 @@ fn lock_files_that_cyrus_does_not_use_are_pointed_out() {
     std::fs::remove_dir_all(hand.path("conf/lock/*U*user")).unwrap();
     std::fs::remove_file(hand.path("conf/lock/*U*glad.lock")).unwrap();
     assert_eq!(unused(&server), expected(&[user]));
+}
+
+/// An account of 2.5 whose entry in mailboxes.db changes each time that both its indexes have
+/// been read, as often as asked for.
+fn freeze_while_it_changes(times: u32) -> spool::Result<Frozen> {
+    let value = |mtime: u32| format!("%(A %() I 0123456789abcdef P default V 1 M {mtime})");
+    let mut hand = Hand::new();
+    hand.record("user.glad", &value(0)).record("user.glad.b", &value(0));
+    hand.metadata("spool/user/glad").metadata("spool/user/glad/b");
+    let first = hand.path("spool/user/glad/cyrus.index");
+    let second = hand.path("spool/user/glad/b/cyrus.index");
+    let server = hand.open().unwrap();
+    let mut other = LockProcess::start().expect("python3");
+    let lock = |other: &mut LockProcess, path: &Path| {
+        assert!(other.try_lock(path, LockMode::Exclusive).unwrap());
+    };
+    let until_waiting = |path: &Path| {
+        assert!(wait_until(Duration::from_secs(60), || is_waited_for(path).unwrap()));
+    };
+    lock(&mut other, &first);
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| glad(&server));
+        for time in 1..=times {
+            // The reader is led from one index to the other, so it never passes both unseen.
+            until_waiting(&first);
+            lock(&mut other, &second);
+            other.unlock(&first).unwrap();
+            until_waiting(&second);
+            let list = format!("user.glad\t{}\nuser.glad.b\t{}\n", value(time), value(0));
+            hand.file("conf/mailboxes.db", list);
+            if time < times {
+                lock(&mut other, &first);
+            }
+            other.unlock(&second).unwrap();
+        }
+        reader.join().expect("no panic")
+    })
+}
+
+#[test]
+fn an_account_that_changes_meanwhile_is_read_again() {
+    let frozen = freeze_while_it_changes(2).unwrap();
+    assert!(!frozen.era.user_lock_freezes_names());
+    assert_eq!(frozen.mailboxes[0].entry.mtime, Some(2));
+    assert_eq!(frozen.findings, []);
+}
+
+#[test]
+fn an_account_that_never_stops_changing_is_given_up() {
+    let error = freeze_while_it_changes(5).map(|frozen| frozen.locks).expect_err("five times");
+    assert!(matches!(error, SpoolError::KeepsChanging { attempts: 5, .. }), "{error:?}");
 }
