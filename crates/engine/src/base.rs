@@ -10,7 +10,7 @@ use segment::manifest::{ManifestHead, Parent, StoredFile, StoredMailbox};
 
 use crate::archive::{ArchiveError, finding_of};
 use crate::exceptions::{self, Exceptions};
-use crate::records::Records;
+use crate::records::{Records, identity};
 
 /// The newest snapshot of a chain, as something to compare with and to add to.
 pub struct Base<'a> {
@@ -111,8 +111,9 @@ impl<'a> Base<'a> {
         }
         let records = Records::read(&files);
         Ok(HadMailbox {
-            linked: records.linked().map(|record| (record.uid, record.guid)).collect(),
+            linked: records.linked().map(|record| (record.uid, identity(&record))).collect(),
             exceptions: read_exceptions(self.chain, stored)?,
+            linked_to: stored.linked_to,
         })
     }
 
@@ -138,10 +139,12 @@ impl<'a> Base<'a> {
 /// What the chain has of a mailbox.
 #[derive(Default)]
 pub(crate) struct HadMailbox {
-    /// The records whose messages the chain was to have, by UID.
+    /// The [identities](identity) of the records whose messages the chain was to have, by UID.
     pub linked: Vec<(Uid, Guid)>,
     /// Messages whose bytes are others than their records say.
     pub exceptions: Exceptions,
+    /// No message above this UID has a link in the mailbox's directory.
+    pub linked_to: u32,
 }
 
 /// The list of exceptions that is stored with a mailbox.

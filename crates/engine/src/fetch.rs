@@ -44,8 +44,8 @@ pub(crate) enum Action {
     Read,
     /// Its bytes are known; it only keeps its place in the order.
     Link,
-    /// It is stored already under another hash than its record says, or was not to be had.
-    Carry(Option<Guid>),
+    /// It is stored already, under this hash.
+    Carry(Guid),
 }
 
 /// What reading one message gave.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use cyrus_format::FormatError;
 use cyrus_format::header::{MailboxHeader, file_crc};
 use cyrus_format::index::{Index, IndexHeader, IndexProblem, RecordKey};
-use model::{Finding, FindingKind, MboxName, Record, SystemFlags, Uid};
+use model::{Finding, FindingKind, Guid, MboxName, Record, SystemFlags, Uid};
 
 const INDEX: &str = "cyrus.index";
 const EXPUNGE: &str = "cyrus.expunge";
@@ -20,6 +20,8 @@ pub(crate) struct Facts {
     pub expunged: u64,
     pub last_uid: u32,
     pub highestmodseq: u64,
+    /// No message above this UID has a link; only known once they were written.
+    pub linked_to: u32,
 }
 
 /// The records of one mailbox, in ascending order of their UIDs.
@@ -138,17 +140,20 @@ impl<'a> Records<'a> {
 
     /// What the manifest says of the mailbox.
     pub fn facts(&self) -> Facts {
-        let Some(index) = &self.index else { return Facts::default() };
+        let expunged = self.linked().filter(RecordKey::is_expunged).count() as u64;
+        let exists = self.linked().count() as u64 - expunged;
+        // cyrus.expunge has messages also where the index is lost.
+        let Some(index) = &self.index else { return Facts { expunged, ..Facts::default() } };
         let header = index.header();
-        let kept = self.linked().filter(RecordKey::is_expunged).count() as u64;
         Facts {
             index_version: Some(header.minor_version),
             uidvalidity: header.uidvalidity.0,
             announced: header.num_records.into(),
-            exists: self.iter().filter(|record| !record.is_expunged()).count() as u64,
-            expunged: kept,
+            exists,
+            expunged,
             last_uid: header.last_uid.0,
             highestmodseq: header.highestmodseq.0,
+            linked_to: 0,
         }
     }
 
@@ -196,6 +201,18 @@ impl<'a> Records<'a> {
         });
         self.order = Some(order);
     }
+}
+
+/// What tells a record from another one of the same UID: its GUID, or where that is unknown, as
+/// in Cyrus 2.3, size and date of the message.
+pub(crate) fn identity(record: &RecordKey) -> Guid {
+    if !record.guid.is_zero() {
+        return record.guid;
+    }
+    let mut identity = Guid::ZERO;
+    identity.0[4..12].copy_from_slice(&record.size.to_be_bytes());
+    identity.0[12..].copy_from_slice(&record.internaldate.secs.to_be_bytes());
+    identity
 }
 
 fn in_order(index: &Index<'_>) -> bool {

@@ -1,6 +1,6 @@
 //! One mailbox of a snapshot: its new messages, its links, its metadata files.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 
 use cyrus_format::index::RecordKey;
@@ -14,7 +14,7 @@ use super::{Run, SnapshotError};
 use crate::base::HadMailbox;
 use crate::exceptions::{self, Exceptions};
 use crate::fetch::{Action, Job, Outcome, Work, fetch, read_message};
-use crate::records::Records;
+use crate::records::{Facts, Records, identity};
 use crate::source::fingerprint;
 
 impl<W: Write> Run<'_, W> {
@@ -41,33 +41,48 @@ impl<W: Write> Run<'_, W> {
         let header = files.get("cyrus.header").map(Vec::as_slice);
         let findings = records.check(&name, header);
         findings.into_iter().for_each(|finding| self.report(finding));
-        self.facts.insert(key.clone(), records.facts());
-        if changed.is_none() {
-            self.look_for_orphans(at, &name, &records);
+        match changed {
+            None => self.look_for_orphans(at, &name, &records),
+            Some(_) => self.recall_orphans(key, &records),
         }
-        let dir = self.dirs[key].clone();
-        let exceptions = self.write_messages(at, name, &dir, &records, &had)?;
+        let anew = changed.is_some() && would_link_twice(&records, &had);
+        if anew {
+            self.new_dir(key)?;
+        }
+        let (exceptions, linked_to) = self.write_messages(key, at, name, &records, &had, anew)?;
+        self.facts.insert(key.clone(), Facts { linked_to, ..records.facts() });
         drop(records);
-        self.write_files(key, files, changed, &exceptions)
+        self.write_files(key, files, changed.filter(|_| !anew), &exceptions)
     }
 
+    /// Moves a mailbox to a directory that the chain has not used: no name may be written twice,
+    /// and what the old names lead to must not be taken for this mailbox's messages.
+    fn new_dir(&mut self, key: &MailboxKey) -> Result<(), SnapshotError> {
+        let dir = self.links.new_dir(&String::from_utf8_lossy(&key.0));
+        self.writer.mailbox_dir(&dir)?;
+        self.dirs.insert(key.clone(), dir);
+        self.link_folder(key)
+    }
+
+    /// Gives the exceptions, and the highest UID that has a link by now.
     fn write_messages(
         &mut self,
+        key: &MailboxKey,
         at: usize,
         name: MboxName,
-        dir: &str,
         records: &Records<'_>,
         had: &HadMailbox,
-    ) -> Result<Exceptions, SnapshotError> {
+        anew: bool,
+    ) -> Result<(Exceptions, u32), SnapshotError> {
         self.monitor.expect(records.len() as u64);
-        let key = |record: &RecordKey| (record.uid, record.guid);
-        let steps = diff_records(records.linked(), had.linked.iter().copied(), key);
+        let dir = self.dirs[key].clone();
+        let linked_to = if anew { 0 } else { had.linked_to };
         let (source, workers) = (self.messages, self.options.workers);
-        let exceptions = Exceptions::default();
-        let replaced = BTreeSet::new();
-        let mut work = Mailbox { run: self, at, name, dir, steps, had, exceptions, replaced };
+        let (steps, exceptions) = (steps(records, had), Exceptions::default());
+        let mut work =
+            Mailbox { run: self, at, name, dir, steps, had, anew, linked_to, exceptions };
         fetch(source, at, workers, &mut work)?;
-        Ok(work.exceptions)
+        Ok((work.exceptions, work.linked_to))
     }
 
     fn look_for_orphans(&mut self, at: usize, name: &MboxName, records: &Records<'_>) {
@@ -89,6 +104,17 @@ impl<W: Write> Run<'_, W> {
             if known.peek() != Some(&uid) {
                 let finding = Finding::new(FindingKind::OrphanFile, name, "no record names it");
                 self.report(finding.at_uid(uid.0));
+            }
+        }
+    }
+
+    /// Says again which files had no record, and still have none: the directory of a mailbox is
+    /// listed once in a chain.
+    fn recall_orphans(&mut self, key: &MailboxKey, records: &Records<'_>) {
+        for finding in self.findings_before(key) {
+            let uid = finding.uid.map(Uid).filter(|_| finding.kind == FindingKind::OrphanFile);
+            if uid.is_some_and(|uid| records.record(uid).is_none()) {
+                self.report(finding);
             }
         }
     }
@@ -142,17 +168,41 @@ impl<W: Write> Run<'_, W> {
     }
 }
 
+/// What happened to the messages of a mailbox since the parent.
+fn steps(records: &Records<'_>, had: &HadMailbox) -> impl Iterator<Item = RecordStep<RecordKey>> {
+    let key = |record: &RecordKey| (record.uid, identity(record));
+    diff_records(records.linked(), had.linked.iter().copied(), key)
+}
+
+/// Whether the mailbox's directory may have a link already of a name that is to lead to something
+/// else, or to something again. Nothing lawful does that, but damage and its repair do, and UIDs
+/// that start over.
+fn would_link_twice(records: &Records<'_>, had: &HadMailbox) -> bool {
+    steps(records, had).any(|step| match step {
+        RecordStep::Add(record) => record.uid.0 <= had.linked_to,
+        RecordStep::Replace(record) => match had.exceptions.get(record.uid) {
+            // What is not to be had has no link.
+            Some(None) => false,
+            // The record was wrong, and now says what was found.
+            Some(found) => found != Some(record.guid),
+            None => true,
+        },
+        RecordStep::Keep(_) | RecordStep::Remove(_) => false,
+    })
+}
+
 /// The messages of one mailbox on their way into the segment.
 struct Mailbox<'r, 'a, W: Write, S> {
     run: &'r mut Run<'a, W>,
     at: usize,
     name: MboxName,
-    dir: &'r str,
+    dir: String,
     steps: S,
     had: &'r HadMailbox,
+    /// Whether the directory is new, so that all messages need their links.
+    anew: bool,
+    linked_to: u32,
     exceptions: Exceptions,
-    /// UIDs whose files have another content than in the parent; hardly ever any.
-    replaced: BTreeSet<Uid>,
 }
 
 impl<W: Write, S> Work for Mailbox<'_, '_, W, S>
@@ -162,26 +212,29 @@ where
     type Error = SnapshotError;
 
     fn next(&mut self) -> Result<Option<Job>, SnapshotError> {
-        for step in self.steps.by_ref() {
-            let (record, action) = match step {
-                RecordStep::Add(record) => (record, self.action(&record.guid)?),
-                // The name of its file was written before, for other bytes, and no name may be
-                // written twice: the index and the list of exceptions tell which count.
-                RecordStep::Replace(record) => {
-                    self.replaced.insert(record.uid);
-                    (record, self.action(&record.guid)?)
+        while let Some(step) = self.steps.next() {
+            // What the chain has of it already. Nothing, if its bytes were not to be had last time:
+            // somebody may have put the file back.
+            let (record, kept) = match step {
+                RecordStep::Add(record) => (record, None),
+                RecordStep::Keep(record) => {
+                    let found = self.had.exceptions.get(record.uid);
+                    (record, found.unwrap_or(Some(record.guid)))
                 }
-                RecordStep::Keep(record) => match self.had.exceptions.get(record.uid) {
-                    // It was not to be had last time: somebody may have put the file back.
-                    Some(None) => (record, self.action(&record.guid)?),
-                    Some(found) => (record, Action::Carry(found)),
-                    None => {
-                        self.run.totals.messages += 1;
-                        self.run.monitor.advance(1, 0);
-                        continue;
-                    }
-                },
+                RecordStep::Replace(record) => {
+                    let found = self.had.exceptions.get(record.uid).flatten();
+                    (record, found.filter(|found| *found == record.guid))
+                }
                 RecordStep::Remove(_) => continue,
+            };
+            let action = match kept {
+                Some(found) if found == record.guid && !self.anew => {
+                    self.run.totals.messages += 1;
+                    self.run.monitor.advance(1, 0);
+                    continue;
+                }
+                Some(found) => Action::Carry(found),
+                None => self.action(&record.guid)?,
             };
             return Ok(Some(Job { record, action }));
         }
@@ -191,7 +244,12 @@ where
     fn done(&mut self, job: &Job, outcome: Outcome, bytes: &[u8]) -> Result<(), SnapshotError> {
         let mut read = 0;
         let found = match (job.action, outcome) {
-            (Action::Carry(found), _) => found,
+            (Action::Carry(found), _) => {
+                if self.anew {
+                    self.link(&job.record, &found)?;
+                }
+                Some(found)
+            }
             (_, Outcome::Skipped) => self.link_or_read(&job.record)?,
             (_, outcome) => {
                 read = match &outcome {
@@ -266,12 +324,10 @@ impl<W: Write, S> Mailbox<'_, '_, W, S> {
     }
 
     fn link(&mut self, record: &RecordKey, guid: &Guid) -> Result<(), SnapshotError> {
-        if self.replaced.contains(&record.uid) {
-            return Ok(());
-        }
         self.run.hard_links += 1;
+        self.linked_to = self.linked_to.max(record.uid.0);
         let mtime = record.internaldate.secs;
-        Ok(self.run.writer.hard_link(self.dir, record.uid, guid, mtime)?)
+        Ok(self.run.writer.hard_link(&self.dir, record.uid, guid, mtime)?)
     }
 
     fn remember(&mut self, guid: Guid, offset: u64, size: u64) {

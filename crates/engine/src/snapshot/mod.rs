@@ -11,7 +11,7 @@ use std::io::Write;
 
 use model::diff::{Plan, Step, diff};
 use model::state::{AccountState, MailboxKey};
-use model::{Finding, Guid, MboxName, UniqueId};
+use model::{Finding, FindingKind, Guid, MboxName, UniqueId};
 use segment::links::{Link, Links};
 use segment::manifest::{
     Cyrus, Gone, ManifestHead, Quoted, StoredFile, StoredFinding, StoredLock, StoredMailbox,
@@ -255,21 +255,28 @@ impl<W: Write> Run<'_, W> {
         Ok((out, summary))
     }
 
-    /// Says again what was found in mailboxes that were not looked at this time.
+    /// Says what is wrong with mailboxes that were not looked at this time: what the source tells,
+    /// and what was found when they were.
     fn recall_findings(&mut self) {
-        let Some(base) = self.base else { return };
-        let unseen: Vec<&MailboxKey> =
-            self.keys.iter().filter(|key| !self.facts.contains_key(key)).collect();
-        let mut recalled = Vec::new();
-        for key in unseen {
-            let Some(before) = base.stored_mailbox(key) else { continue };
-            let now = &self.want.mailboxes[key].name;
-            let name = MboxName::new(before.name.as_bytes());
-            for finding in base.findings_of(&name) {
-                recalled.push(Finding { place: now.to_string(), ..finding });
+        for at in 0..self.keys.len() {
+            let key = self.keys[at].clone();
+            if self.facts.contains_key(&key) {
+                continue;
             }
+            let told = std::mem::take(&mut self.account.mailboxes[at].findings);
+            let mut recalled = self.findings_before(&key);
+            recalled.retain(|finding| !is_told_anew(finding.kind) && !told.contains(finding));
+            told.into_iter().chain(recalled).for_each(|finding| self.report(finding));
         }
-        recalled.into_iter().for_each(|finding| self.report(finding));
+    }
+
+    /// What the parent says is wrong with a mailbox, under the name that it has now.
+    fn findings_before(&self, key: &MailboxKey) -> Vec<Finding> {
+        let before = self.base.and_then(|base| Some((base, base.stored_mailbox(key)?)));
+        let Some((base, before)) = before else { return Vec::new() };
+        let place = self.want.mailboxes[key].name.to_string();
+        let findings = base.findings_of(&MboxName::new(before.name.as_bytes()));
+        findings.map(|finding| Finding { place: place.clone(), ..finding }).collect()
     }
 
     fn manifest(&mut self, plan: &Plan) -> ManifestHead {
@@ -338,10 +345,22 @@ impl<W: Write> Run<'_, W> {
             expunged: facts.expunged,
             last_uid: facts.last_uid,
             highestmodseq: facts.highestmodseq,
+            linked_to: facts.linked_to,
             files: self.files.remove(key).unwrap_or_default().into_values().collect(),
             ..named
         }
     }
+}
+
+/// Whether findings of this kind come from the source, which tells them each time.
+fn is_told_anew(kind: FindingKind) -> bool {
+    matches!(
+        kind,
+        FindingKind::DuplicateUniqueId
+            | FindingKind::EntryUnreadable
+            | FindingKind::LockUnused
+            | FindingKind::MetadataUnreadable
+    )
 }
 
 /// The mailbox's component in entry names: the one it has in the parent, or one that the chain

@@ -155,6 +155,59 @@ fn a_folder_made_anew_gets_a_link_of_its_own() {
 }
 
 #[test]
+fn a_mailbox_that_comes_back_costs_its_links_but_no_message() {
+    let mut account = account();
+    let mut archive = Archive::default();
+    archive.take(&account);
+    let gone = account.mailboxes.pop().expect("a mailbox");
+    archive.take(&account);
+    account.mailboxes.push(gone);
+    let taken = archive.take(&account);
+    let links = Counts { hard_links: 3, symlinks: 1, directories: 1, metadata: 2, ..NOTHING };
+    assert_eq!(count(&archive.segments[2]), links);
+    assert_eq!(taken.messages.opened(), []);
+    assert_eq!(folder_links(&archive.segments[2]), ["INBOX.Work~2"]);
+}
+
+#[test]
+fn a_guid_that_was_made_right_costs_one_index() {
+    let mut account = account();
+    account.mailboxes[0].records[0].guid = Guid::ZERO;
+    account.mailboxes[0].records[1].guid = guid_of(b"something else");
+    let mut archive = Archive::default();
+    archive.take(&account);
+    let list = count(&archive.segments[0]).account_files;
+    assert_eq!(list, 2, "the list of exceptional messages counts as one");
+    for (record, n) in (0..2).zip(0..) {
+        account.mailboxes[0].records[record].guid = guid_of(body(n).as_bytes());
+    }
+    let taken = archive.take(&account);
+    assert_eq!(count(&archive.segments[1]), Counts { metadata: 1, ..NOTHING });
+    assert_eq!(taken.messages.opened(), []);
+}
+
+#[test]
+fn a_mailbox_that_starts_over_gets_a_directory_of_its_own() {
+    let mut account = account();
+    let mut archive = Archive::default();
+    archive.take(&account);
+    let mut anew = Mailbox::new("user.glad.Work", "id1", 16);
+    anew.uidvalidity += 1;
+    anew.add(b"another first message", EPOCH);
+    account.mailboxes[1] = anew;
+    archive.take(&account);
+    let cost = Counts {
+        messages: 1,
+        hard_links: 1,
+        symlinks: 1,
+        directories: 1,
+        metadata: 2,
+        account_files: 0,
+    };
+    assert_eq!(count(&archive.segments[1]), cost);
+}
+
+#[test]
 fn a_message_that_is_found_again_costs_itself_and_no_metadata() {
     let mut account = account();
     let lost = account.mailboxes[0].bodies.remove(&1).expect("a message");

@@ -2,7 +2,9 @@
 
 mod account;
 mod archive;
+mod changes;
 mod costs;
+mod history;
 mod mail;
 mod spool;
 mod tree;

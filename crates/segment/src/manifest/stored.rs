@@ -105,8 +105,15 @@ pub struct StoredMailbox {
     pub highestmodseq: u64,
     /// Whether it is deleted but kept.
     pub deleted: bool,
+    /// No message above this UID has a link in `dir` yet. Where nobody says so, any may have one.
+    #[serde(default = "any_uid")]
+    pub linked_to: u32,
     /// Its metadata files, wherever in the chain they are stored.
     pub files: Vec<StoredFile>,
+}
+
+fn any_uid() -> u32 {
+    u32::MAX
 }
 
 /// A file that is stored in the chain.

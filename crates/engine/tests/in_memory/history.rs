@@ -1,0 +1,197 @@
+//! The property of snapshots: a full one and any number of incrementals give the account back as
+//! it was at each of them, wherever the segments lie, and as it is after a plain extraction.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read, Write};
+
+use engine::archive::{StoredMessages, stored};
+use engine::ports::MessageSource;
+use engine::source::{SourceAccount, SourceMailbox};
+use model::Guid;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, RngSeed, TestCaseError};
+use segment::chain::Chain;
+use segment::compress::{Compression, SeekableZstd, Writer};
+use segment::manifest::ManifestHead;
+
+use super::account::{Account, guid_of, linked};
+use super::archive::{Archive, chain_of, extract, found, stored_messages};
+use super::changes::{Change, Life, change};
+
+/// Incrementals behind the full snapshot.
+const INCREMENTALS: usize = 30;
+
+proptest! {
+    #![proptest_config(Config {
+        cases: 16,
+        rng_seed: RngSeed::Fixed(2009),
+        failure_persistence: None,
+        ..Config::default()
+    })]
+
+    #[test]
+    fn every_snapshot_is_the_account_as_it_was(
+        days in prop::collection::vec(prop::collection::vec(change(), 0..6), INCREMENTALS + 1)
+    ) {
+        check(&days)?;
+    }
+}
+
+fn check(days: &[Vec<Change>]) -> Result<(), TestCaseError> {
+    let mut life = Life::new();
+    let mut archive = Archive::default();
+    let mut copies = Vec::new();
+    for day in days {
+        day.iter().for_each(|change| life.live(change));
+        archive.take(&life.account);
+        copies.push(life.account.clone());
+    }
+    let whole = archive.concatenated();
+    let mut shuffled = archive.all_segments();
+    shuffled.reverse();
+    let middle = shuffled.len() / 3;
+    shuffled.rotate_left(middle);
+    let compressed = SeekableZstd::open(compress(&whole)).expect("a seek table");
+    let account = &life.account;
+    for chain in [
+        chain_of(&found(&whole), account),
+        chain_of(&shuffled, account),
+        chain_of(&found(&compressed), account),
+    ] {
+        check_chain(&chain, &copies)?;
+    }
+    for (guid, times) in stored_messages(&whole) {
+        prop_assert_eq!(times, 1, "{} is stored more than once", guid);
+    }
+    check_extracted(&whole, &archive, account)
+}
+
+fn compress(archive: &[u8]) -> Vec<u8> {
+    let mut writer = Writer::new(Vec::new(), Compression::Zstd, 0);
+    writer.write_all(archive).expect("a Vec takes all");
+    writer.finish().expect("a Vec takes all")
+}
+
+/// Every snapshot of the chain against the copy that was kept of the account.
+fn check_chain(chain: &Chain<'_>, copies: &[Account]) -> Result<(), TestCaseError> {
+    prop_assert_eq!(chain.snapshots().len(), copies.len());
+    let mut before = Saved::default();
+    for (seq, copy) in (1..).zip(copies) {
+        let snapshot = chain.at(seq).expect("a snapshot");
+        let (account, messages, head) = stored(chain, snapshot, |_| true).expect("an account");
+        let (source, _) = copy.source();
+        check_account(&account, &source)?;
+        before = check_messages(&messages, &head, copy, &source, &before)?;
+    }
+    Ok(())
+}
+
+/// All but the messages: byte for byte.
+fn check_account(account: &SourceAccount, copy: &SourceAccount) -> Result<(), TestCaseError> {
+    prop_assert_eq!(&account.userid, &copy.userid);
+    let files = |account: &SourceAccount| -> BTreeMap<String, Vec<u8>> {
+        account.files.iter().map(|file| (file.name.clone(), file.bytes.clone())).collect()
+    };
+    prop_assert_eq!(files(account), files(copy));
+    prop_assert_eq!(account.mailboxes.len(), copy.mailboxes.len());
+    for (restored, original) in account.mailboxes.iter().zip(&copy.mailboxes) {
+        let facts = |mailbox: &SourceMailbox| {
+            let SourceMailbox { name, uniqueid, partition, mbtype, deleted, .. } = mailbox;
+            (name.clone(), uniqueid.clone(), partition.clone(), mbtype.clone(), *deleted)
+        };
+        prop_assert_eq!(facts(restored), facts(original));
+        prop_assert_eq!(&restored.files, &original.files, "of {}", original.name);
+    }
+    Ok(())
+}
+
+/// The messages that a snapshot gave: their mailbox, UID, GUID, size and date.
+type Saved = BTreeSet<(Vec<u8>, u32, Guid, u64, i64)>;
+
+/// Every message: the bytes of its file if there was one; and what a snapshot has once given, the
+/// next one gives too, as long as there is a record.
+fn check_messages(
+    messages: &StoredMessages<'_>,
+    head: &ManifestHead,
+    copy: &Account,
+    source: &SourceAccount,
+    before: &Saved,
+) -> Result<Saved, TestCaseError> {
+    let mut saved = Saved::new();
+    let mut missing = BTreeSet::new();
+    let keys = source.keys().0;
+    for (at, mailbox) in source.mailboxes.iter().enumerate() {
+        for (uid, record) in linked(&mailbox.files) {
+            let mut bytes = Vec::new();
+            let read = messages.open(at, &record).and_then(|mut m| m.read_to_end(&mut bytes));
+            let shown = format!("{uid} of {} in snapshot {}", mailbox.name, head.seq);
+            let (size, date) = (record.size, record.internaldate.secs);
+            let saying = (keys[at].0.clone(), uid, record.guid, size, date);
+            match (copy.mailboxes[at].bodies.get(&uid), read) {
+                (Some(body), Ok(_)) => {
+                    prop_assert_eq!(&bytes, body, "{}", shown);
+                    saved.insert(saying);
+                }
+                (None, Ok(_)) => {
+                    let known = before.contains(&saying) || guid_of(&bytes) == record.guid;
+                    prop_assert!(known, "{}: bytes from nowhere", shown);
+                    saved.insert(saying);
+                }
+                (Some(_), Err(error)) => prop_assert!(false, "{}: {}", shown, error),
+                (None, Err(error)) => {
+                    prop_assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "{}", shown);
+                    prop_assert!(!before.contains(&saying), "{} was saved before", shown);
+                    missing.insert((mailbox.name.to_string(), uid));
+                }
+            }
+        }
+    }
+    prop_assert_eq!(head.totals.messages, saved.len() as u64, "in snapshot {}", head.seq);
+    check_findings(head, &missing)?;
+    Ok(saved)
+}
+
+/// What is missing is told, nothing else is called missing, and nothing is told twice.
+fn check_findings(
+    head: &ManifestHead,
+    missing: &BTreeSet<(String, u32)>,
+) -> Result<(), TestCaseError> {
+    let told = head.findings.iter().filter(|finding| finding.code == "message-missing");
+    let told: BTreeSet<_> =
+        told.map(|finding| (finding.place.clone(), finding.uid.unwrap_or_default())).collect();
+    prop_assert_eq!(&told, missing, "in snapshot {}", head.seq);
+    let mut seen = BTreeSet::new();
+    for finding in &head.findings {
+        let key = (&finding.code, &finding.place, finding.uid, &finding.detail);
+        prop_assert!(seen.insert(key), "snapshot {} tells twice of {:?}", head.seq, finding);
+    }
+    Ok(())
+}
+
+/// What a tar program makes of the whole archive holds the newest state.
+fn check_extracted(
+    whole: &[u8],
+    archive: &Archive,
+    account: &Account,
+) -> Result<(), TestCaseError> {
+    let files = extract(whole);
+    let segments = archive.all_segments();
+    let chain = chain_of(&segments, account);
+    let newest = chain.newest().expect("a snapshot");
+    let (stored, messages, head) = stored(&chain, newest, |_| true).expect("an account");
+    for (at, (mailbox, listed)) in stored.mailboxes.iter().zip(&head.mailboxes).enumerate() {
+        let path = |file: &str| format!("glad/mailboxes/{}/{file}", listed.dir).into_bytes();
+        for (name, bytes) in &mailbox.files {
+            prop_assert_eq!(files.get(&path(name)), Some(bytes), "{} of {}", name, mailbox.name);
+        }
+        for (uid, record) in linked(&mailbox.files) {
+            let mut bytes = Vec::new();
+            let read = messages.open(at, &record).and_then(|mut m| m.read_to_end(&mut bytes));
+            if read.is_ok() {
+                let found = files.get(&path(&format!("{uid}.")));
+                prop_assert_eq!(found, Some(&bytes), "{} of {}", uid, mailbox.name);
+            }
+        }
+    }
+    Ok(())
+}
