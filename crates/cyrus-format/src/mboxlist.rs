@@ -225,23 +225,20 @@ impl MboxList {
         list
     }
 
-    /// Adds what only the records under a uniqueid tell: the history, and any mailbox whose
-    /// other record is lost.
+    /// Adds the history, which only the records under a uniqueid tell.
+    ///
+    /// Such a record alone is no mailbox: Cyrus finds mailboxes by name, and 3.6 leaves the other
+    /// record behind for ever when cleanup removes a deleted mailbox (`imap/mboxlist.c`:
+    /// mboxlist_update_entry, Cyrus 3.6.1).
     fn join(&mut self, by_id: Vec<MailboxEntry>) {
-        let mut lost = Vec::new();
         for entry in by_id {
             let at = self.entries.binary_search_by(|known| known.name.cmp(&entry.name));
-            match at.ok().and_then(|at| self.entries.get_mut(at)) {
-                Some(known) if known.uniqueid == entry.uniqueid => known.history = entry.history,
-                // A tombstone of a name may point to the mailbox's former identity.
-                Some(_) => {}
-                None if entry.mbtype.deleted => {}
-                None => lost.push(entry),
+            // A tombstone of a name may point to the mailbox's former identity.
+            if let Some(known) = at.ok().and_then(|at| self.entries.get_mut(at))
+                && known.uniqueid == entry.uniqueid
+            {
+                known.history = entry.history;
             }
-        }
-        if !lost.is_empty() {
-            self.entries.append(&mut lost);
-            self.entries.sort_by(|a, b| a.name.cmp(&b.name));
         }
     }
 

@@ -63,10 +63,15 @@ fn an_account_has_its_own_and_its_deleted_mailboxes_and_no_other() {
 }
 
 #[test]
-fn a_mailbox_whose_record_by_name_is_lost_is_not() {
-    let list = parse(&[(b"Ia", b"%(T e N user\x1fglad P default V 1 A %(glad lrs))")]);
-    assert_eq!(list.entries.len(), 1);
-    assert_eq!(list.entries[0].uniqueid, Some("a".into()));
+fn a_record_that_cleanup_left_behind_is_no_mailbox() {
+    let list = parse(&[
+        (b"Ia", b"%(T e N DELETED\x1fuser\x1fglad\x1fx\x1f6B0450F1 P default V 1 A %(glad lrs))"),
+        (b"Ib", b"%(T e N user\x1fglad P default V 1 A %(glad lrs))"),
+        (b"Nuser\x1fglad", b"%(T e I b P default V 1 A %(glad lrs))"),
+    ]);
+    assert_eq!(list.era, MboxListEra::ById);
+    let names: Vec<String> = list.entries.iter().map(|entry| entry.name.to_string()).collect();
+    assert_eq!(names, ["user.glad"]);
 }
 
 #[test]
