@@ -225,14 +225,7 @@ impl Life {
                 self.check_free(name)?;
                 self.account.mailboxes[at].name = name.to_owned();
             }
-            Change::StartOver { mailbox } => {
-                let old = self.mailbox(mailbox);
-                old.uidvalidity += 1;
-                old.last_uid = 0;
-                old.records.clear();
-                old.expunged.clear();
-                old.bodies.clear();
-            }
+            Change::StartOver { mailbox } => self.start_over(mailbox),
             Change::Annotate { mailbox, value } => {
                 self.mailbox(mailbox).annotations = value.map(|value| vec![value; 9]);
             }
@@ -260,6 +253,15 @@ impl Life {
             }
         }
         Some(())
+    }
+
+    fn start_over(&mut self, mailbox: u8) {
+        let old = self.mailbox(mailbox);
+        old.uidvalidity += 1;
+        old.last_uid = 0;
+        old.records.clear();
+        old.expunged.clear();
+        old.bodies.clear();
     }
 
     fn mailbox(&mut self, number: u8) -> &mut Mailbox {

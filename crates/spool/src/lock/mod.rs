@@ -1,9 +1,9 @@
 //! Shared locks on the files that Cyrus locks, taken so that Cyrus notices.
 //!
 //! There are two kinds of files. A *lock file* exists only to be locked; it is created when it
-//! is missing and never removed ([`LockDir`]). A *data file* (index, header, database) may be
+//! is missing and never removed (`LockDir`). A *data file* (index, header, database) may be
 //! replaced by a new one at any moment until it is locked, so the lock counts only if the path
-//! still leads to the very file that was locked ([`lock_data_file`]).
+//! still leads to the very file that was locked.
 
 mod lockdir;
 mod ofd;
