@@ -8,8 +8,8 @@
 //! |---|---|---|
 //! | text | up to 10, or none | 2.3, and if there is a lock directory 2.4 to 3.0 |
 //! | text | 12 | 2.4 to 3.0 |
-//! | dlist, or text not rewritten yet | up to 13, or none | 2.4 to 3.0 unless an entry has a `createdmodseq`, 3.2, 3.4 |
-//! | likewise | 14 to 16 | 3.2, 3.4 |
+//! | dlist, or text not rewritten yet | up to 13, or none | 2.4 to 3.0, 3.2, 3.4 |
+//! | likewise | 14 to 16, or some `createdmodseq` in mailboxes.db | 3.2, 3.4 |
 //! | likewise | 17 and up | 3.4 |
 //! | by id | up to 19, or none | 3.6 to 3.10, 3.12 and newer |
 //! | by id | 20 and up | 3.12 and newer |

@@ -3,24 +3,24 @@
 //! The order is Cyrus' own: user lock, name locks, index locks, databases last. User and index
 //! locks are held while metadata is copied, and no longer; the name locks stay.
 
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use cyrus_format::mboxlist::MailboxEntry;
-use model::{Finding, FindingKind, Userid};
+use model::{Finding, Userid};
 
-use crate::account_files::{AccountFile, Collector};
-use crate::catalog::{Catalog, Owned};
-use crate::copy;
+use crate::account_files::AccountFile;
+use crate::attempt::{Attempt, user_locks};
+use crate::catalog::Owned;
 use crate::era::Era;
 use crate::error::{Result, SpoolError};
-use crate::limits;
-use crate::lock::{Held, Ledger, LockKind, LockReport, Wanted};
-use crate::mailbox::{FrozenMailbox, Notes, index_version};
-use crate::placement::{self, Placement};
+use crate::files::{self, Place};
+use crate::lock::{Ledger, LockReport, OrNone, Wanted};
+use crate::mailbox::FrozenMailbox;
 use crate::prepare::Prepared;
 use crate::server::Server;
 use crate::unused::{LockUse, Taken};
+
+/// For locks that are not waited for.
+const AT_ONCE: Duration = Duration::ZERO;
 
 /// How often an account is read anew because its mailboxes changed meanwhile. Only servers
 /// before 3.2 let that happen.
@@ -52,22 +52,34 @@ impl Server {
     /// and what the system says where it concerns the whole account. Damage to single mailboxes
     /// is a finding on them.
     pub fn freeze(&self, userid: &Userid) -> Result<Frozen> {
+        let deadline = Instant::now() + self.lock_timeout;
         let mut lock_use = LockUse::default();
-        for _ in 0..MAX_ATTEMPTS {
+        let mut waits = Vec::new();
+        let mut changed = 0;
+        while changed < MAX_ATTEMPTS {
             let era = self.era();
+            let waits_at_once = !era.has_record_locks_only();
             let (owned, prepared) = self.prepare(userid, &era, &mut lock_use)?;
             let attempt = Attempt {
                 server: self,
                 userid,
                 owned: &owned,
                 era,
-                ledger: Ledger::new(self.lock_timeout),
+                ledger: Ledger::new(if waits_at_once { self.lock_timeout } else { AT_ONCE }),
                 taken: Taken::default(),
                 lock_use: &mut lock_use,
                 keep_open: false,
             };
-            if let Some(frozen) = attempt.freeze(prepared)? {
-                return Ok(frozen);
+            match attempt.freeze(prepared) {
+                Ok(Some(mut frozen)) => {
+                    frozen.locks.splice(0..0, waits);
+                    return Ok(frozen);
+                }
+                Ok(None) => changed += 1,
+                Err(error @ SpoolError::LockTimeout { .. }) if !waits_at_once => {
+                    waits.extend(wait_alone(error, deadline)?);
+                }
+                Err(error) => return Err(error),
             }
         }
         Err(SpoolError::KeepsChanging { userid: userid.clone(), attempts: MAX_ATTEMPTS })
@@ -95,178 +107,25 @@ impl Server {
     }
 }
 
-/// One attempt to read an account.
-struct Attempt<'a> {
-    server: &'a Server,
-    userid: &'a Userid,
-    owned: &'a Owned,
-    era: Era,
-    ledger: Ledger,
-    taken: Taken,
-    lock_use: &'a mut LockUse,
-    /// Whether the mailboxes' directories may stay open.
-    keep_open: bool,
-}
-
-impl Attempt<'_> {
-    /// `None` if it must be tried again, with all locks given back.
-    fn freeze(mut self, prepared: Prepared) -> Result<Option<Frozen>> {
-        let user_locks = self.lock_user()?;
-        let catalog = self.server.load_catalog(&mut self.ledger)?;
-        let mailboxes = self.mailboxes(&catalog.value, prepared)?;
-        let mut collector = Collector {
-            server: self.server,
-            userid: self.userid,
-            owned: self.owned,
-            catalog: &catalog,
-            files: Vec::new(),
-            findings: self.findings_of_list(&catalog.value),
-        };
-        collector.collect_locked(&mailboxes, &mut self.ledger)?;
-        let is_unchanged = self.is_unchanged(&catalog.value)?;
-        for lock in user_locks {
-            self.ledger.release(lock);
-        }
-        collector.collect_others(&mut self.ledger)?;
-
-        let indexes = mailboxes.iter().filter_map(|mailbox| mailbox.index.as_deref());
-        let newest_index = indexes.filter_map(index_version).max();
-        if self.server.learn(newest_index, &self.era) || !is_unchanged {
-            return Ok(None);
-        }
-        let mut findings = collector.findings;
-        if let Some(up_since) = self.server.up_since {
-            let all = self.era.user_lock_freezes_content();
-            findings.extend(self.lock_use.findings(&self.taken, up_since, all));
-        }
-        Ok(Some(Frozen {
-            userid: self.userid.clone(),
-            era: self.era,
-            mailboxes,
-            account_files: collector.files,
-            findings,
-            locks: self.ledger.into_reports(),
-        }))
+/// Waits for a lock that was refused, with no other lock in hand, and gives it back at once.
+///
+/// 2.3 has no lock for a whole account, so its mailboxes are locked one by one. To wait for one
+/// while holding the others would stop whoever works with those, and in the worst case be stopped
+/// by them.
+fn wait_alone(refused: SpoolError, deadline: Instant) -> Result<Vec<LockReport>> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    let SpoolError::LockTimeout { file: path, kind, mailbox, .. } = &refused else {
+        return Err(refused);
+    };
+    if left.is_zero() {
+        return Err(refused);
     }
-
-    /// Locks all names, then copies the metadata of one mailbox after the other.
-    fn mailboxes(&mut self, catalog: &Catalog, mut room: Prepared) -> Result<Vec<FrozenMailbox>> {
-        let entries = catalog.of_account(self.userid);
-        if entries.is_empty() {
-            return Err(self.server.no_such_account(self.userid, catalog));
-        }
-        self.keep_open = limits::allow_directories(self.server.open_files, entries.len());
-        let mut mailboxes = Vec::with_capacity(entries.len());
-        for entry in entries {
-            mailboxes.push(self.hold(entry)?);
-        }
-        for (mailbox, (_, changed)) in mailboxes.iter_mut().zip(&mut self.taken.names) {
-            let room = room.take(&mailbox.entry.name);
-            *changed = copy::metadata(mailbox, &self.era, room, &mut self.ledger)?;
-        }
-        Ok(mailboxes)
-    }
-
-    /// Takes the account's lock, under each name that it may have. No other lock is held yet.
-    fn lock_user(&mut self) -> Result<Vec<Held>> {
-        let files = user_locks(self.server, self.userid, &self.era)?;
-        let mut locks = Vec::with_capacity(files.len());
-        for file in files {
-            let file = self.server.locks.open(&file)?;
-            self.lock_use.opened(&file);
-            self.taken.user.push((file.path.clone(), file.used));
-            let wanted = Wanted { kind: LockKind::User, mailbox: None };
-            locks.push(self.ledger.lock(file.file, &file.path, wanted)?);
-        }
-        Ok(locks)
-    }
-
-    /// Takes a mailbox's name lock, then opens its directory.
-    fn hold(&mut self, entry: &MailboxEntry) -> Result<FrozenMailbox> {
-        let mut mailbox = FrozenMailbox::new(entry.clone(), self.era.has_record_locks_only());
-        let mut notes = Notes { mailbox: &entry.name, findings: &mut mailbox.findings };
-        let (server, mut paths) = (self.server, Vec::new());
-        let eras = self.era.candidates();
-        let files = placement::name_locks(entry, server.list_era, eras, &server.rules);
-        let files = files.unwrap_or_else(|error| {
-            notes.add(FindingKind::MetadataUnreadable, format!("its lock has no file: {error}"));
-            Vec::new()
-        });
-        for file in files {
-            let opened = server.locks.open(&file).map(Some);
-            let Some(file) = notes.optional(FindingKind::MetadataUnreadable, opened)? else {
-                continue;
-            };
-            self.lock_use.opened(&file);
-            paths.push(file.path.clone());
-            let wanted = Wanted { kind: LockKind::Name, mailbox: Some(&entry.name) };
-            mailbox.locks.push(self.ledger.lock(file.file, &file.path, wanted)?);
-        }
-        self.taken.names.push((paths, None));
-        mailbox.place = self.place(entry, &mut notes)?;
-        Ok(mailbox)
-    }
-
-    /// Finds and opens a mailbox's directory.
-    fn place(&self, entry: &MailboxEntry, notes: &mut Notes<'_>) -> Result<Option<Placement>> {
-        let name = entry.partition.as_deref().unwrap_or_default();
-        let partition = match self.server.partitions.get(name) {
-            Some(Ok(partition)) => Arc::clone(partition),
-            Some(Err(missing)) => {
-                let why = format!("cannot open {}: {}", missing.path.display(), missing.error);
-                notes.add(FindingKind::MailboxMissing, why);
-                return Ok(None);
-            }
-            None => {
-                let name = String::from_utf8_lossy(name).escape_debug().to_string();
-                let why = format!("imapd.conf has no partition \"{name}\"");
-                notes.add(FindingKind::MailboxMissing, why);
-                return Ok(None);
-            }
-        };
-        match placement::directory(entry, self.server.list_era, &self.server.rules) {
-            Ok(dir) => Placement::open(partition, dir, self.keep_open, notes).map(Some),
-            Err(error) => {
-                notes.add(FindingKind::MailboxMissing, error.to_string());
-                Ok(None)
-            }
-        }
-    }
-
-    /// Whether the account still has the mailboxes that were read. Only asked where no user lock
-    /// makes sure of it.
-    fn is_unchanged(&mut self, before: &Arc<Catalog>) -> Result<bool> {
-        if self.era.user_lock_freezes_names() {
-            return Ok(true);
-        }
-        let now = self.server.load_catalog(&mut self.ledger)?.value;
-        Ok(Arc::ptr_eq(&now, before)
-            || now.of_account(self.userid) == before.of_account(self.userid))
-    }
-
-    /// What mailboxes.db itself gives cause to say.
-    fn findings_of_list(&self, catalog: &Catalog) -> Vec<Finding> {
-        let place = self.server.conf().mboxlist_db_path();
-        let unreadable = catalog.unreadable_of(self.userid, self.owned).into_iter();
-        let unreadable =
-            unreadable.map(|(key, why)| Finding::new(FindingKind::EntryUnreadable, key, why));
-        let recovered = catalog
-            .raw
-            .recovered
-            .as_ref()
-            .map(|what| Finding::new(FindingKind::MetadataUnreadable, place.display(), what));
-        unreadable.chain(recovered).collect()
-    }
-}
-
-/// The lock files of an account, one for each way in which the releases in question name it.
-fn user_locks(server: &Server, userid: &Userid, era: &Era) -> Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    for era in era.candidates() {
-        let name = era.user_lock(&server.rules.names, Some(userid));
-        let file = name.and_then(|name| name.map(|name| server.rules.lock_file(&name)).transpose());
-        let unusable = |source| SpoolError::NoUserLock { userid: userid.clone(), source };
-        files.extend(file.map_err(unusable)?.filter(|file| !files.contains(file)));
-    }
-    Ok(files)
+    let place = Place::absolute(path);
+    // If it is gone, there is nothing left to wait for.
+    let opened = files::open(place).or_none().map_err(|error| place.error("open", error))?;
+    let Some(file) = opened else { return Ok(Vec::new()) };
+    let mut ledger = Ledger::new(left);
+    let held = ledger.lock(file, path, Wanted { kind: *kind, mailbox: mailbox.as_ref() })?;
+    ledger.release(held);
+    Ok(ledger.into_reports())
 }

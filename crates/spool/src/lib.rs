@@ -1,6 +1,27 @@
 //! Cyrus directories on this machine: locks, consistent reads, durable writes.
+//!
+//! [`Server::open`] reads a configuration and judges which releases may be running;
+//! [`Server::freeze`] copies all metadata of one account at one instant, under the locks that
+//! those releases take, and keeps the account's message files in place until the last
+//! [`FrozenMailbox`] is dropped. A live spool is never written to; all that is left behind are
+//! empty lock files, where Cyrus would have made them.
+//!
+//! ```no_run
+//! use spool::{Options, Server};
+//!
+//! # fn main() -> spool::Result<()> {
+//! let server = Server::open("/etc/imapd.conf".as_ref(), &Options::default())?;
+//! let _acting = server.act_as_cyrus()?;
+//! let frozen = server.freeze(&"glad".into())?;
+//! for mailbox in &frozen.mailboxes {
+//!     println!("{}: {} bytes", mailbox.entry.name, mailbox.index.as_ref().map_or(0, Vec::len));
+//! }
+//! # Ok(())
+//! # }
+//! ```
 
 mod account_files;
+mod attempt;
 mod catalog;
 mod copy;
 mod database;

@@ -147,8 +147,8 @@ fn a_lock_that_comes_too_late_is_given_back() {
     let mut second = LockProcess::start().expect("python3");
     let path = &scene.path();
     assert!(first.try_lock(path, LockMode::Exclusive).unwrap());
-    let refused = Ledger::new(Duration::ZERO).lock_data_file(scene.place(), WANTED, fresh);
-    assert!(refused.is_err());
+    let mut impatient = Ledger::new(Duration::from_millis(1));
+    assert!(impatient.lock_data_file(scene.place(), WANTED, fresh).is_err());
     first.unlock(path).unwrap();
     // The waiting thread may get it now, but must not keep it.
     second.wait_for(path, LockMode::Exclusive).unwrap();

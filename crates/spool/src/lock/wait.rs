@@ -31,6 +31,9 @@ pub(super) fn lock_shared(file: File, timeout: Duration) -> Result<(File, Durati
     if ofd::try_shared(&file).map_err(Failure::Io)? {
         return Ok((file, start.elapsed()));
     }
+    if timeout.is_zero() {
+        return Err(Failure::Timeout { waited: start.elapsed(), holder: holder(&file) });
+    }
     // Shares the open file, so that asking for the holder never asks about ourselves.
     let witness = file.try_clone().map_err(Failure::Io)?;
     let (sender, receiver) = mpsc::channel();

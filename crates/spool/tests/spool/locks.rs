@@ -287,3 +287,48 @@ fn an_account_that_never_stops_changing_is_given_up() {
     let error = freeze_while_it_changes(5).map(|frozen| frozen.locks).expect_err("five times");
     assert!(matches!(error, SpoolError::KeepsChanging { attempts: 5, .. }), "{error:?}");
 }
+
+/// Two mailboxes of 2.3.
+fn two_of_2_3() -> Hand {
+    let mut hand = Hand::new();
+    hand.record("user.glad", "0 default ").record("user.glad.b", "0 default ");
+    hand.metadata("spool/user/glad").metadata("spool/user/glad/b");
+    hand
+}
+
+#[test]
+fn in_2_3_nothing_is_held_while_a_lock_is_waited_for() {
+    let hand = two_of_2_3();
+    let server = hand.open().unwrap();
+    let busy = hand.path("spool/user/glad/b/cyrus.index");
+    let mut other = LockProcess::start().expect("python3");
+    assert!(other.try_lock(&busy, LockMode::Exclusive).unwrap());
+    let frozen = std::thread::scope(|scope| {
+        let reader = scope.spawn(|| glad(&server).unwrap());
+        assert!(wait_until(Duration::from_secs(60), || is_waited_for(&busy).unwrap()));
+        for file in ["cyrus.header", "cyrus.index", "b/cyrus.header"] {
+            let path = hand.path("spool/user/glad").join(file);
+            assert!(!other.would_block(&path, LockMode::Exclusive).unwrap(), "{file}");
+        }
+        other.unlock(&busy).unwrap();
+        reader.join().expect("no panic")
+    });
+    assert_eq!(frozen.mailboxes.len(), 2);
+    assert_eq!((frozen.locks[0].kind, &frozen.locks[0].file), (LockKind::Index, &busy));
+    assert!(frozen.locks[0].held.is_some(), "the wait is reported, and was not kept");
+}
+
+#[test]
+fn in_2_3_waiting_has_an_end_too() {
+    let hand = two_of_2_3();
+    let busy = hand.path("spool/user/glad/b/cyrus.header");
+    let mut other = LockProcess::start().expect("python3");
+    assert!(other.try_lock(&busy, LockMode::Exclusive).unwrap());
+    let error = glad(&impatient(&hand)).map(|frozen| frozen.locks).expect_err("it is held");
+    let SpoolError::LockTimeout { file, kind: LockKind::Header, mailbox, holder, .. } = &error
+    else {
+        panic!("{error:?}");
+    };
+    assert_eq!((file, mailbox.as_ref()), (&busy, Some(&"user.glad.b".into())));
+    assert_eq!(holder.as_ref().map(|holder| holder.pid), Some(other.pid()));
+}
