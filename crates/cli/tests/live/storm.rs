@@ -63,7 +63,7 @@ fn check(builder: CyrusBuilder, count: usize) {
         run.checked,
         run.longest_us,
     );
-    assert!(after - before > 5 * count as u64, "that was no storm: {report:?}");
+    assert!(after - before > count as u64, "that was no storm: {report:?}");
     assert_eq!(run.checked.snapshots, count);
     assert!(run.checked.records > count, "{:?}", run.checked);
     run.compare_restored(&builder);
