@@ -11,6 +11,7 @@ use crate::catalog::{Catalog, Owned};
 use crate::copy;
 use crate::era::Era;
 use crate::error::{Result, SpoolError};
+use crate::files::Place;
 use crate::freeze::Frozen;
 use crate::limits;
 use crate::lock::{Held, Ledger, LockKind, Wanted};
@@ -99,7 +100,8 @@ impl Attempt<'_> {
         for file in files {
             let file = self.server.locks.open(&file)?;
             self.lock_use.opened(&file);
-            self.taken.user.push((file.path.clone(), file.used));
+            let used = file.used().map_err(|e| Place::absolute(&file.path).error("examine", e))?;
+            self.taken.user.push((file.path.clone(), used));
             let wanted = Wanted { kind: LockKind::User, mailbox: None };
             locks.push(self.ledger.lock(file.file, &file.path, wanted)?);
         }

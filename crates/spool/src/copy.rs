@@ -128,8 +128,10 @@ fn lock_and_copy(
     ledger: &mut Ledger,
 ) -> Result<Option<(Vec<u8>, i128, Held)>> {
     let wanted = Wanted { kind, mailbox: Some(notes.mailbox) };
-    let locked = ledger
-        .lock_data_file(place, wanted, |stat| files::make_room(std::mem::take(&mut room), stat))?;
+    let locked = ledger.lock_data_file(place, wanted, |file| match std::mem::take(&mut room) {
+        unprepared if unprepared.capacity() == 0 => files::room_for(file),
+        prepared => Ok(prepared),
+    })?;
     let Some(locked) = locked else { return Ok(None) };
     let changed = files::mtime(&locked.stat);
     let (bytes, held) = locked.read(place)?;

@@ -1,9 +1,10 @@
 //! Database files, read whole under their own lock.
 
+use std::fs::File;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rustix::fs::Stat;
+use rustix::fs::{Stat, fstat};
 
 use crate::error::Result;
 use crate::files::{self, Place};
@@ -59,9 +60,9 @@ impl<T> Cached<T> {
     ) -> Result<Option<Loaded<T>>> {
         // Memory for a file that will not be read would be wasted.
         let last = self.last().as_ref().map(|(then, _)| *then);
-        let room = |stat: &Stat| match last {
-            Some(last) if last.looks_like(stat) => Ok(Vec::new()),
-            _ => files::make_room(Vec::new(), stat),
+        let room = |file: &File| match last {
+            Some(last) if last.looks_like(&fstat(file)?) => Ok(Vec::new()),
+            _ => files::room_for(file),
         };
         let locked = ledger.lock_data_file(place, DB_LOCK, room)?;
         let Some(locked) = locked else { return Ok(None) };
@@ -108,8 +109,8 @@ impl Fingerprint {
 
 /// Copies a database file under its lock; `None` if there is no such file.
 pub(crate) fn copy(place: Place<'_>, ledger: &mut Ledger) -> Result<Option<files::Copied>> {
-    let room = |stat: &Stat| files::make_room(Vec::new(), stat);
-    let Some(locked) = ledger.lock_data_file(place, DB_LOCK, room)? else { return Ok(None) };
+    let locked = ledger.lock_data_file(place, DB_LOCK, files::room_for)?;
+    let Some(locked) = locked else { return Ok(None) };
     let mtime = files::mtime(&locked.stat);
     let (bytes, held) = locked.read(place)?;
     ledger.release(held);

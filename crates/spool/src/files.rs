@@ -103,11 +103,16 @@ pub(crate) fn head(place: Place<'_>) -> io::Result<[u8; HEAD]> {
     Ok(bytes)
 }
 
+/// Memory for the bytes of a file as it is now, and for a few more.
+pub(crate) fn room_for(file: &File) -> io::Result<Vec<u8>> {
+    make_room(Vec::new(), &fstat(file)?)
+}
+
 /// Makes memory ready for the bytes of a file that looks like this, and for a few more.
 ///
 /// The kernel hands out memory only when it is first written to, page by page, and that takes
 /// several times as long as to copy a file into it. So that is done here, before any lock.
-pub(crate) fn make_room(mut buffer: Vec<u8>, stat: &Stat) -> io::Result<Vec<u8>> {
+fn make_room(mut buffer: Vec<u8>, stat: &Stat) -> io::Result<Vec<u8>> {
     buffer.clear();
     let wanted = size_of_file(stat)?.saturating_add(SLACK);
     if buffer.capacity() < wanted {

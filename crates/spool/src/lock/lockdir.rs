@@ -33,8 +33,6 @@ pub(crate) struct LockFile {
     pub path: PathBuf,
     /// Whether it did not exist before.
     pub born: bool,
-    /// When it was last opened by Cyrus, which truncates it each time: nanoseconds since 1970.
-    pub used: i128,
 }
 
 impl LockDir {
@@ -70,11 +68,11 @@ impl LockDir {
         let mut made_parents = false;
         loop {
             if let Some(file) = open_existing(path).or_none()? {
-                return LockFile::new(file, path, false);
+                return Ok(LockFile { file, path: path.to_owned(), born: false });
             }
             self.refuse_foreign_owner()?;
             match create_new(path) {
-                Ok(file) => return LockFile::new(file, path, true),
+                Ok(file) => return Ok(LockFile { file, path: path.to_owned(), born: true }),
                 // Somebody else was faster: open theirs.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound && !made_parents => {
@@ -101,9 +99,9 @@ impl LockDir {
 }
 
 impl LockFile {
-    fn new(file: File, path: &Path, born: bool) -> io::Result<Self> {
-        let stat = fstat(&file)?;
-        Ok(Self { file, path: path.to_owned(), born, used: files::mtime(&stat) })
+    /// When it was last opened by Cyrus, which truncates it each time: nanoseconds since 1970.
+    pub fn used(&self) -> io::Result<i128> {
+        Ok(files::mtime(&fstat(&self.file)?))
     }
 }
 

@@ -158,21 +158,20 @@ impl Ledger {
     /// Takes a shared lock on a file that may be replaced at any moment, and makes sure that it
     /// was not. `None` if there is no such file.
     ///
-    /// `room` is asked for a buffer for a file that looks like this before the lock is asked
-    /// for, so that nobody waits for our memory.
+    /// `room` is asked for a buffer for this file before the lock is asked for, so that nobody
+    /// waits for our memory.
     pub fn lock_data_file(
         &mut self,
         place: Place<'_>,
         wanted: Wanted<'_>,
-        mut room: impl FnMut(&Stat) -> io::Result<Vec<u8>>,
+        mut room: impl FnMut(&File) -> io::Result<Vec<u8>>,
     ) -> Result<Option<LockedFile>> {
         for _ in 0..MAX_REPLACED {
             let Some(file) = files::open(place).or_none().map_err(|e| place.error("open", e))?
             else {
                 return Ok(None);
             };
-            let before = fstat(&file).map_err(|e| place.error("examine", e))?;
-            let buffer = room(&before).map_err(|e| place.error("read", e))?;
+            let buffer = room(&file).map_err(|e| place.error("read", e))?;
             let held = self.lock(file, &place.path(), wanted)?;
             let stat = fstat(&held.file).map_err(|e| place.error("examine", e))?;
             match statat(place.dir, place.name, place.stat_flags()) {
