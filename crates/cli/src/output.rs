@@ -3,6 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
@@ -94,25 +95,40 @@ impl Staged {
         }
     }
 
+    /// Gives the file its name: in one step if there is no such file yet, so that nothing is left
+    /// behind whenever the process dies. A link cannot replace a file, but a rename can, and that
+    /// takes two steps.
     fn publish(mut self) -> io::Result<()> {
         self.file.sync_all()?;
-        let temporary = match self.temporary.take() {
-            Some(temporary) => temporary,
-            None => {
-                let temporary = temporary_name(&self.path);
-                let link = format!("/proc/self/fd/{}", {
-                    use std::os::fd::AsRawFd;
-                    self.file.as_raw_fd()
-                });
-                rustix::fs::linkat(CWD, link, CWD, &temporary, AtFlags::SYMLINK_FOLLOW)?;
-                temporary
-            }
-        };
-        // A link cannot replace a file, a rename can: so the name comes in two steps.
-        std::fs::rename(&temporary, &self.path).inspect_err(|_| {
-            let _ = std::fs::remove_file(&temporary);
-        })?;
+        let is_published = self.temporary.is_none() && self.link(&self.path)?;
+        if !is_published {
+            let temporary = match self.temporary.clone() {
+                Some(temporary) => temporary,
+                None => self.link_temporarily()?,
+            };
+            std::fs::rename(&temporary, &self.path)?;
+            self.temporary = None;
+        }
         File::open(directory(&self.path))?.sync_all()
+    }
+
+    /// Links the file to a name; `false` if there is such a file already.
+    fn link(&self, path: &Path) -> io::Result<bool> {
+        let unnamed = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+        match rustix::fs::linkat(CWD, unnamed, CWD, path, AtFlags::SYMLINK_FOLLOW) {
+            Ok(()) => Ok(true),
+            Err(rustix::io::Errno::EXIST) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn link_temporarily(&mut self) -> io::Result<PathBuf> {
+        let temporary = temporary_name(&self.path);
+        if !self.link(&temporary)? {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        self.temporary = Some(temporary.clone());
+        Ok(temporary)
     }
 }
 

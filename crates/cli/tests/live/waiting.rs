@@ -62,4 +62,9 @@ impl Running {
         let status = leader.wait().expect("it ends");
         Ran { code: status.code().unwrap_or(-1), stdout, stderr }
     }
+
+    /// Kills it, and waits until it is gone.
+    pub fn kill(mut self) {
+        self.0.kill();
+    }
 }
