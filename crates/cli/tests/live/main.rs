@@ -4,11 +4,15 @@
 mod account;
 mod chain_check;
 mod exports;
+mod kill;
 mod lock_order;
 mod locks;
 mod old_spool;
+mod plain_tar;
+mod privileges;
 mod program;
 mod restored;
 mod round_trip;
 mod storm;
+mod versions;
 mod waiting;

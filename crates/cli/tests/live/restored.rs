@@ -73,7 +73,7 @@ impl Seen {
 
     /// Without what `reconstruct` changes when it writes a cache: modseqs and the sums of them, and
     /// the times of expunged records.
-    fn without_modseqs(mut self) -> Self {
+    pub fn without_modseqs(mut self) -> Self {
         for folder in self.own.folders.values_mut().chain(self.deleted.folders.values_mut()) {
             folder.highest_modseq = 0;
             folder.annotations.retain(|entry, _| !entry.ends_with("/synccrcs"));
