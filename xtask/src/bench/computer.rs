@@ -40,8 +40,9 @@ const VERSIONS: &[(&str, &str)] = &[
 impl Computer {
     /// Looks around; `place` is where the benchmarks are to run.
     pub fn describe(place: &Path, cylinder: &str) -> Result<Self, String> {
-        let first_line = |program: &str, argument: &str| -> Option<String> {
-            let text = process::output(Command::new(program).arg(argument)).ok()?;
+        let first_line = |program: &str, arguments: &str| -> Option<String> {
+            let mut command = Command::new(program);
+            let text = process::output(command.args(arguments.split(' '))).ok()?;
             text.lines().next().map(|line| line.trim_matches(['*', ' ']).to_string())
         };
         let known = |text: Option<String>| text.unwrap_or_else(|| "unknown".to_string());
@@ -49,7 +50,7 @@ impl Computer {
         let is_here = |program: &str| missing.iter().all(|(absent, _)| *absent != program);
         let here = VERSIONS.iter().filter(|(program, _)| is_here(program));
         let mut versions: Vec<String> = first_line(cylinder, "--version").into_iter().collect();
-        versions.extend(here.filter_map(|(program, argument)| first_line(program, argument)));
+        versions.extend(here.filter_map(|(program, arguments)| first_line(program, arguments)));
         let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
         let model = field("/proc/cpuinfo", "model name");
         let memory = field("/proc/meminfo", "MemTotal");
@@ -61,7 +62,7 @@ impl Computer {
             kernel: known(first_line("uname", "-sr")),
             file_system: file_system(place)?,
             load: known(load.and_then(|text| text.split(' ').next().map(String::from))),
-            date: known(first_line("date", "-u+%Y-%m-%d")),
+            date: known(first_line("date", "-u +%Y-%m-%d")),
             versions,
             missing,
         })

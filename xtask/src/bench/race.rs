@@ -179,7 +179,7 @@ impl Round<'_> {
         let stored = match racer.store(&ground) {
             _ if phase != Phase::Full => None,
             Some(store) => Some(bytes_below(&store)?),
-            None => sample.output.parse().ok(),
+            None => sample.written(),
         };
         Ok(Some(Run { name: racer.name, phase, sample, stored }))
     }

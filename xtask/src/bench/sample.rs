@@ -38,6 +38,12 @@ impl Sample {
         serde_json::from_str(line).map_err(|e| format!("read the report {line:?}: {e}"))
     }
 
+    /// How many bytes went through the pipe, where `wc` or a report says so.
+    pub fn written(&self) -> Option<u64> {
+        let counted = self.output.parse().ok();
+        counted.or_else(|| self.report().ok()?["segment_bytes"].as_u64())
+    }
+
     /// How long the user's lock, or the index of a mailbox, was locked at most.
     pub fn longest_lock(&self) -> Result<Duration, String> {
         let report = self.report()?;
@@ -155,6 +161,14 @@ mod tests {
         assert_eq!(series.best(), Duration::from_millis(1));
         assert_eq!(series.peak_kib(), 9);
         assert_eq!(Series::default().median(), Duration::ZERO);
+    }
+
+    #[test]
+    fn what_was_written_is_counted_or_reported() {
+        assert_eq!(sample(1, "{\"segment_bytes\":7}").written(), Some(42));
+        let uncounted = Sample { output: String::new(), ..sample(1, "{\"segment_bytes\":7}") };
+        assert_eq!(uncounted.written(), Some(7));
+        assert_eq!(Sample { talk: String::new(), ..uncounted }.written(), None);
     }
 
     #[test]
