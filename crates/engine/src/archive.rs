@@ -139,17 +139,6 @@ pub struct Listed<'a> {
     pub head: ManifestHead,
 }
 
-/// Reads the manifests of all segments, in the order of the archive.
-///
-/// # Errors
-/// The first manifest that cannot be read.
-pub fn list<'a>(segments: &[SegmentRef<'a>]) -> Result<Vec<Listed<'a>>, ReadError> {
-    let listed = segments
-        .iter()
-        .map(|segment| Ok(Listed { segment: segment.clone(), head: segment.head()? }));
-    listed.collect()
-}
-
 /// The finding that a manifest tells of; `None` for a kind that only a later version knows.
 pub fn finding_of(stored: &StoredFinding) -> Option<Finding> {
     Some(Finding {

@@ -115,6 +115,13 @@ impl<'a> Records<'a> {
         self.iter().filter(|record| !record.is_unlinked())
     }
 
+    /// The highest UID that the mailbox had given out; `None` where no index says.
+    pub fn last_uid(&self) -> Option<Uid> {
+        let index = self.index.as_ref()?;
+        let last = self.len().checked_sub(1).and_then(|last| self.key(last));
+        Some(index.header().last_uid.max(last.map(|record| record.uid).unwrap_or_default()))
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         match (&self.order, &self.index) {

@@ -96,6 +96,10 @@ impl<W: Write> Run<'_, W> {
                 return;
             }
         };
+        // Clients go on while the directory is listed. What they put there since the index was
+        // copied has a higher UID than the mailbox had given out, and is nobody's orphan.
+        let last = records.last_uid();
+        files.retain(|uid| last.is_none_or(|last| *uid <= last));
         files.sort_unstable();
         files.dedup();
         let mut known = records.iter().map(|record| record.uid).peekable();

@@ -6,5 +6,6 @@ mod changes;
 mod costs;
 mod history;
 mod mail;
+mod orphans;
 mod spool;
 mod tree;
