@@ -115,7 +115,7 @@ pub fn chains<'a>(
     account: &str,
 ) -> Result<Vec<Chain<'a>>, ChainError> {
     let mut members: BTreeMap<Digest, Vec<Member<'a>>> = BTreeMap::new();
-    let mut unreadable: BTreeMap<u32, ChainError> = BTreeMap::new();
+    let mut lost: BTreeMap<Digest, ChainError> = BTreeMap::new();
     let mut seen = BTreeSet::new();
     for segment in segments.iter().filter(|segment| segment.account() == account) {
         if seen.contains(&segment.manifest_sha256()) {
@@ -128,11 +128,20 @@ pub fn chains<'a>(
             }
             Err(source) => {
                 let (account, seq) = (account.to_owned(), segment.seq());
-                let source = Arc::new(source);
-                unreadable.insert(seq, ChainError::Manifest { account, seq, source });
+                let error = ChainError::Manifest { account, seq, source: Arc::new(source) };
+                lost.insert(segment.manifest_sha256(), error);
             }
         }
     }
+    // Another copy of the same segment may be whole.
+    lost.retain(|sha256, _| !seen.contains(sha256));
+    let unreadable: BTreeMap<u32, ChainError> = lost
+        .into_values()
+        .filter_map(|error| match error {
+            ChainError::Manifest { seq, .. } => Some((seq, error)),
+            _ => None,
+        })
+        .collect();
     if members.is_empty() {
         let none = || ChainError::NoAccount { account: account.to_owned() };
         return Err(unreadable.into_values().next().unwrap_or_else(none));
@@ -218,7 +227,19 @@ impl Order<'_> {
                 chain.snapshots.push(member.snapshot);
             }
         }
+        self.look_behind(&mut chain);
         chain
+    }
+
+    /// Nobody knows which chain an unreadable segment is of. Where it may be a newer snapshot than
+    /// all that are readable, none of those is called the newest.
+    fn look_behind(&self, chain: &mut Chain<'_>) {
+        let Some(last) = chain.snapshots.last() else { return };
+        let mut newer = self.unreadable.iter().filter(|(seq, _)| **seq == 1 || **seq > last.seq());
+        if let (None, Some((_, cause))) = (&chain.trouble, newer.next()) {
+            chain.trouble = Some(cause.clone());
+            chain.behind.push(last.taken_at.unix);
+        }
     }
 
     /// What is wrong if this member comes next and `other` after it.
@@ -345,7 +366,7 @@ impl<'a> Snapshot<'a> {
 pub struct Chain<'a> {
     account: String,
     snapshots: Vec<Snapshot<'a>>,
-    /// When the snapshots behind the trouble were taken, seconds since 1970.
+    /// When the snapshots behind the trouble were taken, at the earliest; seconds since 1970.
     behind: Vec<i64>,
     trouble: Option<ChainError>,
 }

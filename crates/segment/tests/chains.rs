@@ -21,6 +21,12 @@ fn all(files: &[Vec<u8>]) -> Vec<SegmentRef<'_>> {
     files.iter().flat_map(|file| segments(file).expect("a whole file")).collect()
 }
 
+/// Changes a letter of the manifest's first line.
+fn damage_manifest(segment: &mut [u8]) {
+    let at = segment.windows(7).position(|w| w == b"program").expect("the field");
+    segment[at] = b'P';
+}
+
 #[test]
 fn segments_in_any_order_and_twice_make_one_chain() {
     let mut files = five();
@@ -143,9 +149,7 @@ fn a_fork_names_both_children() {
 #[test]
 fn a_damaged_manifest_is_told_from_a_hole() {
     let mut files = five();
-    // A letter of the first line of the second manifest.
-    let at = files[1].windows(7).position(|w| w == b"program").expect("the field");
-    files[1][at] = b'P';
+    damage_manifest(&mut files[1]);
     let segments = all(&files);
     let chain = newest(&segments, "glad").expect("a chain");
     assert!(matches!(chain.newest(), Err(ChainError::Manifest { seq: 2, .. })));
@@ -153,6 +157,36 @@ fn a_damaged_manifest_is_told_from_a_hole() {
     // Nothing but damage.
     let error = newest(&segments[1..2], "glad").err().expect("nothing is readable");
     assert!(matches!(error, ChainError::Manifest { seq: 2, .. }));
+}
+
+#[test]
+fn an_older_snapshot_never_stands_in_for_a_damaged_newest_one() {
+    let mut files = five();
+    let whole = files[4].clone();
+    damage_manifest(&mut files[4]);
+    let segments = all(&files);
+    let chain = newest(&segments, "glad").expect("a chain");
+    assert!(matches!(chain.newest(), Err(ChainError::Manifest { seq: 5, .. })));
+    assert!(matches!(chain.at(5), Err(ChainError::Manifest { seq: 5, .. })));
+    assert!(matches!(chain.at_time(taken_at(9)), Err(ChainError::Manifest { .. })));
+    assert_eq!(chain.at(4).expect("the fourth").seq(), 4);
+    assert_eq!(chain.at_time(taken_at(4) - 1).expect("the third").seq(), 3);
+
+    let mut another = Account::new("glad").snapshot(&[], &[mail("x", 1, "another full one")]);
+    damage_manifest(&mut another);
+    let mut two_chains = files[..4].to_vec();
+    two_chains.push(another);
+    let segments = all(&two_chains);
+    assert!(newest(&segments, "glad").expect("a chain").newest().is_err());
+
+    // A copy of it that is whole is all that is needed, before it or behind it.
+    for at in [0, files.len()] {
+        let mut files = files.clone();
+        files.insert(at, whole.clone());
+        let segments = all(&files);
+        let chain = newest(&segments, "glad").expect("a chain");
+        assert_eq!(chain.newest().expect("the fifth").seq(), 5);
+    }
 }
 
 #[test]
