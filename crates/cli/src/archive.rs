@@ -82,11 +82,13 @@ impl Archives {
         let mut found = Found { segments: Vec::new(), trouble: Vec::new() };
         for Archive { path, bytes, cut } in &self.files {
             let survey = survey(&**bytes);
+            let holds_none = survey.segments.is_empty();
             found.segments.extend(survey.segments);
             // That what is decompressed breaks off then tells nothing more.
-            let trouble = match cut {
-                Some(error) => Some(explain_cut(path, bytes.len(), error)),
-                None => survey.trouble.map(|error| explain_read(path, error)),
+            let trouble = match (cut, survey.trouble) {
+                (Some(error), _) => Some(explain_cut(path, bytes.len(), error)),
+                (None, Some(error)) => Some(explain_read(path, error)),
+                (None, None) => holds_none.then(|| explain_nothing(path)),
             };
             found.trouble.extend(trouble);
         }
@@ -133,7 +135,9 @@ pub fn explain(error: ArchiveError) -> CliError {
         ArchiveError::Chain(ChainError::NoSnapshot { .. } | ChainError::NothingYet { .. }) => {
             Some("cylinder list shows which snapshots there are")
         }
-        ArchiveError::Read(_) | ArchiveError::Exceptions { .. } => {
+        ArchiveError::Read(_)
+        | ArchiveError::Exceptions { .. }
+        | ArchiveError::Chain(ChainError::Manifest { .. }) => {
             Some("the archive is damaged there; try another copy, or an earlier snapshot with --at")
         }
         ArchiveError::Chain(_) => None,
@@ -157,6 +161,11 @@ fn explain_read(path: &Path, error: ReadError) -> CliError {
         _ => "try another copy of the file; --salvage restores what is whole",
     };
     CliError::failed(format!("cannot use {}", path.display()), error).hint(hint)
+}
+
+fn explain_nothing(path: &Path) -> CliError {
+    CliError::plain(format!("{} holds no snapshot", path.display()))
+        .hint("it is empty, or nothing but zeros; try another copy of the file")
 }
 
 fn explain_cut(path: &Path, len: u64, error: &io::Error) -> CliError {

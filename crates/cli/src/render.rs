@@ -127,6 +127,15 @@ pub fn finding_json(finding: &Finding) -> Value {
     })
 }
 
+/// Text that comes from elsewhere, without what a terminal would obey.
+pub fn plain(text: &str) -> String {
+    let escaped = |ch: char| match ch.is_control() {
+        true => ch.escape_default().to_string(),
+        false => ch.to_string(),
+    };
+    text.chars().map(escaped).collect()
+}
+
 /// "1 message", "2 mailboxes".
 pub fn count(n: u64, noun: &str) -> String {
     match (n, noun.ends_with('x')) {
@@ -166,6 +175,7 @@ mod tests {
 
     #[test]
     fn numbers_read_well() {
+        assert_eq!(plain("a\u{1b}[2J\n\u{e4}"), "a\\u{1b}[2J\\n\u{e4}");
         assert_eq!(count(1, "mailbox"), "1 mailbox");
         assert_eq!(count(0, "mailbox"), "0 mailboxes");
         assert_eq!(count(2, "message"), "2 messages");

@@ -2,15 +2,17 @@
 
 use std::io::{self, Write};
 
-use engine::archive::{Listed, list};
+use engine::archive::Listed;
 use engine::folder::relative_name;
-use segment::manifest::{ManifestHead, StoredMailbox};
+use model::MboxName;
+use segment::manifest::ManifestHead;
+use segment::reader::ReadError;
 use serde_json::{Value, json};
 
 use crate::archive::Archives;
 use crate::args::ListArgs;
 use crate::error::{CliError, Exit};
-use crate::render::{bytes, count};
+use crate::render::{bytes, count, plain};
 
 /// Runs the command. What is whole is listed even if something else is not; the error follows.
 pub fn run(args: &ListArgs) -> Result<Exit, CliError> {
@@ -20,8 +22,13 @@ pub fn run(args: &ListArgs) -> Result<Exit, CliError> {
     found.segments.retain(|segment| {
         wanted.is_none_or(|wanted| segment.account() == segment::names::escape(wanted.as_bytes()))
     });
-    let listed = list(&found.segments)
-        .map_err(|error| CliError::failed("cannot list the archive", error))?;
+    let mut listed = Vec::new();
+    for segment in found.segments {
+        match segment.head() {
+            Ok(head) => listed.push(Listed { segment, head }),
+            Err(error) => found.trouble.push(unreadable(error)),
+        }
+    }
     let mut out = Vec::new();
     if args.json {
         let documents: Vec<Value> = listed.iter().map(document).collect();
@@ -43,6 +50,11 @@ pub fn run(args: &ListArgs) -> Result<Exit, CliError> {
     Ok(Exit::Done)
 }
 
+fn unreadable(error: ReadError) -> CliError {
+    CliError::failed("cannot list a snapshot", error)
+        .hint("the archive is damaged there; try another copy of the file")
+}
+
 // Writing into a Vec cannot fail, so the results below are dropped.
 
 fn text(out: &mut Vec<u8>, listed: &Listed<'_>) {
@@ -53,7 +65,7 @@ fn text(out: &mut Vec<u8>, listed: &Listed<'_>) {
         "{}  {}  {}  {kind}, {}: {} in {}, {} new ({})",
         head.userid,
         head.seq,
-        head.taken_at.text,
+        plain(&head.taken_at.text),
         bytes(listed.segment.bytes()),
         count(head.totals.messages, "message"),
         count(head.totals.mailboxes, "mailbox"),
@@ -64,7 +76,7 @@ fn text(out: &mut Vec<u8>, listed: &Listed<'_>) {
         let _ = writeln!(
             out,
             "    {:<40} {:>8}{}",
-            folder(head, mailbox),
+            folder(head, mailbox.name.as_bytes()),
             mailbox.exists,
             match mailbox.expunged {
                 0 => String::new(),
@@ -73,15 +85,14 @@ fn text(out: &mut Vec<u8>, listed: &Listed<'_>) {
         );
     }
     for gone in &head.gone {
-        let name = relative_name(gone.name.as_bytes(), head.userid.as_bytes());
-        let _ = writeln!(out, "    {:<40}     gone", String::from_utf8_lossy(&name));
+        let _ = writeln!(out, "    {:<40}     gone", folder(head, gone.name.as_bytes()));
     }
     if !head.findings.is_empty() {
         let _ = writeln!(out, "    {}:", count(head.findings.len() as u64, "finding"));
         for finding in &head.findings {
             let uid = finding.uid.map(|uid| format!(" uid {uid}")).unwrap_or_default();
-            let _ =
-                writeln!(out, "      {}: {}{uid}: {}", finding.code, finding.place, finding.detail);
+            let text = format!("{}: {}{uid}: {}", finding.code, finding.place, finding.detail);
+            let _ = writeln!(out, "      {}", plain(&text));
         }
     }
 }
@@ -100,9 +111,9 @@ fn footer(out: &mut Vec<u8>, listed: &[Listed<'_>]) {
     );
 }
 
-fn folder(head: &ManifestHead, mailbox: &StoredMailbox) -> String {
-    let name = relative_name(mailbox.name.as_bytes(), head.userid.as_bytes());
-    String::from_utf8_lossy(&name).into_owned()
+/// A mailbox's name within its account, for people: whatever its bytes, they do a terminal no harm.
+fn folder(head: &ManifestHead, name: &[u8]) -> String {
+    MboxName::new(relative_name(name, head.userid.as_bytes())).to_string()
 }
 
 fn document(listed: &Listed<'_>) -> Value {
@@ -121,7 +132,7 @@ fn document(listed: &Listed<'_>) -> Value {
         "messages_new": head.totals.messages_new,
         "bytes_new": head.totals.bytes_new,
         "mailboxes": head.mailboxes.iter().map(|mailbox| json!({
-            "folder": folder(head, mailbox),
+            "folder": folder(head, mailbox.name.as_bytes()),
             "name": mailbox.name.to_string(),
             "uniqueid": mailbox.uniqueid.to_string(),
             "uidvalidity": mailbox.uidvalidity,

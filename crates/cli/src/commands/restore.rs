@@ -9,7 +9,7 @@ use engine::folder::relative_name;
 use engine::snapshot;
 use engine::source::SourceAccount;
 use jiff::tz::TimeZone;
-use model::Userid;
+use model::{MboxName, Userid};
 use segment::chain::{Chain, Snapshot};
 use segment::manifest::{ManifestHead, StoredMailbox};
 use spool::tree::{DirTree, Owner};
@@ -46,7 +46,14 @@ pub fn run(args: &RestoreArgs) -> Result<Exit, CliError> {
         archives.segments()?
     };
     let chain = archive::newest_chain(&segments, &Userid::from(args.account.as_str()))?;
-    let snapshot = choose(&chain, args)?;
+    let snapshot = match (choose(&chain, args), chain.snapshots().last()) {
+        (Err(error), Some(last)) if args.salvage && args.at.is_none() => {
+            error.report(args.talk.json);
+            exit = Exit::Findings;
+            last
+        }
+        (chosen, _) => chosen?,
+    };
     let picks: Vec<&[u8]> = args.mailbox.iter().map(|name| name.as_bytes()).collect();
     let (account, messages, head) =
         stored(&chain, snapshot, |mailbox| wanted(mailbox, args.account.as_bytes(), &picks))
@@ -120,8 +127,7 @@ fn check_picks(args: &RestoreArgs, head: &ManifestHead) -> Result<(), CliError> 
         let userid = args.account.as_bytes();
         if !head.mailboxes.iter().any(|mailbox| is_named(mailbox, userid, pick.as_bytes())) {
             let names = head.mailboxes.iter().map(|mailbox| {
-                String::from_utf8_lossy(&relative_name(mailbox.name.as_bytes(), userid))
-                    .into_owned()
+                MboxName::new(relative_name(mailbox.name.as_bytes(), userid)).to_string()
             });
             let there = names.collect::<Vec<_>>().join(", ");
             return Err(CliError::plain(format!(

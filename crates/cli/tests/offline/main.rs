@@ -1,0 +1,7 @@
+//! The program where no Cyrus runs: archives of all sorts, spools that are damaged, and what can
+//! be typed wrong.
+
+mod broken;
+mod chains;
+mod program;
+mod sample;
