@@ -89,6 +89,7 @@ impl Attempt<'_> {
         for (mailbox, (_, changed)) in mailboxes.iter_mut().zip(&mut self.taken.names) {
             let room = room.take(&mailbox.entry.name);
             *changed = copy::metadata(mailbox, &self.era, room, &mut self.ledger)?;
+            mailbox.check_directory();
         }
         Ok(mailboxes)
     }

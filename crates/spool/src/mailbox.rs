@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 
-use cyrus_format::index;
+use cyrus_format::index::{self, Index};
 use cyrus_format::mboxlist::MailboxEntry;
 use model::{Finding, FindingKind, MboxName, Uid};
 
@@ -52,6 +52,22 @@ impl FrozenMailbox {
             place: None,
             loosely_held,
             locks: Vec::new(),
+        }
+    }
+
+    /// Says if the directory of its messages is missing, now that its index was copied.
+    ///
+    /// Cyrus makes it for the first message. A mailbox whose metadata is kept elsewhere does
+    /// without one until then (`imap/mailbox.c`: mailbox_create, Cyrus 3.6).
+    pub(crate) fn check_directory(&mut self) {
+        let Some(missing) = self.place.as_ref().and_then(Placement::missing_directory) else {
+            return;
+        };
+        let index = self.index.as_deref().and_then(|bytes| Index::parse(bytes).ok());
+        if !index.is_some_and(|index| index.is_empty() && index.announced() == 0) {
+            let mut notes = Notes { mailbox: &self.entry.name, findings: &mut self.findings };
+            let why = format!("there is no directory {}", missing.display());
+            notes.add(FindingKind::MailboxMissing, why);
         }
     }
 

@@ -72,7 +72,7 @@ pub(crate) struct Placement {
 }
 
 impl Placement {
-    /// Makes sure that the mailbox's directory is there. It stays open if `keep_open`, so that
+    /// Looks for the mailbox's directory. It stays open if `keep_open`, so that
     /// messages are found later without looking for the directory again.
     pub fn open(
         partition: Arc<Partition>,
@@ -90,10 +90,6 @@ impl Placement {
                 true
             }
         };
-        if !is_there {
-            let why = format!("there is no directory {}", place.path().display());
-            notes.add(FindingKind::MailboxMissing, why);
-        }
         let archive = partition.archive.as_ref().map(|root| Directory::new(root, keep_open));
         Ok(Self { partition, dir, data, archive, is_there })
     }
@@ -102,6 +98,11 @@ impl Placement {
     /// where metadata is kept elsewhere.
     pub fn may_have_metadata(&self) -> bool {
         self.is_there || !Arc::ptr_eq(&self.partition.index, &self.partition.data)
+    }
+
+    /// The directory on the data partition, if it was not there.
+    pub fn missing_directory(&self) -> Option<PathBuf> {
+        (!self.is_there).then(|| self.partition.data.mail_file(&self.dir).path())
     }
 
     /// The roots below which its files lie.

@@ -4,7 +4,8 @@ use std::fs;
 use std::io::Read;
 
 use crate::support::{self, Hand, mailbox, text};
-use model::Uid;
+use cyrus_format::index::{IndexHeader, write_index};
+use model::{Record, Uid};
 use spool::FrozenMailbox;
 
 fn message(mailbox: &FrozenMailbox, uid: u32, archived: bool) -> String {
@@ -100,6 +101,24 @@ fn metadata_is_saved_even_if_the_data_directory_is_gone() {
     assert_eq!(text(&mailbox.index), "index in meta/uuid/c/1/c1fk");
     assert_eq!(mailbox.list_messages().unwrap(), []);
     assert!(mailbox.open_message(Uid(1), false).is_err());
+}
+
+#[test]
+fn a_mailbox_that_never_had_a_message_needs_no_data_directory() {
+    let mut hand = Hand::new();
+    hand.option("metapartition-default", "@/meta").option("metapartition_files", "header index");
+    hand.by_id("user/glad", "c1fk", "e").metadata("meta/uuid/c/1/c1fk");
+    for (records, found) in [(0, vec![]), (1, vec![("mailbox-missing", "user.glad")])] {
+        let records = vec![Record { uid: Uid(1), ..Record::default() }; records];
+        let mut header = IndexHeader::fresh(17).unwrap();
+        header.num_records = u32::try_from(records.len()).unwrap();
+        let index = write_index(&header, &records).unwrap();
+        hand.file("meta/uuid/c/1/c1fk/cyrus.index", index);
+        let frozen = hand.freeze("glad");
+        let mailbox = mailbox(&frozen, "user.glad");
+        assert_eq!(support::findings(&mailbox.findings), found);
+        assert_eq!(mailbox.list_messages().unwrap(), []);
+    }
 }
 
 #[test]
