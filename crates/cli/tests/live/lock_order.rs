@@ -43,8 +43,7 @@ fn locked(calls: &[LockCall]) -> Vec<&Path> {
 fn span(calls: &[LockCall], path: &Path) -> (usize, usize) {
     let own = || calls.iter().enumerate().filter(|(_, call)| call.path == path);
     let first = own().find(|(_, call)| matches!(call.action, LockAction::Lock { .. }));
-    let last =
-        own().rfind(|(_, call)| !matches!(call.action, LockAction::Lock { .. }));
+    let last = own().rfind(|(_, call)| !matches!(call.action, LockAction::Lock { .. }));
     let found = first.zip(last).map(|((first, _), (last, _))| (first, last));
     found.unwrap_or_else(|| panic!("{} was not locked and given back", path.display()))
 }
