@@ -127,9 +127,10 @@ fn writers_wait_while_metadata_is_copied_and_not_longer_and_readers_do_not() {
     writer.select("INBOX").expect("INBOX");
     writer.store("1", "+FLAGS", &["Before"]).expect("nobody holds anything yet");
 
-    // Subscriptions are copied last, under the user lock: whoever holds them stops it right there.
+    // Quotas are copied after all mailboxes, under the user lock: whoever holds one stops it right
+    // there.
     let locks = locks_of_glad(&cyrus);
-    let last = locks.iter().find(|lock| lock.path.ends_with("sub.db")).expect("listed");
+    let last = locks.iter().find(|lock| lock.path.ends_with("user.glad")).expect("listed");
     assert!(holder.try_lock(&last.path, LockMode::Exclusive).expect("an answer"));
     let snapshot = Snapshot::full(cyrus.imapd_conf(), "glad");
     let mut running = Running::start(&mut command(&snapshot, &[]));
