@@ -3,5 +3,7 @@
 
 mod broken;
 mod chains;
+mod forge;
+mod hostile;
 mod program;
 mod sample;
