@@ -1,7 +1,7 @@
 //! Where an archive is written: standard output, or a file that appears only when complete.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
@@ -14,6 +14,8 @@ use crate::error::CliError;
 pub enum Output {
     /// Standard output.
     Stdout(io::Stdout),
+    /// Something that is no file, such as a pipe with a name: it takes the bytes as they come.
+    Stream(File),
     /// A file that has no name yet, or only a temporary one.
     Staged(Staged),
 }
@@ -37,18 +39,27 @@ impl Output {
             }
             return Ok(Self::Stdout(stdout));
         };
-        let staged = Staged::create(path).map_err(|error| {
+        Self::create(path).map_err(|error| {
             CliError::failed(format!("cannot write {}", path.display()), error)
                 .hint("the file is made in its own directory, which must exist and be writable")
-        })?;
-        Ok(Self::Staged(staged))
+        })
+    }
+
+    fn create(path: &Path) -> io::Result<Self> {
+        match std::fs::metadata(path) {
+            // A device or a pipe must never be replaced by a file.
+            Ok(found) if !found.is_file() && !found.is_dir() => {
+                Ok(Self::Stream(OpenOptions::new().write(true).open(path)?))
+            }
+            _ => Ok(Self::Staged(Staged::create(path)?)),
+        }
     }
 
     /// Makes the output durable and gives it its name.
     pub fn finish(mut self) -> io::Result<()> {
         self.flush()?;
         match self {
-            Self::Stdout(_) => Ok(()),
+            Self::Stdout(_) | Self::Stream(_) => Ok(()),
             Self::Staged(staged) => staged.publish(),
         }
     }
@@ -58,6 +69,7 @@ impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Stdout(stdout) => stdout.write(bytes),
+            Self::Stream(stream) => stream.write(bytes),
             Self::Staged(staged) => staged.file.write(bytes),
         }
     }
@@ -65,6 +77,7 @@ impl Write for Output {
     fn flush(&mut self) -> io::Result<()> {
         match self {
             Self::Stdout(stdout) => stdout.flush(),
+            Self::Stream(stream) => stream.flush(),
             Self::Staged(staged) => staged.file.flush(),
         }
     }

@@ -1,5 +1,7 @@
 //! `cylinder snapshot`: one account of a live server, as a tar.
 
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use engine::base::Base;
@@ -19,6 +21,7 @@ use crate::{PROGRAM, processors, render, spool_error, when};
 
 /// Runs the command.
 pub fn run(args: &SnapshotArgs) -> Result<Exit, CliError> {
+    check_output(args)?;
     // Files named on the command line are the caller's, so they are opened before acting as the
     // cyrus user, and published after.
     let archives = Archives::open(&args.since)?;
@@ -45,6 +48,23 @@ pub fn run(args: &SnapshotArgs) -> Result<Exit, CliError> {
     })?;
     render::snapshot(&summary, args.talk.json);
     Ok(if summary.findings.is_empty() { Exit::Done } else { Exit::Findings })
+}
+
+/// Refuses to replace what the snapshot continues: nothing could be restored from the result.
+fn check_output(args: &SnapshotArgs) -> Result<(), CliError> {
+    let identity = |path: &Path| {
+        let found = std::fs::metadata(path).ok().filter(Metadata::is_file)?;
+        Some((found.dev(), found.ino()))
+    };
+    let Some(output) = args.output.as_deref().and_then(identity) else { return Ok(()) };
+    match args.since.iter().find(|since| identity(since) == Some(output)) {
+        None => Ok(()),
+        Some(since) => Err(CliError::usage(format!(
+            "the snapshot would replace {}, which it continues",
+            since.display()
+        ))
+        .hint("name another file; or leave --output out and append with >>")),
+    }
 }
 
 fn take(

@@ -5,5 +5,6 @@ mod broken;
 mod chains;
 mod forge;
 mod hostile;
+mod places;
 mod program;
 mod sample;
