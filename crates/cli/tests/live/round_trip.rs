@@ -13,18 +13,19 @@ use crate::restored::{Seen, admin_name, check_reconstructed, scratch, serve};
 
 /// A server with a rich account, and what its snapshots brought.
 struct Scene {
-    builder: CyrusBuilder,
+    /// Of servers on restored trees, which are laid out plainly whatever they came from.
+    plain: CyrusBuilder,
     cyrus: Cyrus,
     rich: Rich,
     scratch: TempDir,
 }
 
 impl Scene {
-    fn new(builder: CyrusBuilder, user: &str) -> Self {
-        let cyrus = builder.clone().start().expect("Cyrus starts");
+    fn new(plain: &CyrusBuilder, configured: CyrusBuilder, user: &str) -> Self {
+        let cyrus = configured.start().expect("Cyrus starts");
         let rich = Rich::named(user);
         rich.fill(&cyrus);
-        Self { builder: plain(builder), cyrus, rich, scratch: scratch() }
+        Self { plain: plain.clone(), cyrus, rich, scratch: scratch() }
     }
 
     fn path(&self, name: &str) -> std::path::PathBuf {
@@ -36,25 +37,25 @@ impl Scene {
         let tree = self.path("restored");
         let to = format!("dir:{}", tree.display());
         restore(&self.rich.user, from, &to, options);
-        let cyrus = serve(&self.builder, &tree);
+        let cyrus = serve(&self.plain, &tree);
         let seen = Seen::of(&cyrus, &self.rich.user);
         (cyrus, seen)
     }
 }
 
-/// The builder of servers on restored trees, which are laid out plainly whatever they came from.
-fn plain(builder: CyrusBuilder) -> CyrusBuilder {
-    builder.hashimapspool(false).option("fulldirhash", "no").legacy_dirs(false)
-}
-
 /// Takes a full snapshot and an incremental one, restores both together, and compares.
-fn check(builder: CyrusBuilder, user: &str) {
-    check_after(builder, user, |_| ());
+fn check(plain: &CyrusBuilder, configured: CyrusBuilder, user: &str) {
+    check_after(plain, configured, user, |_| ());
 }
 
 /// Likewise, with something done to the server in between.
-fn check_after(builder: CyrusBuilder, user: &str, between: impl FnOnce(&Scene)) {
-    let scene = Scene::new(builder, user);
+fn check_after(
+    plain: &CyrusBuilder,
+    configured: CyrusBuilder,
+    user: &str,
+    between: impl FnOnce(&Scene),
+) {
+    let scene = Scene::new(plain, configured, user);
     let (full, more) = (scene.path("full.tar"), scene.path("more.tar"));
     let conf = scene.cyrus.imapd_conf();
     Snapshot::full(conf, user).take(&full);
@@ -107,38 +108,38 @@ fn user_database(cyrus: &Cyrus, user: &str, suffix: &str, format: &str) -> Strin
 #[test]
 fn an_account_in_directories_named_by_uniqueid_comes_back() {
     let Some(builder) = cyrus_or_skip("an_account_in_directories_named_by") else { return };
-    check(builder, "glad");
+    check(&builder, builder.clone(), "glad");
 }
 
 #[test]
 fn an_account_in_directories_named_like_its_mailboxes_comes_back() {
     let Some(builder) = cyrus_or_skip("an_account_in_directories_named_like") else { return };
-    check(builder.legacy_dirs(true), "fred.smith");
+    check(&builder, builder.clone().legacy_dirs(true), "fred.smith");
 }
 
 #[test]
 fn an_account_in_hashed_directories_comes_back() {
     let Some(builder) = cyrus_or_skip("an_account_in_hashed_directories") else { return };
-    let builder = builder.legacy_dirs(true).hashimapspool(true).option("fulldirhash", "yes");
-    check(builder, "jo.smith");
+    let hashed = builder.clone().legacy_dirs(true).hashimapspool(true).option("fulldirhash", "yes");
+    check(&builder, hashed, "jo.smith");
 }
 
 #[test]
 fn an_account_with_metadata_on_another_partition_comes_back() {
     let Some(builder) = cyrus_or_skip("an_account_with_metadata") else { return };
-    check(builder.metapartition(), "glad");
+    check(&builder, builder.clone().metapartition(), "glad");
 }
 
 #[test]
 fn an_account_of_another_domain_comes_back() {
     let Some(builder) = cyrus_or_skip("an_account_of_another_domain") else { return };
-    check(builder.virtdomains("userid"), "glad@other.test");
+    check(&builder, builder.clone().virtdomains("userid"), "glad@other.test");
 }
 
 #[test]
 fn an_account_with_messages_on_an_archive_partition_comes_back() {
     let Some(builder) = cyrus_or_skip("an_account_with_messages_on_an_archive") else { return };
-    check_after(builder.archive(), "glad", |scene| {
+    check_after(&builder, builder.clone().archive(), "glad", |scene| {
         scene.cyrus.tool("cyr_expire", &["-A", "0", "-x"]).expect("messages move");
         let archive = scene.cyrus.directory("archivepartition-default").expect("it is set");
         assert!(count_messages(archive) > 10, "nothing was archived");
@@ -160,7 +161,7 @@ fn count_messages(directory: &Path) -> usize {
 fn an_account_by_uniqueid_is_given_back_by_name_and_the_other_way_round() {
     let Some(builder) = cyrus_or_skip("an_account_by_uniqueid_is_given_back") else { return };
     for (legacy, layout) in [(false, "name"), (true, "uuid")] {
-        let scene = Scene::new(builder.clone().legacy_dirs(legacy), "glad");
+        let scene = Scene::new(&builder, builder.clone().legacy_dirs(legacy), "glad");
         let full = scene.path("full.tar");
         Snapshot::full(scene.cyrus.imapd_conf(), "glad").take(&full);
         let want = Seen::of(&scene.cyrus, "glad");
@@ -178,8 +179,7 @@ fn an_account_by_uniqueid_is_given_back_by_name_and_the_other_way_round() {
 #[test]
 fn sieve_scripts_and_which_one_is_active_come_back() {
     let Some(builder) = cyrus_or_skip("sieve_scripts_and_which_one") else { return };
-    let builder = builder.legacy_dirs(true);
-    let cyrus = builder.clone().start().expect("Cyrus starts");
+    let cyrus = builder.clone().legacy_dirs(true).start().expect("Cyrus starts");
     cyrus.create_user("glad").expect("a user");
     let scripts = cyrus.directory("sievedir").expect("it is set").join("g/glad");
     fs::create_dir_all(&scripts).expect("a directory");
@@ -192,7 +192,7 @@ fn sieve_scripts_and_which_one_is_active_come_back() {
     Snapshot::full(cyrus.imapd_conf(), "glad").take(&full);
     restore("glad", &[&full], &format!("dir:{}", tree.display()), &[]);
 
-    let restored = serve(&plain(builder), &tree);
+    let restored = serve(&builder, &tree);
     let again = restored.directory("sievedir").expect("it is set").join("g/glad");
     for name in ["Vacation.script", "spam ä.script"] {
         let [want, have] = [&scripts, &again].map(|dir| fs::read(dir.join(name)).expect(name));
@@ -204,7 +204,7 @@ fn sieve_scripts_and_which_one_is_active_come_back() {
 #[test]
 fn an_earlier_snapshot_comes_back_as_it_was_then() {
     let Some(builder) = cyrus_or_skip("an_earlier_snapshot_comes_back") else { return };
-    let scene = Scene::new(builder, "glad");
+    let scene = Scene::new(&builder, builder.clone(), "glad");
     let archive = scene.path("glad.tar");
     let conf = scene.cyrus.imapd_conf();
     Snapshot::full(conf, "glad").take(&archive);
@@ -225,7 +225,7 @@ fn an_earlier_snapshot_comes_back_as_it_was_then() {
         let to = format!("dir:{}", tree.display());
         let report = restore("glad", &[&archive], &to, &["--at", at]);
         assert_eq!(report["seq"], at.parse::<u64>().expect("a number"));
-        let cyrus = serve(&scene.builder, &tree);
+        let cyrus = serve(&scene.plain, &tree);
         let differences = want.differences(&Seen::of(&cyrus, "glad"));
         assert_eq!(differences, Vec::<String>::new(), "--at {at}");
     }
@@ -242,7 +242,7 @@ fn an_earlier_snapshot_comes_back_as_it_was_then() {
 #[test]
 fn single_mailboxes_come_back_alone() {
     let Some(builder) = cyrus_or_skip("single_mailboxes_come_back") else { return };
-    let scene = Scene::new(builder, "glad");
+    let scene = Scene::new(&builder, builder.clone(), "glad");
     let full = scene.path("full.tar");
     Snapshot::full(scene.cyrus.imapd_conf(), "glad").take(&full);
     let want = scene.cyrus.view("glad").expect("a view");
@@ -251,7 +251,7 @@ fn single_mailboxes_come_back_alone() {
     let picks = ["--mailbox", "INBOX/Sent", "--mailbox", "user.glad.x.y.z"];
     let report = restore("glad", &[&full], &to, &picks);
     assert_eq!(report["mailboxes"], 2);
-    let cyrus = serve(&scene.builder, &tree);
+    let cyrus = serve(&scene.plain, &tree);
     let mut admin = cyrus.admin().expect("the admin");
     let names = admin.list("*").expect("a list");
     assert_eq!(names, ["user/glad/Sent", "user/glad/x/y/z"]);
@@ -271,7 +271,7 @@ fn single_mailboxes_come_back_alone() {
 fn what_was_restored_belongs_to_cyrus_alone() {
     use std::os::unix::fs::MetadataExt;
     let Some(builder) = cyrus_or_skip("what_was_restored_belongs") else { return };
-    let scene = Scene::new(builder, "glad");
+    let scene = Scene::new(&builder, builder.clone(), "glad");
     let full = scene.path("full.tar");
     Snapshot::full(scene.cyrus.imapd_conf(), "glad").take(&full);
     let tree = scene.path("restored");
