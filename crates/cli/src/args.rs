@@ -21,11 +21,19 @@ pub struct Cli {
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Write one account, as it is at this instant, as a tar that concatenates
+    /// Write one account, as it is at this instant, as a tar that concatenates.
+    ///
+    /// The server keeps running. Its locks are held only while metadata is copied to memory, and how
+    /// long that was is reported. With --since, only what changed is written; appended to the former
+    /// archive, or kept beside it, the two restore like one. Started by root, it acts as the cyrus
+    /// user.
     Snapshot(SnapshotArgs),
     /// Tell which accounts, snapshots and mailboxes an archive holds
     List(ListArgs),
-    /// Give an account, or some of its mailboxes, back from an archive
+    /// Give an account, or some of its mailboxes, back from an archive.
+    ///
+    /// The target must not exist, or be an empty directory: nothing is ever overwritten.
+    /// Every message is compared with its GUID on the way.
     Restore(RestoreArgs),
     /// Show the whole round on a small spool that comes with the program
     Demo(DemoArgs),
@@ -34,12 +42,7 @@ pub enum Command {
     Man,
 }
 
-/// Write one account, as it is at this instant, as a tar that concatenates.
-///
-/// The server keeps running. Its locks are held only while metadata is copied to memory, and how
-/// long that was is reported. With --since, only what changed is written; appended to the former
-/// archive, or kept beside it, the two restore like one. Started by root, it acts as the cyrus
-/// user.
+/// What `snapshot` takes.
 #[derive(Debug, Args)]
 pub struct SnapshotArgs {
     /// The account: the user's name as he logs in
@@ -87,7 +90,7 @@ pub struct TalkArgs {
     pub no_progress: bool,
 }
 
-/// Tell which accounts, snapshots and mailboxes an archive holds.
+/// What `list` takes.
 #[derive(Debug, Args)]
 pub struct ListArgs {
     /// The archive, in one file or several; plain, gzip or zstd, any concatenation
@@ -101,10 +104,7 @@ pub struct ListArgs {
     pub json: bool,
 }
 
-/// Give an account, or some of its mailboxes, back from an archive.
-///
-/// The target must not exist, or be an empty directory: nothing is ever overwritten.
-/// Every message is compared with its GUID on the way.
+/// What `restore` takes.
 #[derive(Debug, Args)]
 pub struct RestoreArgs {
     /// The account
@@ -134,7 +134,7 @@ pub struct RestoreArgs {
     pub talk: TalkArgs,
 }
 
-/// Show the whole round on a small spool that comes with the program.
+/// What `demo` takes.
 #[derive(Debug, Args)]
 pub struct DemoArgs {
     /// Work in this new directory, and keep it [default: a temporary one, removed at the end]

@@ -8,3 +8,4 @@ mod hostile;
 mod places;
 mod program;
 mod sample;
+mod usage;
