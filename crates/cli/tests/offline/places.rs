@@ -236,7 +236,7 @@ fn a_full_disk_is_told_and_leaves_no_file() {
     fs::write(&old, b"old").expect("it fits");
     snapshot(&conf, &["-o", &old.display().to_string()]).expect(1);
     assert_eq!(fs::read(&old).expect("still there"), b"old");
-    assert_eq!(files(&at), [old.clone()]);
+    assert_eq!(files(&at), std::slice::from_ref(&old));
     fs::remove_file(old).expect("removed");
 
     let whole = snapshot(&conf, &[]).expect(0);
@@ -261,4 +261,36 @@ fn a_reader_that_goes_away_makes_no_noise_and_no_success() {
         "{ \"$0\" snapshot glad -C \"$1\"; echo \"exit $?\" >&2; } | head -c 10 > /dev/null";
     let ran = run(Command::new("/bin/sh").args(["-c", script, CYLINDER]).arg(&conf));
     assert_eq!(ran.stderr, "exit 1\n");
+}
+
+#[test]
+fn where_nobody_listens_nothing_panics() {
+    let scratch = scratch();
+    let archive = write(&scratch, "glad.tar", &sample().glad[0]);
+    let built = spool(&scratch.path().join("spool"), 5);
+    let mailbox = files(&built.partition).into_iter().find(|path| path.ends_with("1."));
+    fs::remove_file(mailbox.expect("a message")).expect("removed");
+    let closed = || {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        writer
+    };
+    let code = |command: &mut Command| command.status().expect("it runs").code();
+    let cylinder = || Command::new(CYLINDER);
+    let to = format!("maildir:{}", scratch.path().join("maildir").display());
+    for arguments in [
+        vec!["list"],
+        vec!["list", "--json"],
+        vec!["restore", "glad", "--dry-run", "--to", &to, "--from"],
+    ] {
+        let mut command = cylinder();
+        command.args(arguments).arg(&archive).stdout(closed()).stderr(Stdio::null());
+        assert_eq!(code(&mut command), Some(1));
+    }
+    for (options, expected) in [([].as_slice(), 3), (&["--json"], 3), (&["--since", "/x"], 1)] {
+        let mut command = cylinder();
+        command.args(["snapshot", "glad", "-C"]).arg(&built.imapd_conf).args(options);
+        command.stdout(Stdio::null()).stderr(closed());
+        assert_eq!(code(&mut command), Some(expected), "{options:?}");
+    }
 }
