@@ -18,6 +18,8 @@ pub enum Exit {
     Findings,
     /// A lock was not to be had in time (EX_TEMPFAIL of sysexits.h).
     TryAgain,
+    /// The program itself is wrong.
+    Bug,
 }
 
 impl From<Exit> for ExitCode {
@@ -28,6 +30,7 @@ impl From<Exit> for ExitCode {
             Exit::Usage => 2,
             Exit::Findings => 3,
             Exit::TryAgain => 75,
+            Exit::Bug => 255,
         })
     }
 }

@@ -23,6 +23,12 @@ use crate::error::{CliError, Exit};
 const PROGRAM: &str = concat!("cylinder ", env!("CARGO_PKG_VERSION"));
 
 fn main() -> ExitCode {
+    // A panic has said what it is about by itself; its exit code must not be mistaken for ours.
+    std::panic::catch_unwind(act).unwrap_or_else(|_| Exit::Bug.into())
+}
+
+/// Does what the command line says.
+fn act() -> ExitCode {
     let cli = Cli::parse();
     let json = match &cli.command {
         Command::Snapshot(args) => args.talk.json,

@@ -1,6 +1,6 @@
 //! The progress bar: on standard error, only on a terminal, gone when the work is done.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 
 use engine::ports::Monitor;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -45,7 +45,8 @@ impl Monitor for Progress {
 
     fn finding(&self, finding: &Finding) {
         if self.say_findings {
-            self.bar.suspend(|| eprintln!("finding: {finding}"));
+            // Nobody is left to be told when standard error itself is gone.
+            let _ = self.bar.suspend(|| writeln!(std::io::stderr(), "finding: {finding}"));
         }
     }
 }

@@ -5,7 +5,7 @@
 mod change;
 
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -187,7 +187,8 @@ fn title(text: &str) {
 
 /// To standard error, like the reports of the commands, so that both stay in order.
 fn say(text: &str) {
-    eprintln!("{text}");
+    // Nobody is left to be told when standard error itself is gone.
+    let _ = writeln!(io::stderr(), "{text}");
 }
 
 fn elapsed(since: Instant) -> u64 {

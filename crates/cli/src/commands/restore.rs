@@ -1,6 +1,6 @@
 //! `cylinder restore`: an account, or some of its mailboxes, given back.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use engine::archive::{StoredMessages, stored};
@@ -60,7 +60,7 @@ pub fn run(args: &RestoreArgs) -> Result<Exit, CliError> {
             .map_err(archive::explain)?;
     check_picks(args, &head)?;
     if args.dry_run {
-        announce(&account, &head);
+        announce(&account, &head)?;
         return Ok(exit);
     }
     let progress = Progress::new(args.talk);
@@ -140,16 +140,18 @@ fn check_picks(args: &RestoreArgs, head: &ManifestHead) -> Result<(), CliError> 
     Ok(())
 }
 
-fn announce(account: &SourceAccount, head: &ManifestHead) {
-    println!(
-        "would restore snapshot {} of {}, taken {}",
-        head.seq, account.userid, head.taken_at.text
-    );
+fn announce(account: &SourceAccount, head: &ManifestHead) -> Result<(), CliError> {
+    let (seq, taken_at) = (head.seq, render::plain(&head.taken_at.text));
+    let mut text =
+        format!("would restore snapshot {seq} of {}, taken {taken_at}\n", account.userid);
     for mailbox in &account.mailboxes {
         let stored = head.mailboxes.iter().find(|m| m.name.as_bytes() == mailbox.name.as_bytes());
         let messages = stored.map_or(0, |stored| stored.exists);
-        println!("    {:<40} {}", mailbox.name.to_string(), render::count(messages, "message"));
+        let messages = render::count(messages, "message");
+        text.push_str(&format!("    {:<40} {messages}\n", mailbox.name.to_string()));
     }
+    let printed = io::stdout().write_all(text.as_bytes());
+    printed.map_err(|error| CliError::failed("cannot print what would be restored", error))
 }
 
 fn give(

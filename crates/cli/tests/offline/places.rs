@@ -268,7 +268,7 @@ fn where_nobody_listens_nothing_panics() {
     let scratch = scratch();
     let archive = write(&scratch, "glad.tar", &sample().glad[0]);
     let built = spool(&scratch.path().join("spool"), 5);
-    let mailbox = files(&built.partition).into_iter().find(|path| path.ends_with("1."));
+    let mailbox = files(&built.partition).into_iter().find(|path| path.ends_with("5."));
     fs::remove_file(mailbox.expect("a message")).expect("removed");
     let closed = || {
         let (reader, writer) = std::io::pipe().expect("a pipe");
