@@ -5,6 +5,8 @@ use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use crate::render::plain;
+
 /// How a run ended. The numbers are part of the manual.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
@@ -119,13 +121,13 @@ impl CliError {
     }
 
     fn write_text(&self, out: &mut impl Write) -> io::Result<()> {
-        write!(out, "cylinder: {}", self.headline)?;
+        write!(out, "cylinder: {}", plain(&self.headline))?;
         for cause in self.causes() {
-            write!(out, ": {cause}")?;
+            write!(out, ": {}", plain(&cause))?;
         }
         writeln!(out)?;
         for hint in &self.hints {
-            writeln!(out, "hint: {hint}")?;
+            writeln!(out, "hint: {}", plain(hint))?;
         }
         Ok(())
     }
@@ -143,6 +145,17 @@ impl CliError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_error_is_one_line_whatever_it_quotes() {
+        let error = CliError::plain("cannot use a\n\u{1b}[2J").hint("b\r");
+        let mut text = Vec::new();
+        error.write_text(&mut text).expect("a Vec takes all");
+        assert_eq!(
+            String::from_utf8_lossy(&text),
+            "cylinder: cannot use a\\n\\u{1b}[2J\nhint: b\\r\n"
+        );
+    }
 
     #[test]
     fn an_error_is_one_line_and_its_hints() {

@@ -7,6 +7,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use model::Finding;
 
 use crate::args::TalkArgs;
+use crate::render;
 
 /// Shows how far an operation is, and says each finding as it is met.
 pub struct Progress {
@@ -46,6 +47,7 @@ impl Monitor for Progress {
     fn finding(&self, finding: &Finding) {
         if self.say_findings {
             // Nobody is left to be told when standard error itself is gone.
+            let finding = render::plain(&finding.to_string());
             let _ = self.bar.suspend(|| writeln!(std::io::stderr(), "finding: {finding}"));
         }
     }
