@@ -224,6 +224,24 @@ fn a_message_that_is_found_again_costs_itself_and_no_metadata() {
 }
 
 #[test]
+fn a_file_without_a_record_is_told_until_it_has_one() {
+    let mut account = account();
+    let lost = account.mailboxes[0].records.remove(1);
+    let mut archive = Archive::default();
+    let orphans = |taken: Taken| -> Vec<Option<u32>> {
+        taken.summary.findings.iter().map(|finding| finding.uid).collect()
+    };
+    assert_eq!(orphans(archive.take(&account)), [Some(2)]);
+    assert_eq!(orphans(archive.take(&account)), [Some(2)], "nothing changed");
+    account.mailboxes[0].records[0].system_flags.0 |= SystemFlags::FLAGGED.0;
+    assert_eq!(orphans(archive.take(&account)), [Some(2)], "something else changed");
+    account.mailboxes[0].name = "user.glad.Renamed".to_owned();
+    assert_eq!(orphans(archive.take(&account)), [Some(2)], "it has another name");
+    account.mailboxes[0].records.insert(1, lost);
+    assert_eq!(orphans(archive.take(&account)), []);
+}
+
+#[test]
 fn the_same_message_in_any_number_of_mailboxes_is_stored_once() {
     let mut account = Account::new("glad");
     for n in 0..300_i64 {

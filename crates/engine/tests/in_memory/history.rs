@@ -23,7 +23,7 @@ const INCREMENTALS: usize = 30;
 
 proptest! {
     #![proptest_config(Config {
-        cases: 16,
+        cases: 64,
         rng_seed: RngSeed::Fixed(2009),
         failure_persistence: None,
         ..Config::default()
