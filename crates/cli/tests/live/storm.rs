@@ -3,21 +3,30 @@
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Instant;
 
-use testkit::process::Group;
-use testkit::storm::{Storm, StormPlan};
+use serde_json::Value;
+use testkit::mail::Sizes;
+use testkit::process::wait_until;
+use testkit::storm::{Storm, StormPlan, StormReport};
 use testkit::{Cyrus, CyrusBuilder, cyrus_or_skip};
 
 use crate::chain_check::{self, Checked};
-use crate::program::{Snapshot, restore};
+use crate::program::{CYLINDER, PATIENCE, Snapshot, restore};
 use crate::restored::{Seen, check_reconstructed, create_user, scratch, serve};
+use crate::waiting::{A_WHILE, Running};
 
 /// After that many snapshots a new chain begins.
 const CHAIN: usize = 25;
 
-/// After that many the server cleans up, while the next one is taken.
-const CLEANING: usize = 5;
+/// How much clients do between two snapshots, at least.
+const BETWEEN: u64 = 10;
+
+/// Large enough that some dozens of them fill any pipe.
+const MESSAGE_BYTES: usize = 10_000;
 
 /// How many snapshots; `CYLINDER_SNAPSHOTS` asks for more.
 fn snapshots() -> usize {
@@ -48,24 +57,18 @@ fn check(builder: CyrusBuilder, count: usize) {
         checked: Checked::default(),
         longest_us: 0,
     };
-
-    let storm = Storm::start(&StormPlan::new(cyrus.imap_address(), &["glad"], 2009));
-    let (start, before) = (Instant::now(), storm.progress());
-    while run.taken < count {
-        run.take_chain(count);
-    }
-    let (elapsed, after) = (start.elapsed(), storm.progress());
-    let report = storm.stop().expect("no client fails");
+    let start = Instant::now();
+    let (cleanups, report) = run.weather(count);
+    let elapsed = start.elapsed();
+    let (checked, longest_us) = (run.checked, run.longest_us);
     println!(
-        "{count} snapshots in {elapsed:?} while clients did {} things: {:?}; longest lock {} us; \
-         {report:?}",
-        after - before,
-        run.checked,
-        run.longest_us,
+        "{count} snapshots in {elapsed:?} while clients did {} things and {cleanups} cleanups ran: \
+         {checked:?}; longest lock {longest_us} us; {report:?}",
+        report.total(),
     );
-    assert!(after - before > count as u64, "that was no storm: {report:?}");
-    assert_eq!(run.checked.snapshots, count);
-    assert!(run.checked.records > count, "{:?}", run.checked);
+    assert!(cleanups > 5, "nobody cleaned up");
+    assert_eq!(checked.snapshots, count);
+    assert!(checked.records > count, "{checked:?}");
     run.compare_restored(&builder);
 }
 
@@ -82,17 +85,36 @@ impl Run<'_> {
         self.scratch.join(name)
     }
 
-    /// A full snapshot and incremental ones behind it, all in one file; then checks them.
-    fn take_chain(&mut self, count: usize) {
-        let archive = self.path("chain.tar");
-        let _ = fs::remove_file(&archive);
-        for number in 0..CHAIN.min(count - self.taken) {
-            let cleaning = (self.taken % CLEANING == CLEANING - 1).then(|| self.start_cleaning());
-            self.take(&archive, number > 0);
-            if let Some(mut cleaning) = cleaning {
-                let status = cleaning.leader().wait().expect("it ends");
-                assert!(status.success(), "cyr_expire: {status}");
+    /// Takes all snapshots in one storm. Returns how often the server cleaned up meanwhile.
+    fn weather(&mut self, count: usize) -> (usize, StormReport) {
+        let sizes = Sizes::About(MESSAGE_BYTES);
+        let plan =
+            StormPlan { sizes, ..StormPlan::new(self.cyrus.imap_address(), &["glad"], 2009) };
+        let storm = Storm::start(&plan);
+        let (over, cyrus) = (AtomicBool::new(false), self.cyrus);
+        let cleanups = thread::scope(|scope| {
+            let cleaner = scope.spawn(|| clean_until(&over, cyrus));
+            // Raised also if this panics: the scope waits for the cleaner.
+            let end = Raised(&over);
+            while self.taken < count {
+                self.take_chain(count, &storm);
             }
+            drop(end);
+            cleaner.join().expect("no panic")
+        });
+        (cleanups, storm.stop().expect("no client fails"))
+    }
+
+    /// A full snapshot and incremental ones behind it, all in one file; then checks them.
+    fn take_chain(&mut self, count: usize, storm: &Storm) {
+        let archive = self.path("chain.tar");
+        for number in 0..CHAIN.min(count - self.taken) {
+            await_progress(storm);
+            match number {
+                0 => self.take_slowly(&archive, storm),
+                _ => self.take_more(&archive),
+            }
+            self.taken += 1;
         }
         let checked = chain_check::check(&archive, "glad");
         self.checked.snapshots += checked.snapshots;
@@ -101,28 +123,39 @@ impl Run<'_> {
         self.checked.links += checked.links;
     }
 
-    /// Takes a snapshot and appends it to the archive.
-    fn take(&mut self, archive: &Path, incremental: bool) {
+    /// Takes a full snapshot that is stopped by a full pipe, so that messages are still being read
+    /// while clients and cleanup go on.
+    fn take_slowly(&mut self, archive: &Path, storm: &Storm) {
+        let mut command = Command::new(CYLINDER);
+        command.args(Snapshot::full(self.cyrus.imapd_conf(), "glad").arguments());
+        let mut running = Running::start(&mut command);
+        let first = running.read_first();
+        // Cleanup waits for the messages to be read, and clients of the account for cleanup: so
+        // this may well end without progress, but not without somebody having tried.
+        let enough = storm.progress() + BETWEEN;
+        wait_until(A_WHILE, || storm.progress() >= enough);
+        let ran = running.end().expect(0);
+        self.note_locks(&ran.report());
+        fs::write(archive, [&first[..], &ran.stdout].concat()).expect("a file");
+    }
+
+    /// Takes an incremental snapshot and appends it to the archive.
+    fn take_more(&mut self, archive: &Path) {
         let one = self.path("one.tar");
-        let since: &[&Path] = if incremental { &[archive] } else { &[] };
         let conf = self.cyrus.imapd_conf();
-        let report = Snapshot { since, ..Snapshot::full(conf, "glad") }.take(&one);
+        let report = Snapshot { since: &[archive], ..Snapshot::full(conf, "glad") }.take(&one);
+        self.note_locks(&report);
+        let mut file = OpenOptions::new().append(true).open(archive).expect("a file");
+        file.write_all(&fs::read(&one).expect("a snapshot")).expect("appended");
+    }
+
+    /// A name lock is held until the messages are read, and no other.
+    fn note_locks(&mut self, report: &Value) {
         for lock in report["locks"].as_array().expect("locks") {
-            // A name lock is held until the messages are read, and no other.
             let held = lock["held_us"].as_u64();
             assert_eq!(held.is_none(), lock["kind"] == "name", "{lock}");
             self.longest_us = self.longest_us.max(held.unwrap_or(0));
         }
-        let mut file = OpenOptions::new().create(true).append(true).open(archive).expect("a file");
-        file.write_all(&fs::read(&one).expect("a snapshot")).expect("appended");
-        self.taken += 1;
-    }
-
-    /// Lets the server remove what is expunged or deleted, at once.
-    fn start_cleaning(&self) -> Group {
-        let mut command = self.cyrus.tool_command("cyr_expire");
-        command.args(["-E", "1", "-X", "0", "-D", "0"]);
-        Group::spawn(&mut command).expect("cyr_expire starts")
     }
 
     /// After the storm: a last snapshot, restored elsewhere, must show the same account.
@@ -135,5 +168,31 @@ impl Run<'_> {
         let differences = want.differences(&Seen::of(&restored, "glad"));
         assert_eq!(differences, Vec::<String>::new());
         check_reconstructed(self.cyrus, &restored, "glad");
+    }
+}
+
+/// Waits until clients have done a bit more.
+fn await_progress(storm: &Storm) {
+    let enough = storm.progress() + BETWEEN;
+    assert!(wait_until(PATIENCE, || storm.progress() >= enough), "clients don't get on");
+}
+
+/// Lets the server remove what is expunged or deleted, at once and all the time; returns how
+/// often.
+fn clean_until(over: &AtomicBool, cyrus: &Cyrus) -> usize {
+    let mut cleanups = 0;
+    while !over.load(Ordering::Relaxed) {
+        cyrus.tool("cyr_expire", &["-E", "1", "-X", "0", "-D", "0"]).expect("a cleanup");
+        cleanups += 1;
+    }
+    cleanups
+}
+
+/// Raises a flag when it goes away.
+struct Raised<'a>(&'a AtomicBool);
+
+impl Drop for Raised<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
