@@ -79,6 +79,14 @@ fn what_does_not_fit_together_is_refused_with_the_number_and_what_precedes_it_is
             let ran = snapshot_since(&conf, &archives).expect(1);
             assert!(ran.error().contains(expected), "{name}: {}", ran.error());
             assert!(ran.stdout.is_empty());
+            let whole = match name {
+                "hole" => (3, MESSAGES[0] + 2),
+                "fork" => (3, MESSAGES[1] + 2),
+                _ => (1, 0),
+            };
+            let (ran, count) = restored(&to, &archives, &["--salvage"]);
+            assert_eq!((ran.code, count), whole, "{name}: {}", ran.stderr);
+            assert!(ran.stderr.contains(expected), "{name}: {}", ran.stderr);
             let (ran, count) = restored(&to, &archives, &["--at", "1"]);
             let had = matches!(name, "hole" | "fork");
             let expected = if had { (0, MESSAGES[0] + 2) } else { (1, 0) };
