@@ -2,13 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use testkit::mail::{MailGenerator, Sizes};
-use testkit::spool_builder::{EPOCH, Era, NewMessage, SpoolBuilder, SpoolOptions};
+use testkit::cyrus_or_skip;
 use testkit::strace::{LockAction, LockCall, locks_or_skip};
-use testkit::{CyrusBuilder, cyrus_or_skip};
 
 use crate::account::Rich;
-use crate::old_spool::prepare;
+use crate::old_spool::build_2_3;
 use crate::program::{CYLINDER, Snapshot};
 use crate::restored::scratch;
 
@@ -114,26 +112,4 @@ fn cyrus_2_3_is_locked_by_header_index_and_expunge_of_each_mailbox() {
     // All are kept until the last message is read: that is after the last one was taken.
     let last_taken = span(&calls, &want[want.len() - 1]).0;
     assert!(want.iter().all(|path| span(&calls, path).1 > last_taken));
-}
-
-/// A spool of 2.3 with two mailboxes of which something is expunged; its imapd.conf, and the
-/// directories of the mailboxes in the order of their names.
-fn build_2_3(builder: &CyrusBuilder, root: &Path) -> (PathBuf, Vec<PathBuf>) {
-    let root = root.join("old");
-    let mut spool = SpoolBuilder::create(&root, SpoolOptions::new(Era::V2_3)).expect("a spool");
-    let mut mail = MailGenerator::new(1, Sizes::Small);
-    let mut directories = Vec::new();
-    for name in ["user.glad", "user.glad.Sent"] {
-        let mut mailbox = spool.mailbox(name).expect("a mailbox");
-        directories.push(mailbox.directory().to_owned());
-        for expunged in [None, Some(EPOCH)] {
-            let bytes = mail.message();
-            let message = NewMessage { bytes: &bytes, expunged, ..NewMessage::default() };
-            mailbox.add(&message).expect("a message");
-        }
-        spool.finish_mailbox(mailbox).expect("a mailbox");
-    }
-    let spool = spool.finish().expect("a spool");
-    prepare(builder, &spool);
-    (spool.imapd_conf, directories)
 }

@@ -14,6 +14,7 @@ use testkit::mail::{MailGenerator, Sizes};
 use testkit::{Cyrus, ImapClient, cyrus_or_skip};
 
 use crate::account::Rich;
+use crate::old_spool::build_2_3;
 use crate::program::{CYLINDER, PATIENCE, Snapshot, restore};
 use crate::restored::{create_user, scratch, serve};
 use crate::waiting::{A_WHILE, Running, until_waited_for};
@@ -97,6 +98,33 @@ fn a_snapshot_waits_for_every_lock_that_somebody_holds_and_then_says_who() {
         let taken = report["locks"].as_array().expect("locks").iter();
         let found: Vec<_> = taken.filter(|taken| taken["file"] == shown).collect();
         assert!(found.iter().any(|taken| taken["kind"] == lock.kind), "{shown}: {report:#}");
+    }
+}
+
+#[test]
+fn a_snapshot_of_2_3_waits_for_header_index_and_expunge_of_each_mailbox() {
+    let test = "a_snapshot_of_2_3_waits";
+    let Some(builder) = cyrus_or_skip(test) else { return };
+    let Some(mut holder) = LockProcess::start_or_skip(test) else { return };
+    let scratch = scratch();
+    let (conf, mailboxes) = build_2_3(&builder, scratch.path());
+    let snapshot = Snapshot::full(&conf, "glad");
+    for (mailbox, name) in mailboxes.iter().zip(["user.glad", "user.glad.Sent"]) {
+        for file in ["cyrus.header", "cyrus.index", "cyrus.expunge"] {
+            let path = mailbox.join(file);
+            assert!(holder.try_lock(&path, LockMode::Exclusive).expect("an answer"));
+            let impatient = Running::start(&mut command(&snapshot, &["--lock-wait", "0.1"])).end();
+            assert_eq!(impatient.code, 75, "{file}: {}", impatient.stderr);
+            let said = impatient.report().to_string();
+            let pid = format!("process {} (python3)", holder.pid());
+            let shown = path.display().to_string();
+            assert!([&shown, &pid, name].iter().all(|words| said.contains(*words)), "{said}");
+
+            let patient = Running::start(&mut command(&snapshot, &["--lock-wait", "100"]));
+            until_waited_for(&path);
+            holder.unlock(&path).expect("an answer");
+            patient.end().expect(0);
+        }
     }
 }
 
