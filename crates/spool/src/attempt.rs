@@ -50,9 +50,7 @@ impl Attempt<'_> {
         };
         collector.collect_locked(&mailboxes, &mut self.ledger)?;
         let is_unchanged = self.is_unchanged(&catalog.value)?;
-        for lock in user_locks {
-            self.ledger.release(lock);
-        }
+        drop(user_locks);
         collector.collect_others(&mut self.ledger)?;
 
         let indexes = mailboxes.iter().filter_map(|mailbox| mailbox.index.as_deref());

@@ -87,7 +87,7 @@ fn under_index_lock(
         let expunge = copy(places.expunge, Vec::new());
         mailbox.expunge = notes.optional(FindingKind::MetadataUnreadable, expunge)?;
     }
-    ledger.release(held);
+    drop(held);
     mailbox.index = Some(bytes);
     Ok(Some(changed))
 }

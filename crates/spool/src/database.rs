@@ -68,11 +68,11 @@ impl<T> Cached<T> {
         let Some(locked) = locked else { return Ok(None) };
         let now = Fingerprint::of(&locked).map_err(|e| place.error("read", e))?;
         if let Some(value) = self.value_of(&now) {
-            ledger.release(locked.held);
+            drop(locked.held);
             return Ok(Some(Loaded { value, mtime: now.modified }));
         }
         let (bytes, held) = locked.read(place)?;
-        ledger.release(held);
+        drop(held);
         let value = Arc::new(parse(&bytes)?);
         *self.last() = Some((now, Arc::clone(&value)));
         Ok(Some(Loaded { value, mtime: now.modified }))
@@ -113,6 +113,6 @@ pub(crate) fn copy(place: Place<'_>, ledger: &mut Ledger) -> Result<Option<files
     let Some(locked) = locked else { return Ok(None) };
     let mtime = files::mtime(&locked.stat);
     let (bytes, held) = locked.read(place)?;
-    ledger.release(held);
+    drop(held);
     Ok(Some(files::Copied { bytes, mtime }))
 }

@@ -126,6 +126,6 @@ fn wait_alone(refused: SpoolError, deadline: Instant) -> Result<Vec<LockReport>>
     let Some(file) = opened else { return Ok(Vec::new()) };
     let mut ledger = Ledger::new(left);
     let held = ledger.lock(file, path, Wanted { kind: *kind, mailbox: mailbox.as_ref() })?;
-    ledger.release(held);
+    drop(held);
     Ok(ledger.into_reports())
 }

@@ -15,6 +15,7 @@ use std::fmt;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use model::MboxName;
@@ -78,8 +79,15 @@ pub struct LockReport {
     pub mailbox: Option<MboxName>,
     /// From the first attempt until it was ours.
     pub waited: Duration,
-    /// From then until it was given back; `None` while it is still held.
-    pub held: Option<Duration>,
+    /// Written down when it is given back, wherever that happens.
+    held: Arc<OnceLock<Duration>>,
+}
+
+impl LockReport {
+    /// From the moment when the lock was ours until it was given back; `None` while it is held.
+    pub fn held(&self) -> Option<Duration> {
+        self.held.get().copied()
+    }
 }
 
 /// Who is in the way of a lock.
@@ -107,14 +115,26 @@ pub(crate) struct Ledger {
     reports: Vec<LockReport>,
 }
 
-/// A lock that is held. Dropping it gives the lock back; [`Ledger::release`] also writes down
-/// how long it was held.
+/// A lock that is held. Dropping it gives the lock back and writes down how long it was held.
 #[derive(Debug)]
 pub(crate) struct Held {
+    // Fields are dropped in this order: the lock is free before its time is taken.
     file: File,
+    _clock: Clock,
+}
+
+/// Writes into a report how long it existed.
+#[derive(Debug)]
+struct Clock {
     since: Instant,
-    /// Its line in the ledger.
-    seat: usize,
+    report: Arc<OnceLock<Duration>>,
+}
+
+impl Drop for Clock {
+    fn drop(&mut self) {
+        // Nobody else sets it.
+        let _ = self.report.set(self.since.elapsed());
+    }
 }
 
 /// What is to be locked, for the ledger and for errors.
@@ -145,14 +165,16 @@ impl Ledger {
                 wait::Failure::Io(source) => SpoolError::Io { op: "lock", path: file, source },
             }
         })?;
+        let held = Arc::default();
+        let clock = Clock { since: Instant::now(), report: Arc::clone(&held) };
         self.reports.push(LockReport {
             file: path.to_owned(),
             kind: wanted.kind,
             mailbox: wanted.mailbox.cloned(),
             waited,
-            held: None,
+            held,
         });
-        Ok(Held { file, since: Instant::now(), seat: self.reports.len() - 1 })
+        Ok(Held { file, _clock: clock })
     }
 
     /// Takes a shared lock on a file that may be replaced at any moment, and makes sure that it
@@ -178,19 +200,11 @@ impl Ledger {
                 Ok(now) if (now.st_dev, now.st_ino) == (stat.st_dev, stat.st_ino) => {
                     return Ok(Some(LockedFile { held, stat, buffer }));
                 }
-                Ok(_) | Err(Errno::NOENT) => self.release(held),
+                Ok(_) | Err(Errno::NOENT) => drop(held),
                 Err(errno) => return Err(place.error("examine", errno)),
             }
         }
         Err(SpoolError::KeepsBeingReplaced { file: place.path(), times: MAX_REPLACED })
-    }
-
-    /// Gives a lock back.
-    pub fn release(&mut self, held: Held) {
-        drop(held.file);
-        if let Some(report) = self.reports.get_mut(held.seat) {
-            report.held = Some(held.since.elapsed());
-        }
     }
 
     /// The reports so far.

@@ -51,7 +51,7 @@ fn locks_are_taken_in_cyrus_own_order_and_only_names_stay_locked() {
         frozen.locks.iter().map(|lock| (lock.kind, lock.file.clone())).collect();
     assert_eq!(taken, ORDER.map(|(kind, file)| (kind, hand.path(file))));
     for lock in &frozen.locks {
-        assert_eq!(lock.held.is_none(), lock.kind == LockKind::Name, "{lock:?}");
+        assert_eq!(lock.held().is_none(), lock.kind == LockKind::Name, "{lock:?}");
         let concerns_mailbox = matches!(lock.kind, LockKind::Name | LockKind::Index);
         assert_eq!(lock.mailbox.is_some(), concerns_mailbox, "{lock:?}");
     }
@@ -315,7 +315,7 @@ fn in_2_3_nothing_is_held_while_a_lock_is_waited_for() {
     });
     assert_eq!(frozen.mailboxes.len(), 2);
     assert_eq!((frozen.locks[0].kind, &frozen.locks[0].file), (LockKind::Index, &busy));
-    assert!(frozen.locks[0].held.is_some(), "the wait is reported, and was not kept");
+    assert!(frozen.locks[0].held().is_some(), "the wait is reported, and was not kept");
 }
 
 #[test]
