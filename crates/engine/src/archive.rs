@@ -67,7 +67,6 @@ pub fn stored<'a>(
         mailboxes,
         files,
         findings: Vec::new(),
-        locks: Vec::new(),
     };
     Ok((account, StoredMessages { chain, seq: snapshot.seq(), contents }, head))
 }

@@ -4,16 +4,18 @@ use std::collections::BTreeMap;
 use std::io::{self, Read};
 
 use cyrus_format::index::RecordKey;
-use model::Uid;
-use spool::{Frozen, FrozenMailbox};
+use model::{MboxName, Uid};
+use spool::{Frozen, FrozenMailbox, LockReport, MessageFiles, NAME_LOCK_HOLD};
 
 use crate::exceptions::Exceptions;
 use crate::ports::MessageSource;
 use crate::source::{LockHeld, SourceAccount, SourceFile, SourceMailbox};
 
-/// The messages of a frozen account. The locks that protect them are held as long as it lives.
+/// The messages of a frozen account, kept within reach as long as this lives.
 pub struct LiveMessages {
-    mailboxes: Vec<FrozenMailbox>,
+    names: Vec<MboxName>,
+    files: MessageFiles,
+    locks: Vec<LockReport>,
 }
 
 /// Takes a frozen account apart: what is in memory, and what is still to be read.
@@ -28,17 +30,10 @@ pub fn live(frozen: Frozen) -> (SourceAccount, LiveMessages) {
             .map(|file| SourceFile { name: file.name, mtime: file.mtime.secs, bytes: file.bytes })
             .collect(),
         findings,
-        locks: locks
-            .into_iter()
-            .map(|lock| LockHeld {
-                kind: lock.kind.to_string(),
-                file: lock.file.display().to_string(),
-                waited_us: micros(lock.waited),
-                held_us: lock.held.map(micros),
-            })
-            .collect(),
     };
-    (account, LiveMessages { mailboxes })
+    let names = mailboxes.iter().map(|mailbox| mailbox.entry.name.clone()).collect();
+    let files = MessageFiles::new(mailboxes, NAME_LOCK_HOLD);
+    (account, LiveMessages { names, files, locks })
 }
 
 fn take_mailbox(frozen: &mut FrozenMailbox) -> SourceMailbox {
@@ -66,28 +61,40 @@ fn micros(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-impl LiveMessages {
-    fn mailbox(&self, at: usize) -> io::Result<&FrozenMailbox> {
-        self.mailboxes.get(at).ok_or_else(|| io::ErrorKind::NotFound.into())
-    }
-}
-
 impl MessageSource for LiveMessages {
     fn open(&self, mailbox: usize, record: &RecordKey) -> io::Result<Box<dyn Read + Send + '_>> {
-        let file = self.mailbox(mailbox)?.open_message(record.uid, record.is_archived())?;
+        let file = self.files.open(mailbox, record.uid, record.is_archived())?;
         Ok(Box::new(file))
     }
 
     fn place(&self, mailbox: usize, record: &RecordKey) -> String {
-        let name = self.mailbox(mailbox).map(|found| found.entry.name.to_string());
+        let name = self.names.get(mailbox).map(MboxName::to_string);
         format!("file {}. of {}", record.uid, name.unwrap_or_default())
     }
 
     fn list(&self, mailbox: usize) -> io::Result<Vec<Uid>> {
-        self.mailbox(mailbox)?.list_messages()
+        self.files.list(mailbox)
     }
 
     fn index_now(&self, mailbox: usize) -> io::Result<Option<Vec<u8>>> {
-        self.mailbox(mailbox)?.reread_index()
+        self.files.reread_index(mailbox)
+    }
+
+    fn pass(&self, mailbox: usize, uid: Uid) {
+        self.files.pass(mailbox, uid);
+    }
+
+    fn release(&self, mailbox: usize) {
+        self.files.release(mailbox);
+    }
+
+    fn locks(&self) -> Vec<LockHeld> {
+        let held = |lock: &LockReport| LockHeld {
+            kind: lock.kind.to_string(),
+            file: lock.file.display().to_string(),
+            waited_us: micros(lock.waited),
+            held_us: lock.held().map(micros),
+        };
+        self.locks.iter().map(held).collect()
     }
 }

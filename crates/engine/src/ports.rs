@@ -5,6 +5,8 @@ use std::io::{self, Read};
 use cyrus_format::index::RecordKey;
 use model::{Finding, Uid};
 
+use crate::source::LockHeld;
+
 /// Gives the bytes of messages. Shared by several reading threads.
 pub trait MessageSource: Sync {
     /// Opens the message of this record in the account's mailbox number `mailbox`.
@@ -18,9 +20,25 @@ pub trait MessageSource: Sync {
     /// The UIDs of all message files in that mailbox's directories, in any order.
     fn list(&self, mailbox: usize) -> io::Result<Vec<Uid>>;
 
-    /// The mailbox's index as it is now, where no lock holds cleanup back (Cyrus 2.3): a message
+    /// The mailbox's index as it is now, where no lock holds cleanup back (any more): a message
     /// that is gone since is looked up there. `None` where the snapshot's own index is binding.
     fn index_now(&self, mailbox: usize) -> io::Result<Option<Vec<u8>>>;
+
+    /// No message of that mailbox up to this UID will be asked for any more, or hardly any.
+    fn pass(&self, mailbox: usize, uid: Uid) {
+        let _ = (mailbox, uid);
+    }
+
+    /// Nothing of that mailbox will be asked for any more: whatever keeps its messages in place
+    /// may go.
+    fn release(&self, mailbox: usize) {
+        let _ = mailbox;
+    }
+
+    /// The locks that were or are held for the account.
+    fn locks(&self) -> Vec<LockHeld> {
+        Vec::new()
+    }
 }
 
 /// Watches an operation. Nothing that it does may change what the operation does.

@@ -23,8 +23,6 @@ pub struct SourceAccount {
     pub files: Vec<SourceFile>,
     /// What is wrong with the account as a whole.
     pub findings: Vec<Finding>,
-    /// The locks that were held while all this was copied.
-    pub locks: Vec<LockHeld>,
 }
 
 /// One mailbox of it.
@@ -161,7 +159,6 @@ mod tests {
             ],
             files: Vec::new(),
             findings: Vec::new(),
-            locks: Vec::new(),
         };
         let (keys, findings) = account.keys();
         let keys: Vec<&[u8]> = keys.iter().map(|key| key.0.as_slice()).collect();

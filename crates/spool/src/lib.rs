@@ -3,7 +3,8 @@
 //! [`Server::open`] reads a configuration and judges which releases may be running;
 //! [`Server::freeze`] copies all metadata of one account at one instant, under the locks that
 //! those releases take, and keeps the account's message files in place until the last
-//! [`FrozenMailbox`] is dropped. A live spool is never written to; all that is left behind are
+//! [`FrozenMailbox`] is dropped. [`MessageFiles`] gives them back one by one, as soon as their
+//! messages are read or would take too long to read. A live spool is never written to; all that is left behind are
 //! empty lock files, where Cyrus would have made them.
 //!
 //! ```no_run
@@ -33,6 +34,7 @@ mod freeze;
 mod limits;
 pub mod lock;
 mod mailbox;
+mod messages;
 mod near;
 mod placement;
 mod prepare;
@@ -48,5 +50,6 @@ pub use error::{Result, SpoolError};
 pub use freeze::Frozen;
 pub use lock::{Holder, LockKind, LockReport};
 pub use mailbox::FrozenMailbox;
+pub use messages::{MessageFile, MessageFiles, NAME_LOCK_HOLD};
 pub use privileges::ActingAs;
 pub use server::{Options, Server};

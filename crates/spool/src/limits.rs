@@ -26,6 +26,18 @@ pub(crate) fn allow_directories(open_files: Option<u64>, mailboxes: usize) -> bo
     open_files.is_none_or(|limit| u64::try_from(needed).is_ok_and(|needed| needed <= limit))
 }
 
+/// How many message files may be open at once on behalf of so many mailboxes.
+///
+/// An open file keeps about 1.5 kB of the kernel's memory busy, hence the upper bound.
+pub(crate) fn open_messages(mailboxes: usize) -> usize {
+    let taken = mailboxes.saturating_mul(DESCRIPTORS).saturating_add(RESERVE);
+    let limit = getrlimit(Resource::Nofile).current.and_then(|limit| usize::try_from(limit).ok());
+    limit.map_or(OPEN_MESSAGES_MAX, |limit| limit.saturating_sub(taken).min(OPEN_MESSAGES_MAX))
+}
+
+/// 75 MB of the kernel's memory.
+const OPEN_MESSAGES_MAX: usize = 50_000;
+
 /// A mailbox's lock file, its directory, and that on the archive partition.
 const DESCRIPTORS: usize = 3;
 

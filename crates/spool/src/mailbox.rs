@@ -71,6 +71,17 @@ impl FrozenMailbox {
         }
     }
 
+    /// Whether cleanup of this mailbox waits for us.
+    pub(crate) fn is_held(&self) -> bool {
+        !self.locks.is_empty()
+    }
+
+    /// Gives its locks back before its messages are read: one may vanish from now on.
+    pub(crate) fn let_go(&mut self) {
+        self.locks.clear();
+        self.loosely_held = true;
+    }
+
     /// Opens the file of a message; `archived` says where its record claims it to be.
     ///
     /// If it is not there, the other place is tried too: Cyrus may just be moving it.

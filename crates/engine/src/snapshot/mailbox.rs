@@ -50,6 +50,7 @@ impl<W: Write> Run<'_, W> {
             self.new_dir(key)?;
         }
         let (exceptions, linked_to) = self.write_messages(key, at, name, &records, &had, anew)?;
+        self.messages.release(at);
         self.facts.insert(key.clone(), Facts { linked_to, ..records.facts() });
         drop(records);
         self.write_files(key, files, changed.filter(|_| !anew), &exceptions)
@@ -267,6 +268,7 @@ where
         if found != Some(job.record.guid) {
             self.exceptions.push(job.record.uid, found);
         }
+        self.run.messages.pass(self.at, job.record.uid);
         self.run.totals.messages += u64::from(found.is_some());
         self.run.monitor.advance(1, read);
         Ok(())

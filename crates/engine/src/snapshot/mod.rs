@@ -11,7 +11,7 @@ use std::io::Write;
 
 use model::diff::{Plan, Step, diff};
 use model::state::{AccountState, MailboxKey};
-use model::{Finding, FindingKind, Guid, MboxName, UniqueId};
+use model::{Finding, FindingKind, Guid, MboxName, Uid, UniqueId};
 use segment::links::{Link, Links};
 use segment::manifest::{
     Cyrus, Gone, ManifestHead, Quoted, StoredFile, StoredFinding, StoredLock, StoredMailbox,
@@ -136,6 +136,7 @@ pub fn snapshot<W: Write>(
         options,
         monitor,
     };
+    run.release_others(&plan);
     run.apply(&plan)?;
     run.finish(plan)
 }
@@ -183,6 +184,24 @@ struct Run<'a, W: Write> {
 }
 
 impl<W: Write> Run<'_, W> {
+    /// Gives back the mailboxes of which no message is going to be read, and tells where reading
+    /// begins in the others.
+    fn release_others(&self, plan: &Plan) {
+        let mut wanted = BTreeMap::new();
+        for step in &plan.steps {
+            if let Step::Create { mailbox, .. } | Step::Update { mailbox, .. } = step {
+                let before = self.base.and_then(|base| base.stored_mailbox(mailbox));
+                wanted.insert(mailbox, before.map_or(0, |before| before.linked_to));
+            }
+        }
+        for (key, at) in &self.positions {
+            match wanted.get(key) {
+                Some(linked_to) => self.messages.pass(*at, Uid(*linked_to)),
+                None => self.messages.release(*at),
+            }
+        }
+    }
+
     fn apply(&mut self, plan: &Plan) -> Result<(), SnapshotError> {
         for step in &plan.steps {
             match step {
@@ -239,7 +258,8 @@ impl<W: Write> Run<'_, W> {
     /// Writes manifest and end block.
     fn finish(mut self, plan: Plan) -> Result<(W, Summary), SnapshotError> {
         self.recall_findings();
-        let head = self.manifest(&plan);
+        let locks = self.messages.locks();
+        let head = self.manifest(&plan, &locks);
         let rows = self.stored.into_sorted_rows();
         let (out, finished) = self.writer.finish(head, &rows)?;
         let summary = Summary {
@@ -250,7 +270,7 @@ impl<W: Write> Run<'_, W> {
             links: self.hard_links,
             segment_bytes: finished.bytes,
             findings: self.findings,
-            locks: self.account.locks,
+            locks,
         };
         Ok((out, summary))
     }
@@ -279,7 +299,7 @@ impl<W: Write> Run<'_, W> {
         findings.map(|finding| Finding { place: place.clone(), ..finding }).collect()
     }
 
-    fn manifest(&mut self, plan: &Plan) -> ManifestHead {
+    fn manifest(&mut self, plan: &Plan, locks: &[LockHeld]) -> ManifestHead {
         let mailboxes: Vec<StoredMailbox> =
             (0..self.keys.len()).map(|at| self.stored_mailbox(at)).collect();
         let account_files = self.account.files.iter().filter_map(|file| {
@@ -308,7 +328,7 @@ impl<W: Write> Run<'_, W> {
             links: self.links.to_stored(),
             account_files: account_files.collect(),
             findings: self.findings.iter().map(stored_finding).collect(),
-            locks: self.account.locks.iter().map(stored_lock).collect(),
+            locks: locks.iter().map(stored_lock).collect(),
             totals: Totals {
                 mailboxes: mailboxes.len() as u64,
                 messages: self.totals.messages,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use cyrus_format::header::{HeaderForm, MailboxHeader, file_crc};
 use cyrus_format::index::{IndexHeader, RecordKey, Tally, write_index};
@@ -169,16 +170,18 @@ impl Account {
             mailboxes: mailboxes.collect(),
             files: files.collect(),
             findings: Vec::new(),
-            locks: Vec::new(),
         };
-        let bodies = self.mailboxes.iter().map(|mailbox| mailbox.bodies.clone()).collect();
-        (account, MemoryMessages { bodies, opened: Mutex::default() })
+        let bodies: Vec<_> = self.mailboxes.iter().map(|mailbox| mailbox.bodies.clone()).collect();
+        let held = bodies.iter().map(|_| AtomicBool::new(true)).collect();
+        (account, MemoryMessages { bodies, held, opened: Mutex::default() })
     }
 }
 
 /// Message files in memory, which notes what was opened.
 pub struct MemoryMessages {
     bodies: Vec<BTreeMap<u32, Vec<u8>>>,
+    /// Which mailboxes may still be asked for.
+    held: Vec<AtomicBool>,
     opened: Mutex<Vec<(usize, u32)>>,
 }
 
@@ -189,10 +192,21 @@ impl MemoryMessages {
         opened.sort_unstable();
         opened
     }
+
+    /// Whether a mailbox was not released.
+    pub fn is_held(&self, mailbox: usize) -> bool {
+        self.held[mailbox].load(Ordering::Relaxed)
+    }
+
+    /// How many were not.
+    pub fn count_held(&self) -> usize {
+        (0..self.held.len()).filter(|mailbox| self.is_held(*mailbox)).count()
+    }
 }
 
 impl MessageSource for MemoryMessages {
     fn open(&self, mailbox: usize, record: &RecordKey) -> io::Result<Box<dyn Read + Send + '_>> {
+        assert!(self.is_held(mailbox), "mailbox {mailbox} was released");
         self.opened.lock().expect("no thread panicked").push((mailbox, record.uid.0));
         let body = self.bodies[mailbox].get(&record.uid.0).ok_or(io::ErrorKind::NotFound)?;
         Ok(Box::new(body.as_slice()))
@@ -203,11 +217,16 @@ impl MessageSource for MemoryMessages {
     }
 
     fn list(&self, mailbox: usize) -> io::Result<Vec<Uid>> {
+        assert!(self.is_held(mailbox), "mailbox {mailbox} was released");
         Ok(self.bodies[mailbox].keys().map(|uid| Uid(*uid)).collect())
     }
 
     fn index_now(&self, _mailbox: usize) -> io::Result<Option<Vec<u8>>> {
         Ok(None)
+    }
+
+    fn release(&self, mailbox: usize) {
+        self.held[mailbox].store(false, Ordering::Relaxed);
     }
 }
 

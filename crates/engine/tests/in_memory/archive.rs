@@ -31,12 +31,7 @@ impl Archive {
     pub fn take(&mut self, account: &Account) -> Taken {
         let (source, messages) = account.source();
         let seq = i64::try_from(self.segments.len()).expect("few segments") + 1;
-        let options = Options {
-            taken_at: EPOCH + 1_000_000 * seq,
-            taken_at_text: format!("snapshot {seq}"),
-            program: "test".to_owned(),
-            workers: 2,
-        };
+        let options = options(seq);
         let chain = (seq > 1).then(|| chain_of(&self.all_segments(), account));
         let base = chain.as_ref().map(|chain| Base::new(chain).expect("a base"));
         let (segment, summary) =
@@ -44,6 +39,7 @@ impl Archive {
                 .expect("a snapshot");
         drop(base);
         drop(chain);
+        assert_eq!(messages.count_held(), 0, "cleanup waits for nothing");
         self.segments.push(segment);
         Taken { summary, messages }
     }
@@ -159,4 +155,14 @@ pub fn stored_messages(archive: &[u8]) -> BTreeMap<Guid, usize> {
         }
     }
     stored
+}
+
+/// How snapshot number `seq` is taken.
+pub fn options(seq: i64) -> Options {
+    Options {
+        taken_at: EPOCH + 1_000_000 * seq,
+        taken_at_text: format!("snapshot {seq}"),
+        program: "test".to_owned(),
+        workers: 2,
+    }
 }

@@ -1,11 +1,16 @@
 //! What an incremental holds: what changed, and nothing else.
 
+use std::sync::Mutex;
+
+use engine::base::Base;
+use engine::ports::Monitor;
+use engine::snapshot::snapshot;
 use model::diff::Step;
 use model::{Guid, SystemFlags};
 use segment::names::{EntryName, Part};
 
-use super::account::{Account, EPOCH, Mailbox, guid_of};
-use super::archive::{Archive, Counts, Taken, count, entries, stored_messages};
+use super::account::{Account, EPOCH, Mailbox, MemoryMessages, guid_of};
+use super::archive::{Archive, Counts, Taken, chain_of, count, entries, options, stored_messages};
 
 const NOTHING: Counts = Counts {
     messages: 0,
@@ -268,4 +273,34 @@ fn folder_links(segment: &[u8]) -> Vec<String> {
     }
     links.sort();
     links
+}
+
+/// Notes which mailboxes are still held when the first message is written.
+struct AtFirstMessage<'a> {
+    messages: &'a MemoryMessages,
+    held: Mutex<Option<Vec<bool>>>,
+}
+
+impl Monitor for AtFirstMessage<'_> {
+    fn advance(&self, _messages: u64, _bytes: u64) {
+        let held = (0..2).map(|mailbox| self.messages.is_held(mailbox)).collect();
+        self.held.lock().expect("no thread panicked").get_or_insert(held);
+    }
+}
+
+#[test]
+fn a_mailbox_without_anything_new_is_released_before_the_others_are_read() {
+    let mut account = account();
+    let mut archive = Archive::default();
+    archive.take(&account);
+    account.mailboxes[1].add(b"\r\n", EPOCH);
+    let segments = archive.all_segments();
+    let chain = chain_of(&segments, &account);
+    let base = Base::new(&chain).expect("a base");
+    let (source, messages) = account.source();
+    let monitor = AtFirstMessage { messages: &messages, held: Mutex::default() };
+    snapshot(source, &messages, Some(&base), Vec::new(), &options(2), &monitor)
+        .expect("a snapshot");
+    let held = monitor.held.into_inner().expect("no thread panicked");
+    assert_eq!(held, Some(vec![false, true]));
 }

@@ -5,5 +5,6 @@ mod damage;
 mod every_era;
 mod layouts;
 mod locks;
+mod messages;
 mod server;
 mod support;
