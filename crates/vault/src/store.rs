@@ -1,0 +1,248 @@
+//! Objects by name: the few things that a vault asks of its storage, without `async`.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+
+use bytes::Bytes;
+use futures_util::TryStreamExt;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
+use tokio::runtime::{Builder, Runtime};
+use url::Url;
+
+use crate::error::{Result, VaultError};
+use crate::stage::Staged;
+
+/// Threads that drive requests. They wait most of the time.
+const DRIVERS: usize = 2;
+
+/// The bytes of one part of a large upload, at least: S3 wants 5 MiB, and takes 10,000 parts.
+const UPLOAD_PART: u64 = 8 << 20;
+const UPLOAD_PARTS_MAX: u64 = 9_000;
+
+/// Something that is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Object {
+    /// Its last component.
+    pub name: String,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// A place for objects. Cheap to clone; used by many threads at once.
+///
+/// Requests are driven by threads that start with the store. So whoever lends his identity to
+/// another user later, as a backup does to read a spool, still writes as himself.
+#[derive(Clone)]
+pub struct Store {
+    objects: Arc<dyn ObjectStore>,
+    /// What all names begin with.
+    root: Path,
+    /// For people.
+    place: Arc<str>,
+    runtime: Arc<Runtime>,
+}
+
+impl Store {
+    /// Opens a directory, or what a URL names: `s3://bucket/prefix`, with credentials and endpoint
+    /// from `AWS_…` variables.
+    ///
+    /// # Errors
+    ///
+    /// [`VaultError::Location`] if there is no such directory or the URL makes no sense.
+    pub fn open(location: &str) -> Result<Self> {
+        let wrong = |source: Box<dyn std::error::Error + Send + Sync>| VaultError::Location {
+            location: location.to_owned(),
+            source,
+        };
+        if !location.contains("://") {
+            let directory = LocalFileSystem::new_with_prefix(location);
+            let directory = directory.map_err(|error| wrong(error.into()))?;
+            let directory = directory.with_fsync(true).with_automatic_cleanup(true);
+            return Self::over(Arc::new(directory), Path::default(), location);
+        }
+        let url = Url::parse(location).map_err(|error| wrong(error.into()))?;
+        let settings = std::env::vars_os().filter_map(|(name, value)| {
+            let name = name.into_string().ok().filter(|name| name.starts_with("AWS_"))?;
+            Some((name.to_ascii_lowercase(), value.into_string().ok()?))
+        });
+        let opened = object_store::parse_url_opts(&url, settings);
+        let (objects, root) = opened.map_err(|error| wrong(error.into()))?;
+        Self::over(Arc::from(objects), root, location)
+    }
+
+    /// Wraps a store that is open already.
+    ///
+    /// # Errors
+    ///
+    /// If no thread can be started.
+    pub fn over(objects: Arc<dyn ObjectStore>, root: Path, place: &str) -> Result<Self> {
+        let runtime = Builder::new_multi_thread().worker_threads(DRIVERS).enable_all().build();
+        let runtime = Arc::new(runtime.map_err(VaultError::Engine)?);
+        Ok(Self { objects, root, place: place.into(), runtime })
+    }
+
+    /// Where it is, for people.
+    pub fn place(&self) -> &str {
+        &self.place
+    }
+
+    /// The objects directly in a directory, by name.
+    pub fn list(&self, directory: &str) -> Result<Vec<Object>> {
+        Ok(self.look(directory)?.0)
+    }
+
+    /// The directories in a directory, by name.
+    pub fn directories(&self, directory: &str) -> Result<Vec<String>> {
+        Ok(self.look(directory)?.1)
+    }
+
+    fn look(&self, directory: &str) -> Result<(Vec<Object>, Vec<String>)> {
+        let prefix = self.path(directory)?;
+        let objects = Arc::clone(&self.objects);
+        let listed = self.ask("list", directory, async move {
+            objects.list_with_delimiter(Some(&prefix)).await
+        })?;
+        let last = |path: &Path| path.filename().unwrap_or_default().to_owned();
+        let mut found: Vec<Object> = listed
+            .objects
+            .iter()
+            .map(|meta| Object { name: last(&meta.location), size: meta.size })
+            .collect();
+        found.sort_by(|a, b| a.name.cmp(&b.name));
+        let mut directories: Vec<String> = listed.common_prefixes.iter().map(last).collect();
+        directories.sort();
+        Ok((found, directories))
+    }
+
+    /// Whether there is anything at all; the name of the first thing found.
+    pub fn first(&self) -> Result<Option<String>> {
+        let (objects, root) = (Arc::clone(&self.objects), self.root.clone());
+        let first =
+            self.ask("list", "", async move { objects.list(Some(&root)).try_next().await })?;
+        Ok(first.map(|meta| meta.location.to_string()))
+    }
+
+    /// A range of an object.
+    pub fn read(&self, object: &str, range: Range<u64>) -> Result<Bytes> {
+        let path = self.path(object)?;
+        let wanted = range.end.saturating_sub(range.start);
+        if wanted == 0 {
+            return Ok(Bytes::new());
+        }
+        let objects = Arc::clone(&self.objects);
+        let bytes =
+            self.ask("read", object, async move { objects.get_range(&path, range).await })?;
+        if bytes.len() as u64 == wanted {
+            return Ok(bytes);
+        }
+        let (object, found) = (object.to_owned(), bytes.len() as u64);
+        Err(VaultError::Short { object, wanted, found })
+    }
+
+    /// A whole object, which is known to be small.
+    pub fn read_all(&self, object: &str) -> Result<Bytes> {
+        let path = self.path(object)?;
+        let objects = Arc::clone(&self.objects);
+        self.ask("read", object, async move { objects.get(&path).await?.bytes().await })
+    }
+
+    /// Stores an object; it is there, durably, when this returns.
+    pub fn put(&self, object: &str, bytes: impl Into<Bytes>) -> Result<()> {
+        let (path, payload) = (self.path(object)?, PutPayload::from(bytes.into()));
+        let objects = Arc::clone(&self.objects);
+        self.ask("store", object, async move { objects.put(&path, payload).await }).map(|_| ())
+    }
+
+    /// Stores what was staged.
+    pub fn put_staged(&self, object: &str, staged: Staged) -> Result<()> {
+        match staged {
+            Staged::Memory(bytes) => self.put(object, bytes),
+            Staged::File { file, size } => self.upload(object, &file, size),
+        }
+    }
+
+    /// Stores a large object in parts. It appears when all of them are there.
+    fn upload(&self, object: &str, file: &std::fs::File, size: u64) -> Result<()> {
+        let path = self.path(object)?;
+        let objects = Arc::clone(&self.objects);
+        let mut upload =
+            self.ask("store", object, async move { objects.put_multipart(&path).await })?;
+        let part = UPLOAD_PART.max(size.div_ceil(UPLOAD_PARTS_MAX));
+        let mut at = 0;
+        while at < size {
+            let len = part.min(size - at);
+            let bytes = read_part(file, at, len).map_err(VaultError::Stage)?;
+            let sent = upload.put_part(PutPayload::from(bytes));
+            if let Err(error) = self.ask("store", object, sent) {
+                // Best effort: stores remove unfinished uploads by themselves after a while.
+                drop(self.ask("abort", object, async move { upload.abort().await }));
+                return Err(error);
+            }
+            at += len;
+        }
+        self.ask("store", object, async move { upload.complete().await }).map(|_| ())
+    }
+
+    /// Removes an object. That it is not there is no error: somebody else may have been faster.
+    pub fn delete(&self, object: &str) -> Result<()> {
+        let path = self.path(object)?;
+        let objects = Arc::clone(&self.objects);
+        match self.ask("delete", object, async move { objects.delete(&path).await }) {
+            Err(error) if error.is_not_found() => Ok(()),
+            done => done,
+        }
+    }
+
+    fn path(&self, object: &str) -> Result<Path> {
+        let path = if self.root.as_ref().is_empty() {
+            Path::parse(object)
+        } else if object.is_empty() {
+            Ok(self.root.clone())
+        } else {
+            Path::parse(format!("{}/{object}", self.root))
+        };
+        path.map_err(|error| VaultError::Location {
+            location: object.to_owned(),
+            source: error.into(),
+        })
+    }
+
+    /// Has a request driven, and waits for its answer.
+    fn ask<T: Send + 'static>(
+        &self,
+        op: &'static str,
+        object: &str,
+        request: impl Future<Output = object_store::Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        let (sender, answer) = sync_channel(1);
+        self.runtime.spawn(async move {
+            // Whoever asked waits below.
+            let _ = sender.send(request.await);
+        });
+        let gone = |_| VaultError::Engine(io::Error::other("a request was dropped"));
+        answer.recv().map_err(gone)?.map_err(|source| VaultError::Store {
+            op,
+            object: format!("{}/{object}", self.place.trim_end_matches('/')),
+            source,
+        })
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("place", &self.place).finish_non_exhaustive()
+    }
+}
+
+fn read_part(file: &std::fs::File, at: u64, len: u64) -> io::Result<Bytes> {
+    use std::os::unix::fs::FileExt;
+    let mut bytes = vec![0; usize::try_from(len).map_err(io::Error::other)?];
+    file.read_exact_at(&mut bytes, at)?;
+    Ok(bytes.into())
+}
