@@ -33,7 +33,7 @@ pub struct History {
 }
 
 /// A segment and what it continues, the oldest first.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lineage {
     /// The segments that are there.
     pub entries: Vec<Entry>,

@@ -199,8 +199,8 @@ const EARLIEST: i64 = -62_167_219_200;
 const LATEST: i64 = 253_402_207_200;
 
 fn parse_time(text: &str) -> Option<i64> {
-    let time = DateTime::strptime(TIME, text).ok()?.to_zoned(TimeZone::UTC).ok()?;
-    let unix = time.timestamp().as_second();
+    let time = DateTime::strptime(TIME, text).ok()?;
+    let unix = TimeZone::UTC.to_timestamp(time).ok()?.as_second();
     (format_time(unix) == text).then_some(unix)
 }
 
@@ -222,11 +222,11 @@ mod tests {
     #[test]
     fn names_are_written_as_the_format_says() {
         let (own, parent) = ("ab".repeat(32), "01".repeat(32));
-        let text = format!("00000007-20261126T140640Z-{own}-{parent}.part.tar.zst");
+        let text = format!("00000007-20261126T122640Z-{own}-{parent}.part.tar.zst");
         assert_eq!(name().to_string(), text);
         assert_eq!(SegmentName::parse(&text), Some(name()));
         let full = SegmentName { parent: None, kind: SegmentKind::Snapshot, ..name() };
-        let text = format!("00000007-20261126T140640Z-{own}-{}.snapshot.tar.zst", "0".repeat(64));
+        let text = format!("00000007-20261126T122640Z-{own}-{}.snapshot.tar.zst", "0".repeat(64));
         assert_eq!(full.to_string(), text);
         assert_eq!(SegmentName::parse(&text), Some(full));
     }
