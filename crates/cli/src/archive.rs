@@ -137,6 +137,7 @@ pub fn explain(error: ArchiveError) -> CliError {
         }
         ArchiveError::Read(_)
         | ArchiveError::Exceptions { .. }
+        | ArchiveError::Catalog { .. }
         | ArchiveError::Chain(ChainError::Manifest { .. }) => {
             Some("the archive is damaged there; try another copy, or an earlier snapshot with --at")
         }

@@ -11,6 +11,7 @@ use segment::reader::{ReadError, SegmentRef};
 
 use crate::base::read_exceptions;
 use crate::exceptions::{self, Exceptions};
+use crate::held::Held;
 use crate::ports::MessageSource;
 use crate::source::{SourceAccount, SourceFile, SourceMailbox};
 
@@ -29,11 +30,19 @@ pub enum ArchiveError {
         /// The mailbox's internal name.
         mailbox: String,
     },
+    /// The list of envelopes is not one.
+    #[error("the list of envelopes of {account} {seq} cannot be understood")]
+    Catalog {
+        /// The account's component.
+        account: String,
+        /// The segment's number.
+        seq: u32,
+    },
 }
 
 /// The messages of a stored snapshot.
 pub struct StoredMessages<'a> {
-    chain: &'a Chain<'a>,
+    chain: &'a dyn Held,
     seq: u32,
     contents: Vec<Exceptions>,
 }
@@ -45,7 +54,7 @@ pub struct StoredMessages<'a> {
 /// # Errors
 /// Metadata that cannot be read; a damaged message is told when it is read.
 pub fn stored<'a>(
-    chain: &'a Chain<'a>,
+    chain: &'a Chain<'_>,
     snapshot: &Snapshot<'_>,
     wanted: impl Fn(&StoredMailbox) -> bool,
 ) -> Result<(SourceAccount, StoredMessages<'a>, ManifestHead), ArchiveError> {
@@ -71,10 +80,7 @@ pub fn stored<'a>(
     Ok((account, StoredMessages { chain, seq: snapshot.seq(), contents }, head))
 }
 
-fn stored_mailbox(
-    chain: &Chain<'_>,
-    stored: &StoredMailbox,
-) -> Result<SourceMailbox, ArchiveError> {
+fn stored_mailbox(chain: &dyn Held, stored: &StoredMailbox) -> Result<SourceMailbox, ArchiveError> {
     let mut files = BTreeMap::new();
     for file in stored.files.iter().filter(|file| file.name != exceptions::FILE) {
         files.insert(file.name.clone(), chain.file(file)?);
@@ -103,7 +109,7 @@ impl StoredMessages<'_> {
 impl MessageSource for StoredMessages<'_> {
     fn open(&self, mailbox: usize, record: &RecordKey) -> io::Result<Box<dyn Read + Send + '_>> {
         let guid = self.guid(mailbox, record).ok_or(io::ErrorKind::NotFound)?;
-        let found = self.chain.find_message(&guid, self.seq).map_err(io::Error::other)?;
+        let found = self.chain.find(&guid, self.seq).map_err(io::Error::other)?;
         let (segment, located) = found.ok_or(io::ErrorKind::NotFound)?;
         let reader = segment.message_reader(&guid, located).map_err(io::Error::other)?;
         Ok(Box::new(reader))
@@ -111,7 +117,7 @@ impl MessageSource for StoredMessages<'_> {
 
     fn place(&self, mailbox: usize, record: &RecordKey) -> String {
         let Some(guid) = self.guid(mailbox, record) else { return "nowhere".to_owned() };
-        match self.chain.find_message(&guid, self.seq) {
+        match self.chain.find(&guid, self.seq) {
             Ok(Some((segment, located))) => {
                 let at = segment.start() + located.offset;
                 format!("message {guid} of {segment} at byte {at}")

@@ -1,4 +1,4 @@
-//! The snapshot that a new one continues.
+//! The segment that a new one continues.
 
 use std::collections::BTreeMap;
 
@@ -10,11 +10,18 @@ use segment::manifest::{ManifestHead, Parent, StoredFile, StoredMailbox};
 
 use crate::archive::{ArchiveError, finding_of};
 use crate::exceptions::{self, Exceptions};
-use crate::records::{Records, identity};
+use crate::held::Held;
+use crate::records::{EXPUNGE, INDEX, Records, identity};
 
-/// The newest snapshot of a chain, as something to compare with and to add to.
+/// Memory that is taken before it is known to be needed: room for so many GUIDs, 20 MiB.
+const MESSAGES_HINT_MAX: usize = 1 << 20;
+
+/// The last segment of a chain, as something to compare with and to add to.
+///
+/// If it is a part, it stands for the snapshot before it, and for the messages that this part
+/// and those in front of it hold in advance.
 pub struct Base<'a> {
-    chain: &'a Chain<'a>,
+    chain: &'a dyn Held,
     sha256: Digest,
     chain_id: Digest,
     head: ManifestHead,
@@ -22,18 +29,18 @@ pub struct Base<'a> {
 }
 
 impl<'a> Base<'a> {
-    /// Reads the newest manifest.
+    /// Reads the last manifest.
     ///
     /// # Errors
     /// What is wrong with the chain or the manifest: nothing may be based on what is not whole.
-    pub fn new(chain: &'a Chain<'a>) -> Result<Self, ArchiveError> {
-        let newest = chain.newest()?;
-        let head = newest.head()?;
+    pub fn new(chain: &'a Chain<'_>) -> Result<Self, ArchiveError> {
+        let tip = chain.tip()?;
+        let head = tip.head()?;
         let stored = head.mailboxes.iter().map(|mailbox| (key_of(mailbox), mailbox.clone()));
         Ok(Self {
             chain,
-            sha256: newest.sha256(),
-            chain_id: chain.id().unwrap_or_else(|| newest.sha256()),
+            sha256: tip.sha256(),
+            chain_id: head.chain.unwrap_or_else(|| tip.sha256()),
             mailboxes: stored.collect(),
             head,
         })
@@ -44,7 +51,7 @@ impl<'a> Base<'a> {
         Userid::new(self.head.userid.as_bytes())
     }
 
-    /// The snapshot's number.
+    /// The segment's number.
     pub fn seq(&self) -> u32 {
         self.head.seq
     }
@@ -83,9 +90,31 @@ impl<'a> Base<'a> {
         Links::new(&self.head.links)
     }
 
-    /// Whether the chain holds the bytes of this message.
-    pub(crate) fn holds(&self, guid: &Guid) -> Result<bool, ArchiveError> {
-        Ok(self.chain.find_message(guid, self.head.seq)?.is_some())
+    /// The manifest without its message table.
+    pub(crate) fn head(&self) -> &ManifestHead {
+        &self.head
+    }
+
+    /// The mailboxes that the snapshot lists.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &MailboxKey> {
+        self.mailboxes.keys()
+    }
+
+    /// About how many messages its mailboxes have: a hint that is never larger than a damaged
+    /// manifest may cost.
+    pub(crate) fn messages(&self) -> usize {
+        usize::try_from(self.head.totals.messages).unwrap_or(usize::MAX).min(MESSAGES_HINT_MAX)
+    }
+
+    /// Adds the messages that the chain holds in advance.
+    pub(crate) fn add_parts(&self, guids: &mut Vec<Guid>) -> Result<(), ArchiveError> {
+        Ok(self.chain.add_parts(guids)?)
+    }
+
+    /// The messages of a mailbox whose bytes are others than their records say.
+    pub(crate) fn exceptions(&self, key: &MailboxKey) -> Result<Exceptions, ArchiveError> {
+        let stored = self.mailboxes.get(key);
+        stored.map_or(Ok(Exceptions::default()), |stored| read_exceptions(self.chain, stored))
     }
 
     pub(crate) fn stored_mailbox(&self, key: &MailboxKey) -> Option<&StoredMailbox> {
@@ -105,7 +134,7 @@ impl<'a> Base<'a> {
         let Some(stored) = self.mailboxes.get(key) else { return Ok(HadMailbox::default()) };
         let mut files = BTreeMap::new();
         for file in &stored.files {
-            if matches!(file.name.as_str(), "cyrus.index" | "cyrus.expunge") {
+            if matches!(file.name.as_str(), INDEX | EXPUNGE) {
                 files.insert(file.name.clone(), self.chain.file(file)?);
             }
         }
@@ -149,7 +178,7 @@ pub(crate) struct HadMailbox {
 
 /// The list of exceptions that is stored with a mailbox.
 pub(crate) fn read_exceptions(
-    chain: &Chain<'_>,
+    chain: &dyn Held,
     mailbox: &StoredMailbox,
 ) -> Result<Exceptions, ArchiveError> {
     let Some(file) = mailbox.files.iter().find(|file| file.name == exceptions::FILE) else {

@@ -6,10 +6,14 @@
 
 pub mod archive;
 pub mod base;
+pub mod catalog;
+mod envelope;
 mod exceptions;
 pub mod export;
 mod fetch;
 pub mod folder;
+mod held;
+mod known;
 pub mod live;
 pub mod ports;
 mod records;

@@ -7,8 +7,9 @@ use cyrus_format::header::{MailboxHeader, file_crc};
 use cyrus_format::index::{Index, IndexHeader, IndexProblem, RecordKey};
 use model::{Finding, FindingKind, Guid, MboxName, Record, SystemFlags, Uid};
 
-const INDEX: &str = "cyrus.index";
-const EXPUNGE: &str = "cyrus.expunge";
+/// The files that hold records.
+pub(crate) const INDEX: &str = "cyrus.index";
+pub(crate) const EXPUNGE: &str = "cyrus.expunge";
 
 /// What a manifest says of a mailbox besides its files; zero where it cannot be read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

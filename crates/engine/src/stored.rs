@@ -21,6 +21,10 @@ impl Stored {
         !self.slots.is_empty() && self.slots[self.slot_of(guid)] != EMPTY
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
     /// Adds a row; one whose GUID is there already changes nothing.
     pub fn insert(&mut self, row: TableRow) {
         if self.rows.len() * 4 >= self.slots.len() * 3 {

@@ -93,7 +93,7 @@ impl Check<'_, '_> {
     fn list_files(&mut self) {
         let head = self.manifest.head();
         let of_mailboxes = head.mailboxes.iter().flat_map(|mailbox| &mailbox.files);
-        for file in of_mailboxes.chain(&head.account_files) {
+        for file in of_mailboxes.chain(&head.account_files).chain(&head.catalog) {
             if file.seq != head.seq {
                 continue;
             }

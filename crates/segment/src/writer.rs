@@ -282,8 +282,8 @@ impl<W: Write> SegmentWriter<W> {
             return Err(WriteError::Head("its userid is not the segment's account"));
         }
         match (&head.parent, head.chain) {
-            (None, None) if self.seq == 1 => {}
-            (Some(parent), Some(_)) if parent.seq.checked_add(1) == Some(self.seq) => {}
+            (None, None) => {}
+            (Some(parent), Some(_)) if (1..self.seq).contains(&parent.seq) => {}
             _ => return Err(WriteError::Head("its parent or chain does not fit its number")),
         }
         head.format = FORMAT;

@@ -42,7 +42,7 @@ fn segments_in_any_order_and_twice_make_one_chain() {
     let seqs: Vec<u32> = chain.snapshots().iter().map(|snapshot| snapshot.seq()).collect();
     assert_eq!(seqs, [1, 2, 3, 4, 5]);
     assert_eq!(chain.newest().expect("the fifth").seq(), 5);
-    assert_eq!(chain.at(3).expect("the third").taken_at().unix, taken_at(3));
+    assert_eq!(chain.at(3).expect("the third").taken_at_unix(), taken_at(3));
     assert!(matches!(chain.at(6), Err(ChainError::NoSnapshot { seq: 6, last: 5, .. })));
     assert!(matches!(newest(&segments, "fred"), Err(ChainError::NoAccount { .. })));
 }
@@ -98,6 +98,77 @@ fn a_hole_is_named_and_what_lies_before_it_stays() {
     assert!(matches!(late[0].newest(), Err(ChainError::Hole { missing: 1, next: 2, .. })));
 }
 
+/// Three snapshots whose numbers ascend, but not by one.
+fn with_gaps() -> Vec<Vec<u8>> {
+    let mut glad = Account::new("glad");
+    let mut files = Vec::new();
+    for (uid, seq) in (1..).zip([3, 7, 8]) {
+        glad.skip_to(seq);
+        files.push(glad.snapshot(&[("INBOX", "d1")], &[mail("d1", uid, &format!("body {seq}"))]));
+    }
+    files
+}
+
+#[test]
+fn numbers_ascend_and_not_by_one() {
+    let mut files = with_gaps();
+    let segments = all(&files);
+    let chain = newest(&segments, "glad").expect("a chain");
+    let seqs: Vec<u32> = chain.snapshots().iter().map(|snapshot| snapshot.seq()).collect();
+    assert_eq!(seqs, [3, 7, 8]);
+    assert_eq!(chain.newest().expect("the last").seq(), 8);
+    assert_eq!(chain.at(7).expect("the second").seq(), 7);
+    for seq in [1, 4, 9] {
+        assert!(matches!(chain.at(seq), Err(ChainError::NoSnapshot { last: 8, .. })), "{seq}");
+    }
+    for body in ["body 3", "body 7", "body 8"] {
+        let bytes = chain.message(&guid_of(body.as_bytes()), 8).expect("no damage");
+        assert_eq!(bytes, Some(body.as_bytes().to_vec()));
+    }
+
+    let late = newest(&segments[1..], "glad").expect("a chain");
+    assert!(matches!(late.newest(), Err(ChainError::Hole { missing: 3, next: 7, .. })));
+    damage_manifest(&mut files[1]);
+    let segments = all(&files);
+    let chain = newest(&segments, "glad").expect("a chain");
+    assert!(matches!(chain.newest(), Err(ChainError::Manifest { seq: 7, .. })));
+    assert_eq!(chain.snapshots().len(), 1);
+    files.remove(1);
+    let segments = all(&files);
+    let chain = newest(&segments, "glad").expect("a chain");
+    assert!(matches!(chain.newest(), Err(ChainError::Hole { missing: 7, next: 8, .. })));
+}
+
+#[test]
+fn a_part_is_continued_but_never_is_a_snapshot() {
+    let mut glad = Account::new("glad");
+    let files = [
+        glad.part(&["one", "two"]),
+        glad.part(&["three"]),
+        glad.snapshot(&[("INBOX", "d1")], &[mail("d1", 1, "four")]),
+        glad.part(&["five"]),
+    ];
+    let segments = all(&files);
+    let chain = newest(&segments, "glad").expect("a chain");
+    let parts: Vec<bool> = chain.snapshots().iter().map(|snapshot| snapshot.is_part()).collect();
+    assert_eq!(parts, [true, true, false, true]);
+    assert_eq!(chain.newest().expect("the third").seq(), 3);
+    assert_eq!(chain.tip().expect("the fourth").seq(), 4);
+    assert_eq!(chain.at_time(taken_at(9)).expect("the third").seq(), 3);
+    assert!(matches!(chain.at_time(taken_at(2)), Err(ChainError::NothingYet { first, .. })
+        if first == "hour 3"));
+    for seq in [1, 2, 4] {
+        assert!(matches!(chain.at(seq), Err(ChainError::NoSnapshot { last: 3, .. })), "{seq}");
+    }
+    for body in ["one", "three", "four", "five"] {
+        let bytes = chain.message(&guid_of(body.as_bytes()), 4).expect("no damage");
+        assert_eq!(bytes, Some(body.as_bytes().to_vec()));
+    }
+    let nothing_but_parts = newest(&segments[..2], "glad").expect("a chain");
+    assert!(matches!(nothing_but_parts.newest(), Err(ChainError::NoAccount { .. })));
+    assert_eq!(nothing_but_parts.tip().expect("the second").seq(), 2);
+}
+
 #[test]
 fn a_foreign_parent_is_named() {
     let files = five();
@@ -144,6 +215,28 @@ fn a_fork_names_both_children() {
         _ => panic!("a fork was expected"),
     }
     assert_eq!(chain.at(1).expect("the common parent").seq(), 1);
+}
+
+#[test]
+fn a_fork_is_one_whatever_the_numbers_of_its_branches() {
+    let mut glad = Account::new("glad");
+    let mut twin = Account::new("glad");
+    let first = glad.snapshot(&[("INBOX", "d1")], &[mail("d1", 1, "one")]);
+    assert_eq!(twin.snapshot(&[("INBOX", "d1")], &[mail("d1", 1, "one")]), first);
+    let second = glad.snapshot(&[("INBOX", "d1")], &[mail("d1", 2, "two")]);
+    let third = glad.snapshot(&[("INBOX", "d1")], &[mail("d1", 3, "three")]);
+    twin.skip_to(5);
+    let fifth = twin.snapshot(&[("INBOX", "d1")], &[mail("d1", 2, "another two")]);
+    let files = [first, second, third, fifth];
+    let segments = all(&files);
+    let chain = newest(&segments, "glad").expect("a chain");
+    let error = chain.newest().err().expect("there are two branches");
+    let [one, other] = [&segments[1], &segments[3]].map(|segment| segment.manifest_sha256());
+    assert_eq!(
+        error.to_string(),
+        format!("snapshots 2 and 5 of glad continue the same one: {one} and {other}")
+    );
+    assert_eq!(chain.snapshots().len(), 1, "what precedes it is there");
 }
 
 #[test]

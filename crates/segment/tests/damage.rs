@@ -213,7 +213,8 @@ fn a_sound_segment_has_no_problems() {
     for snapshot in chain.snapshots() {
         let before =
             |guid: &_| chain.find_message(guid, snapshot.seq() - 1).expect("tables").is_some();
-        let counts = verify::segment(snapshot.segment(), &before, &mut |problem| {
+        let segment = snapshot.segment().expect("it is at hand");
+        let counts = verify::segment(segment, &before, &mut |problem| {
             panic!("{problem}");
         });
         let counts = counts.expect("a sound segment");

@@ -145,16 +145,18 @@ fn a_head_that_contradicts_the_segment_is_refused() {
     for (seq, head) in [
         (1, ManifestHead { userid: "iris".into(), ..head() }),
         (1, child.clone()),
-        (2, head()),
-        (3, child.clone()),
+        (2, ManifestHead { parent: Some(Parent { seq: 2, ..parent.clone() }), ..child.clone() }),
+        (2, ManifestHead { parent: Some(Parent { seq: 0, ..parent.clone() }), ..child.clone() }),
         (2, ManifestHead { chain: None, ..child.clone() }),
         (2, ManifestHead { parent: None, ..child.clone() }),
     ] {
         let writer = SegmentWriter::new(Vec::new(), "glad", seq, 0).expect("a writer");
         assert!(matches!(writer.finish(head, &[]), Err(WriteError::Head(_))), "{seq}");
     }
-    let writer = SegmentWriter::new(Vec::new(), "glad", 2, 0).expect("a writer");
-    writer.finish(child, &[]).expect("it fits");
+    for (seq, head) in [(2, child.clone()), (7, child), (1, head()), (7, head())] {
+        let writer = SegmentWriter::new(Vec::new(), "glad", seq, 0).expect("a writer");
+        writer.finish(head, &[]).expect("it fits");
+    }
 }
 
 #[test]

@@ -59,7 +59,11 @@ fn unreadable(error: ReadError) -> CliError {
 
 fn text(out: &mut Vec<u8>, listed: &Listed<'_>) {
     let head = &listed.head;
-    let kind = if head.parent.is_some() { "incremental" } else { "full" };
+    let kind = match &head.parent {
+        _ if head.part => "part",
+        Some(_) => "incremental",
+        None => "full",
+    };
     let _ = writeln!(
         out,
         "{}  {}  {}  {kind}, {}: {} in {}, {} new ({})",
@@ -123,6 +127,7 @@ fn document(listed: &Listed<'_>) -> Value {
         "seq": head.seq,
         "taken_at": head.taken_at.text,
         "full": head.parent.is_none(),
+        "part": head.part,
         "cyrus": head.cyrus.era,
         "program": head.program,
         "segment_bytes": listed.segment.bytes(),

@@ -46,7 +46,8 @@ pub fn run(args: &RestoreArgs) -> Result<Exit, CliError> {
         archives.segments()?
     };
     let chain = archive::newest_chain(&segments, &Userid::from(args.account.as_str()))?;
-    let snapshot = match (choose(&chain, args), chain.snapshots().last()) {
+    let last = chain.snapshots().iter().rfind(|snapshot| !snapshot.is_part());
+    let snapshot = match (choose(&chain, args), last) {
         (Err(error), Some(last)) if args.salvage && args.at.is_none() => {
             error.report(args.talk.json);
             exit = Exit::Findings;
@@ -224,6 +225,9 @@ fn give_tar(
         taken_at_text: head.taken_at.text.clone(),
         program: crate::PROGRAM.to_owned(),
         workers: processors(),
+        seq: None,
+        joins: Vec::new(),
+        catalog: false,
     };
     let output = Output::open(path)?;
     let (output, summary) =

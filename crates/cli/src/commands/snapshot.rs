@@ -85,6 +85,9 @@ fn take(
         taken_at_text: when::rfc3339(taken_at),
         program: PROGRAM.to_owned(),
         workers,
+        seq: None,
+        joins: Vec::new(),
+        catalog: false,
     };
     let how = match args.compress {
         Compress::None => Compression::None,

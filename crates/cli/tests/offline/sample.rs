@@ -76,6 +76,9 @@ fn take(spool: &Spool, account: &str, since: &[&Vec<u8>]) -> Vec<u8> {
         taken_at_text: format!("2026-01-{seq:02}T12:00:00Z"),
         program: "cylinder test".to_owned(),
         workers: 1,
+        seq: None,
+        joins: Vec::new(),
+        catalog: false,
     };
     let taken = snapshot::snapshot(source, &messages, base.as_ref(), Vec::new(), &options, &Silent);
     let (segment, summary) = taken.expect("a snapshot");

@@ -1,14 +1,14 @@
 //! One mailbox of a snapshot: its new messages, its links, its metadata files.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
+use std::rc::Rc;
 
 use cyrus_format::index::RecordKey;
 use model::diff::{RecordStep, diff_records};
 use model::state::MailboxKey;
 use model::{Finding, FindingKind, Guid, MboxName, Uid};
-use segment::manifest::{StoredFile, TableRow};
-use sha1::{Digest, Sha1};
+use segment::manifest::StoredFile;
 
 use super::{Run, SnapshotError};
 use crate::base::HadMailbox;
@@ -26,9 +26,9 @@ impl<W: Write> Run<'_, W> {
         changed: Option<&[String]>,
     ) -> Result<(), SnapshotError> {
         let Some(at) = self.positions.get(key).copied() else { return Ok(()) };
-        let had = match (self.base, changed) {
-            (Some(base), Some(_)) => base.mailbox(key).map_err(SnapshotError::Archive)?,
-            _ => HadMailbox::default(),
+        let had = match changed {
+            Some(_) => self.known.had(key).map_err(SnapshotError::Archive)?,
+            None => Rc::default(),
         };
         // Taken out of the account so that the run can be changed while they are read; the
         // memory is free again at the end of this function.
@@ -51,6 +51,7 @@ impl<W: Write> Run<'_, W> {
         }
         let (exceptions, linked_to) = self.write_messages(key, at, name, &records, &had, anew)?;
         self.messages.release(at);
+        self.known.forget(key);
         self.facts.insert(key.clone(), Facts { linked_to, ..records.facts() });
         drop(records);
         self.write_files(key, files, changed.filter(|_| !anew), &exceptions)
@@ -60,7 +61,7 @@ impl<W: Write> Run<'_, W> {
     /// and what the old names lead to must not be taken for this mailbox's messages.
     fn new_dir(&mut self, key: &MailboxKey) -> Result<(), SnapshotError> {
         let dir = self.links.new_dir(&String::from_utf8_lossy(&key.0));
-        self.writer.mailbox_dir(&dir)?;
+        self.store.writer.mailbox_dir(&dir)?;
         self.dirs.insert(key.clone(), dir);
         self.link_folder(key)
     }
@@ -141,7 +142,7 @@ impl<W: Write> Run<'_, W> {
                 continue;
             }
             let taken_at = self.options.taken_at;
-            let file = self.writer.mailbox_file(&dir, &name, taken_at, &bytes)?;
+            let file = self.store.writer.mailbox_file(&dir, &name, taken_at, &bytes)?;
             stored.insert(name, file);
         }
         if let Some(file) = self.write_exceptions(key, &dir, exceptions)? {
@@ -168,15 +169,39 @@ impl<W: Write> Run<'_, W> {
             return Ok(Some(file.clone()));
         }
         let path = format!("{}/{dir}", exceptions::FILE);
-        let file = self.writer.account_file(&path, self.options.taken_at, &bytes)?;
+        let file = self.store.writer.account_file(&path, self.options.taken_at, &bytes)?;
         Ok(Some(StoredFile { name: exceptions::FILE.to_owned(), ..file }))
     }
 }
 
 /// What happened to the messages of a mailbox since the parent.
-fn steps(records: &Records<'_>, had: &HadMailbox) -> impl Iterator<Item = RecordStep<RecordKey>> {
+pub(super) fn steps(
+    records: &Records<'_>,
+    had: &HadMailbox,
+) -> impl Iterator<Item = RecordStep<RecordKey>> {
     let key = |record: &RecordKey| (record.uid, identity(record));
     diff_records(records.linked(), had.linked.iter().copied(), key)
+}
+
+/// The message that a step is about, and what the chain has of it already. Nothing, if its bytes
+/// were not to be had last time: somebody may have put the file back. `None` for a message that is
+/// no longer wanted.
+pub(super) fn kept(
+    step: RecordStep<RecordKey>,
+    had: &HadMailbox,
+) -> Option<(RecordKey, Option<Guid>)> {
+    match step {
+        RecordStep::Add(record) => Some((record, None)),
+        RecordStep::Keep(record) => {
+            let found = had.exceptions.get(record.uid);
+            Some((record, found.unwrap_or(Some(record.guid))))
+        }
+        RecordStep::Replace(record) => {
+            let found = had.exceptions.get(record.uid).flatten();
+            Some((record, found.filter(|found| *found == record.guid)))
+        }
+        RecordStep::Remove(_) => None,
+    }
 }
 
 /// Whether the mailbox's directory may have a link already of a name that is to lead to something
@@ -218,20 +243,7 @@ where
 
     fn next(&mut self) -> Result<Option<Job>, SnapshotError> {
         while let Some(step) = self.steps.next() {
-            // What the chain has of it already. Nothing, if its bytes were not to be had last time:
-            // somebody may have put the file back.
-            let (record, kept) = match step {
-                RecordStep::Add(record) => (record, None),
-                RecordStep::Keep(record) => {
-                    let found = self.had.exceptions.get(record.uid);
-                    (record, found.unwrap_or(Some(record.guid)))
-                }
-                RecordStep::Replace(record) => {
-                    let found = self.had.exceptions.get(record.uid).flatten();
-                    (record, found.filter(|found| *found == record.guid))
-                }
-                RecordStep::Remove(_) => continue,
-            };
+            let Some((record, kept)) = kept(step, self.had) else { continue };
             let action = match kept {
                 Some(found) if found == record.guid && !self.anew => {
                     self.run.totals.messages += 1;
@@ -276,7 +288,7 @@ where
 }
 
 impl<W: Write, S> Mailbox<'_, '_, W, S> {
-    fn action(&self, guid: &Guid) -> Result<Action, SnapshotError> {
+    fn action(&mut self, guid: &Guid) -> Result<Action, SnapshotError> {
         let known = !guid.is_zero() && self.run.knows(guid)?;
         Ok(if known { Action::Link } else { Action::Read })
     }
@@ -305,9 +317,7 @@ impl<W: Write, S> Mailbox<'_, '_, W, S> {
             Outcome::Whole { start, end, guid } => {
                 let bytes = &bytes[start..end];
                 if !self.run.knows(&guid)? {
-                    let mtime = record.internaldate.secs;
-                    let offset = self.run.writer.message(&guid, mtime, bytes)?;
-                    self.remember(guid, offset, bytes.len() as u64);
+                    self.run.store.put(guid, record.internaldate.secs, bytes)?;
                 }
                 (guid, bytes.len() as u64)
             }
@@ -333,15 +343,11 @@ impl<W: Write, S> Mailbox<'_, '_, W, S> {
         self.run.hard_links += 1;
         self.linked_to = self.linked_to.max(record.uid.0);
         let mtime = record.internaldate.secs;
-        Ok(self.run.writer.hard_link(&self.dir, record.uid, guid, mtime)?)
-    }
-
-    fn remember(&mut self, guid: Guid, offset: u64, size: u64) {
-        self.run.stored.insert(TableRow { guid, offset, size });
+        Ok(self.run.store.writer.hard_link(&self.dir, record.uid, guid, mtime)?)
     }
 
     /// Reads a large message a second time, into the segment; `false` if that gave something
-    /// else than the first time. What was written is then named by nothing.
+    /// else than the first time.
     fn copy_large(
         &mut self,
         record: &RecordKey,
@@ -349,31 +355,7 @@ impl<W: Write, S> Mailbox<'_, '_, W, S> {
         size: u64,
     ) -> Result<bool, SnapshotError> {
         let Ok(mut file) = self.run.messages.open(self.at, record) else { return Ok(false) };
-        let mtime = record.internaldate.secs;
-        let mut message = self.run.writer.message_begin(&guid, size, mtime)?;
-        let mut hash = Sha1::new();
-        let mut left = size;
-        let mut chunk = vec![0; 256 << 10];
-        while left > 0 {
-            let most = usize::try_from(left).unwrap_or(usize::MAX).min(chunk.len());
-            match file.read(&mut chunk[..most]) {
-                Ok(0) => break,
-                Ok(n) => {
-                    hash.update(&chunk[..n]);
-                    message.write(&chunk[..n])?;
-                    left -= n as u64;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => break,
-            }
-        }
-        if left > 0 || Guid(hash.finalize().into()) != guid {
-            message.abandon()?;
-            return Ok(false);
-        }
-        let offset = message.finish()?;
-        self.remember(guid, offset, size);
-        Ok(true)
+        Ok(self.run.store.copy(guid, size, record.internaldate.secs, &mut file)?)
     }
 
     /// Compares what was read with what the record says.

@@ -5,28 +5,30 @@
 //! a mailbox whose metadata files are the same bytes as in the parent costs their hash only.
 
 mod mailbox;
+pub mod parts;
+mod store;
 
 use std::collections::BTreeMap;
 use std::io::Write;
 
 use model::diff::{Plan, Step, diff};
-use model::state::{AccountState, MailboxKey};
+use model::state::{AccountState, Digest, MailboxKey};
 use model::{Finding, FindingKind, Guid, MboxName, Uid, UniqueId};
 use segment::links::{Link, Links};
 use segment::manifest::{
     Cyrus, Gone, ManifestHead, Quoted, StoredFile, StoredFinding, StoredLock, StoredMailbox,
     TakenAt, Totals,
 };
-use segment::names;
-use segment::writer::{SegmentWriter, WriteError};
+use segment::writer::WriteError;
 
+use self::store::Store;
 use crate::archive::ArchiveError;
 use crate::base::Base;
 use crate::folder::relative_name;
+use crate::known::Known;
 use crate::ports::{MessageSource, Monitor};
 use crate::records::Facts;
 use crate::source::{LockHeld, SourceAccount};
-use crate::stored::Stored;
 
 /// How a snapshot is to be taken.
 #[derive(Clone, Debug)]
@@ -37,8 +39,14 @@ pub struct Options {
     pub taken_at_text: String,
     /// Name and version of the program, for the manifest.
     pub program: String,
-    /// Threads that read messages ahead.
+    /// Threads that read messages ahead; at least one.
     pub workers: usize,
+    /// The segment's number, higher than its parent's; `None` for the next one.
+    pub seq: Option<u32>,
+    /// SHA-256 of the manifests of other branches' last segments, which this one makes needless.
+    pub joins: Vec<Digest>,
+    /// Whether the segment lists the envelopes of its messages; see [`catalog`](crate::catalog).
+    pub catalog: bool,
 }
 
 /// How it went.
@@ -46,8 +54,10 @@ pub struct Options {
 pub struct Summary {
     /// The account, as the user writes it.
     pub account: String,
-    /// The snapshot's number in its chain; 1 is a full one.
+    /// The segment's number.
     pub seq: u32,
+    /// SHA-256 of the segment's manifest: its identity.
+    pub manifest_sha256: Digest,
     /// What was done.
     pub plan: Plan,
     /// Counts.
@@ -99,32 +109,19 @@ pub fn snapshot<W: Write>(
     for finding in &findings {
         monitor.finding(finding);
     }
-    let want = account.describe(&keys);
-    let have = match base {
-        Some(base) if base.userid() != account.userid => {
-            let (wanted, found) = (account.userid.to_string(), base.userid().to_string());
-            return Err(SnapshotError::ForeignAccount { wanted, found });
-        }
-        Some(base) => base.describe(),
-        None => AccountState::empty(account.userid.clone()),
-    };
-    let mut plan = diff(&want, &have);
-    if let Some(base) = base {
-        look_again(base, &want, &mut plan).map_err(SnapshotError::Archive)?;
-    }
-    let name = names::escape(account.userid.as_bytes());
-    let seq = base.map_or(1, |base| base.seq() + 1);
+    let Comparison { want, plan } = compare(&account, &keys, base)?;
+    let seq = options.seq_after(base);
     let links = base.map(Base::links).unwrap_or_default();
     let mut run = Run {
         dirs: keys.iter().map(|key| (key.clone(), dir_of(key, base, &links))).collect(),
         positions: keys.iter().cloned().zip(0..).collect(),
+        store: Store::new(out, &account, seq, options)?,
         account,
         keys,
         want,
         messages,
         base,
-        writer: SegmentWriter::new(out, &name, seq, options.taken_at)?,
-        stored: Stored::default(),
+        known: Known::new(base),
         links,
         files: BTreeMap::new(),
         facts: BTreeMap::new(),
@@ -139,6 +136,39 @@ pub fn snapshot<W: Write>(
     run.release_others(&plan);
     run.apply(&plan)?;
     run.finish(plan)
+}
+
+impl Options {
+    fn seq_after(&self, base: Option<&Base<'_>>) -> u32 {
+        self.seq.unwrap_or_else(|| base.map_or(1, |base| base.seq().saturating_add(1)))
+    }
+}
+
+/// An account as it is, and what makes the chain equal to it.
+struct Comparison {
+    want: AccountState,
+    plan: Plan,
+}
+
+fn compare(
+    account: &SourceAccount,
+    keys: &[MailboxKey],
+    base: Option<&Base<'_>>,
+) -> Result<Comparison, SnapshotError> {
+    let want = account.describe(keys);
+    let have = match base {
+        Some(base) if base.userid() != account.userid => {
+            let (wanted, found) = (account.userid.to_string(), base.userid().to_string());
+            return Err(SnapshotError::ForeignAccount { wanted, found });
+        }
+        Some(base) => base.describe(),
+        None => AccountState::empty(account.userid.clone()),
+    };
+    let mut plan = diff(&want, &have);
+    if let Some(base) = base {
+        look_again(base, &want, &mut plan).map_err(SnapshotError::Archive)?;
+    }
+    Ok(Comparison { want, plan })
 }
 
 /// Adds the mailboxes of which messages were missing last time, even if nothing changed since:
@@ -166,9 +196,9 @@ struct Run<'a, W: Write> {
     want: AccountState,
     messages: &'a dyn MessageSource,
     base: Option<&'a Base<'a>>,
-    writer: SegmentWriter<W>,
-    /// What this segment holds so far.
-    stored: Stored,
+    /// What the chain holds.
+    known: Known<'a>,
+    store: Store<W>,
     links: Links,
     /// Where the metadata files of the mailboxes looked at are; the others are where they were.
     files: BTreeMap<MailboxKey, BTreeMap<String, StoredFile>>,
@@ -206,7 +236,7 @@ impl<W: Write> Run<'_, W> {
         for step in &plan.steps {
             match step {
                 Step::Create { mailbox, .. } => {
-                    self.writer.mailbox_dir(&self.dirs[mailbox])?;
+                    self.store.writer.mailbox_dir(&self.dirs[mailbox])?;
                     self.link_folder(mailbox)?;
                     self.write_mailbox(mailbox, None)?;
                 }
@@ -226,28 +256,29 @@ impl<W: Write> Run<'_, W> {
         let folder = relative_name(name.as_bytes(), self.account.userid.as_bytes());
         let dir = &self.dirs[mailbox];
         if let Link::New(link) = self.links.link(&folder, dir) {
-            self.writer.folder(&link, dir)?;
+            self.store.writer.folder(&link, dir)?;
         }
         Ok(())
     }
 
     fn write_account_file(&mut self, name: &str) -> Result<(), SnapshotError> {
         if let Some(file) = self.account.files.iter().find(|file| file.name == name) {
-            let stored = self.writer.account_file(name, file.mtime, &file.bytes)?;
+            let stored = self.store.writer.account_file(name, file.mtime, &file.bytes)?;
             self.account_files.insert(name.to_owned(), stored);
         }
         Ok(())
     }
 
-    /// Whether the chain or this segment holds the bytes already.
-    fn knows(&self, guid: &Guid) -> Result<bool, SnapshotError> {
-        if self.stored.contains(guid) {
+    /// Whether the chain or this segment holds the bytes already, as far as that is known.
+    fn knows(&mut self, guid: &Guid) -> Result<bool, SnapshotError> {
+        if self.store.contains(guid) {
             return Ok(true);
         }
-        match self.base {
-            Some(base) => base.holds(guid).map_err(SnapshotError::Archive),
-            None => Ok(false),
-        }
+        let live = |key: &MailboxKey| {
+            let mailbox = &self.account.mailboxes[*self.positions.get(key)?];
+            Some((self.want.mailboxes.get(key)?, &mailbox.files))
+        };
+        self.known.holds(guid, live).map_err(SnapshotError::Archive)
     }
 
     fn report(&mut self, finding: Finding) {
@@ -260,11 +291,11 @@ impl<W: Write> Run<'_, W> {
         self.recall_findings();
         let locks = self.messages.locks();
         let head = self.manifest(&plan, &locks);
-        let rows = self.stored.into_sorted_rows();
-        let (out, finished) = self.writer.finish(head, &rows)?;
+        let (out, finished) = self.store.finish(head)?;
         let summary = Summary {
             account: self.account.userid.to_string(),
             seq: self.seq,
+            manifest_sha256: finished.manifest_sha256,
             plan,
             totals: finished.head.totals,
             links: self.hard_links,
@@ -323,6 +354,7 @@ impl<W: Write> Run<'_, W> {
             program: self.options.program.clone(),
             parent: self.base.map(Base::parent),
             chain: self.base.map(Base::chain_id),
+            joins: self.options.joins.clone(),
             cyrus: Cyrus { era: self.account.cyrus.clone() },
             gone: gone.collect(),
             links: self.links.to_stored(),

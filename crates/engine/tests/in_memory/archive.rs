@@ -1,16 +1,18 @@
 //! Snapshots of an account in memory, one after the other.
 
 use std::collections::BTreeMap;
+use std::io;
 
 use engine::base::Base;
 use engine::ports::Silent;
+use engine::snapshot::parts::{PartSummary, missing, part};
 use engine::snapshot::{Options, Summary, snapshot};
 use model::Guid;
 use segment::ReadAt;
-use segment::chain::{Chain, newest};
+use segment::chain::{Chain, Link, Opener, newest};
 use segment::entry::{Entry, Kind, Scan, Sequential};
 use segment::names::{EntryName, Part};
-use segment::reader::{SegmentRef, segments};
+use segment::reader::{ReadError, SegmentRef, segments};
 
 use super::account::{Account, EPOCH, MemoryMessages};
 
@@ -18,6 +20,10 @@ use super::account::{Account, EPOCH, MemoryMessages};
 #[derive(Default)]
 pub struct Archive {
     pub segments: Vec<Vec<u8>>,
+    /// Whether segments are opened only when something of them is needed.
+    pub is_lazy: bool,
+    /// Whether catalogues are made.
+    pub has_catalogs: bool,
 }
 
 /// One snapshot, and what it had to ask for.
@@ -30,18 +36,72 @@ impl Archive {
     /// Takes the next snapshot.
     pub fn take(&mut self, account: &Account) -> Taken {
         let (source, messages) = account.source();
-        let seq = i64::try_from(self.segments.len()).expect("few segments") + 1;
-        let options = options(seq);
-        let chain = (seq > 1).then(|| chain_of(&self.all_segments(), account));
-        let base = chain.as_ref().map(|chain| Base::new(chain).expect("a base"));
-        let (segment, summary) =
+        let options = self.options();
+        let (segment, summary) = {
+            let chain = self.chain(account);
+            let base = chain.as_ref().map(|chain| Base::new(chain).expect("a base"));
             snapshot(source, &messages, base.as_ref(), Vec::new(), &options, &Silent)
-                .expect("a snapshot");
-        drop(base);
-        drop(chain);
+                .expect("a snapshot")
+        };
         assert_eq!(messages.count_held(), 0, "cleanup waits for nothing");
         self.segments.push(segment);
         Taken { summary, messages }
+    }
+
+    /// Stores at least so many bytes of messages in advance, if there are so many.
+    pub fn part(&mut self, account: &Account, limit: u64) -> Option<PartSummary> {
+        let (source, messages) = account.source();
+        let options = self.options();
+        let mut is_begun = false;
+        let out = || {
+            is_begun = true;
+            Vec::new()
+        };
+        let part = {
+            let chain = self.chain(account);
+            let base = chain.as_ref().map(|chain| Base::new(chain).expect("a base"));
+            part(&source, &messages, base.as_ref(), out, limit, &options, &Silent)
+                .expect("a part, or none")
+        };
+        assert_eq!(messages.count_held(), account.mailboxes.len(), "the snapshot wants them");
+        assert_eq!(is_begun, part.is_some());
+        let (segment, summary) = part?;
+        assert_eq!(segment.len() as u64, summary.segment_bytes);
+        self.segments.push(segment);
+        Some(summary)
+    }
+
+    /// How much a snapshot would store now.
+    pub fn missing(&self, account: &Account) -> u64 {
+        let chain = self.chain(account);
+        let base = chain.as_ref().map(|chain| Base::new(chain).expect("a base"));
+        missing(&account.source().0, base.as_ref()).expect("a chain that can be read")
+    }
+
+    /// The chain so far, if there is one.
+    pub fn chain(&self, account: &Account) -> Option<Chain<'_>> {
+        if self.segments.is_empty() {
+            return None;
+        }
+        Some(match self.is_lazy {
+            true => Chain::lazy("glad", self.links(), self),
+            false => chain_of(&self.all_segments(), account),
+        })
+    }
+
+    /// What names would say of the segments.
+    pub fn links(&self) -> Vec<Link> {
+        let links = self.all_segments().into_iter().map(|segment| {
+            let head = segment.head().expect("a manifest");
+            let (sha256, taken_at) = (segment.manifest_sha256(), head.taken_at.unix);
+            Link { seq: head.seq, sha256, taken_at, part: head.part }
+        });
+        links.collect()
+    }
+
+    fn options(&self) -> Options {
+        let seq = i64::try_from(self.segments.len()).expect("few segments") + 1;
+        Options { catalog: self.has_catalogs, ..options(seq) }
     }
 
     /// All segments, each from an archive of its own.
@@ -52,6 +112,14 @@ impl Archive {
     /// One archive.
     pub fn concatenated(&self) -> Vec<u8> {
         self.segments.concat()
+    }
+}
+
+impl Opener for Archive {
+    fn open(&self, link: &Link) -> Result<SegmentRef<'_>, ReadError> {
+        let gone = || ReadError::Read { at: 0, source: io::ErrorKind::NotFound.into() };
+        let mut segments = self.all_segments().into_iter();
+        segments.find(|segment| segment.seq() == link.seq).ok_or_else(gone)
     }
 }
 
@@ -164,5 +232,8 @@ pub fn options(seq: i64) -> Options {
         taken_at_text: format!("snapshot {seq}"),
         program: "test".to_owned(),
         workers: 2,
+        seq: None,
+        joins: Vec::new(),
+        catalog: false,
     }
 }

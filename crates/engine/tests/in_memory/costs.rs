@@ -160,7 +160,7 @@ fn a_folder_made_anew_gets_a_link_of_its_own() {
 }
 
 #[test]
-fn a_mailbox_that_comes_back_costs_its_links_but_no_message() {
+fn a_mailbox_that_comes_back_costs_its_links_and_what_no_other_one_had() {
     let mut account = account();
     let mut archive = Archive::default();
     archive.take(&account);
@@ -168,9 +168,10 @@ fn a_mailbox_that_comes_back_costs_its_links_but_no_message() {
     archive.take(&account);
     account.mailboxes.push(gone);
     let taken = archive.take(&account);
-    let links = Counts { hard_links: 3, symlinks: 1, directories: 1, metadata: 2, ..NOTHING };
-    assert_eq!(count(&archive.segments[2]), links);
-    assert_eq!(taken.messages.opened(), []);
+    let cost =
+        Counts { messages: 1, hard_links: 3, symlinks: 1, directories: 1, metadata: 2, ..NOTHING };
+    assert_eq!(count(&archive.segments[2]), cost);
+    assert_eq!(taken.messages.opened(), [(1, 3)], "two of three are in INBOX");
     assert_eq!(folder_links(&archive.segments[2]), ["INBOX.Work~2"]);
 }
 

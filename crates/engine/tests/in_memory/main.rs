@@ -2,10 +2,12 @@
 
 mod account;
 mod archive;
+mod catalog;
 mod changes;
 mod costs;
 mod history;
 mod mail;
 mod orphans;
+mod parts;
 mod spool;
 mod tree;

@@ -130,6 +130,9 @@ fn check_names(head: &ManifestHead) -> Result<(), ManifestError> {
     let dir = |value: &str| names::check_dir(value).is_ok();
     check("format", &head.format.to_string(), head.format > 0)?;
     check("seq", &head.seq.to_string(), head.seq > 0)?;
+    if let Some(parent) = &head.parent {
+        check("parent", &parent.seq.to_string(), (1..head.seq).contains(&parent.seq))?;
+    }
     check("account", &head.account, head.account == names::escape(head.userid.as_bytes()))?;
     for mailbox in &head.mailboxes {
         check("mailbox directory", &mailbox.dir, dir(&mailbox.dir))?;
@@ -141,6 +144,9 @@ fn check_names(head: &ManifestHead) -> Result<(), ManifestError> {
     let of_mailboxes = head.mailboxes.iter().flat_map(|mailbox| &mailbox.files);
     for file in of_mailboxes.chain(&head.account_files) {
         check("segment of a file", &file.name, (1..=head.seq).contains(&file.seq))?;
+    }
+    if let Some(file) = &head.catalog {
+        check("segment of a file", &file.name, file.seq == head.seq)?;
     }
     for gone in &head.gone {
         check("mailbox directory", &gone.dir, dir(&gone.dir))?;

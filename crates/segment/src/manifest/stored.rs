@@ -16,9 +16,11 @@ pub struct ManifestHead {
     pub format: u32,
     /// The account's component in entry names. The writer fills it in.
     pub account: String,
-    /// Which snapshot of the chain this is: 1 is a full one, each other is based on the one
-    /// before it. The writer fills it in.
+    /// The segment's number: higher than its parent's. The writer fills it in.
     pub seq: u32,
+    /// Whether it holds messages in advance and nothing else: a part, and no snapshot.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub part: bool,
     /// The account's owner.
     pub userid: Quoted,
     /// The instant that the snapshot shows.
@@ -30,6 +32,10 @@ pub struct ManifestHead {
     /// SHA-256 of the manifest that the chain begins with; `None` in that one itself.
     #[serde(with = "optional_digest")]
     pub chain: Option<Digest>,
+    /// SHA-256 of the manifests of other branches' last segments, which nobody needs to continue
+    /// any more.
+    #[serde(with = "digests", default, skip_serializing_if = "Vec::is_empty")]
+    pub joins: Vec<Digest>,
     /// What it was taken from.
     pub cyrus: Cyrus,
     /// All mailboxes of the account, unchanged ones included.
@@ -40,12 +46,19 @@ pub struct ManifestHead {
     pub links: Vec<StoredLink>,
     /// All files of the account, unchanged ones included.
     pub account_files: Vec<StoredFile>,
+    /// The list of the envelopes of this segment's messages, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub catalog: Option<StoredFile>,
     /// What was wrong.
     pub findings: Vec<StoredFinding>,
     /// The locks that were held while metadata was copied.
     pub locks: Vec<StoredLock>,
     /// Sums.
     pub totals: Totals,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// An instant, for programs and for people.
@@ -60,7 +73,7 @@ pub struct TakenAt {
 /// The segment that an incremental one continues.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Parent {
-    /// Its number in the chain.
+    /// Its number.
     pub seq: u32,
     /// SHA-256 of its manifest.
     #[serde(with = "digest")]
@@ -223,5 +236,24 @@ mod optional_digest {
         deserializer: D,
     ) -> Result<Option<Digest>, D::Error> {
         Ok(Option::<Wrapped>::deserialize(deserializer)?.map(|wrapped| wrapped.0))
+    }
+}
+
+mod digests {
+    use model::state::Digest;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Serialize, Deserialize)]
+    struct Wrapped(#[serde(with = "super::digest")] Digest);
+
+    pub fn serialize<S: Serializer>(digests: &[Digest], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(digests.iter().map(|digest| Wrapped(*digest)))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<Digest>, D::Error> {
+        let wrapped = Vec::<Wrapped>::deserialize(deserializer)?;
+        Ok(wrapped.into_iter().map(|wrapped| wrapped.0).collect())
     }
 }

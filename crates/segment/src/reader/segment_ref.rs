@@ -42,7 +42,7 @@ impl<'a> SegmentRef<'a> {
         &self.end.account
     }
 
-    /// Its number in the chain; 1 is a full snapshot.
+    /// Its number; higher than that of the one it continues.
     pub fn seq(&self) -> u32 {
         self.end.seq
     }

@@ -31,6 +31,8 @@ pub struct Account {
     chain: Option<Digest>,
     links: Links,
     mailboxes: Vec<StoredMailbox>,
+    next_seq: Option<u32>,
+    part: bool,
 }
 
 /// A message of a mailbox.
@@ -53,7 +55,23 @@ impl Account {
             chain: None,
             links: Links::default(),
             mailboxes: Vec::new(),
+            next_seq: None,
+            part: false,
         }
+    }
+
+    /// The next segment has this number.
+    pub fn skip_to(&mut self, seq: u32) {
+        self.next_seq = Some(seq);
+    }
+
+    /// The next segment, as a part of these messages, without links.
+    pub fn part(&mut self, bodies: &[&str]) -> Vec<u8> {
+        self.part = true;
+        let messages: Vec<Message<'_>> = bodies.iter().map(|body| mail("", 1, body)).collect();
+        let part = self.snapshot(&[], &messages);
+        self.part = false;
+        part
     }
 
     /// What the last snapshot gave.
@@ -65,6 +83,7 @@ impl Account {
     /// have a new index, the messages are new in their mailboxes.
     pub fn snapshot(&mut self, folders: &[(&str, &str)], messages: &[Message<'_>]) -> Vec<u8> {
         let seq = self.last.as_ref().map_or(1, |last| last.head.seq + 1);
+        let seq = self.next_seq.take().unwrap_or(seq);
         let account = names::escape(&self.userid);
         let mut writer = SegmentWriter::new(Vec::new(), &account, seq, taken_at(seq))
             .expect("the account is escaped");
@@ -78,7 +97,9 @@ impl Account {
                 let offset = writer.message(&guid, ARRIVED, body).expect("a message");
                 rows.push(TableRow { guid, offset, size: body.len() as u64 });
             }
-            writer.hard_link(dir, Uid(*uid), &guid, ARRIVED).expect("a hard link");
+            if !self.part {
+                writer.hard_link(dir, Uid(*uid), &guid, ARRIVED).expect("a hard link");
+            }
         }
         rows.sort_by_key(|row| row.guid);
         let sub = writer.account_file("sub", taken_at(seq), b"INBOX.Incoming\n");
@@ -115,6 +136,7 @@ impl Account {
             userid: self.userid.as_slice().into(),
             taken_at: TakenAt { unix: taken_at(seq), text: format!("hour {seq}") },
             program: "cylinder test".into(),
+            part: self.part,
             parent: parent.map(|p| Parent { seq: p.head.seq, sha256: p.manifest_sha256 }),
             chain: self.chain,
             cyrus: Cyrus { era: "3.6".into() },
