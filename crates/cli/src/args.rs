@@ -28,9 +28,33 @@ pub enum Command {
     /// archive, or kept beside it, the two restore like one. Started by root, it acts as the cyrus
     /// user.
     Snapshot(SnapshotArgs),
+    /// Keep the history of accounts in a vault: a directory, or an object store.
+    ///
+    /// Stores what changed since the last time, of each account one snapshot, and nothing of an
+    /// account that did not change. A run that is stopped is continued by the next one. Any number of
+    /// machines may back up to one vault. Exit code 1: some account was not backed up; 75: it was
+    /// only busy.
+    Backup(BackupArgs),
+    /// List the snapshots of an account in a vault
+    History(HistoryArgs),
+    /// Print one message of an account in a vault
+    Show(ShowArgs),
+    /// Say whether what a vault holds can be given back.
+    ///
+    /// Looks at names and manifests always, and with --read-data at messages, too. What is damaged
+    /// is named, and so is every message of every snapshot that is lost by it. Exit code 3 if
+    /// anything is.
+    Verify(VerifyArgs),
+    /// Forget old snapshots of a vault, and reclaim what nobody needs any more.
+    ///
+    /// Of each account the newest snapshot is always kept, and those that a rule keeps. What the
+    /// others alone hold is reclaimed when it is more than --max-garbage of the account: the kept
+    /// snapshots are written anew, read back, and the old segments deleted by the first prune after
+    /// a day. Safe beside backups, restores and other prunes.
+    Prune(PruneArgs),
     /// Tell which accounts, snapshots and mailboxes an archive holds
     List(ListArgs),
-    /// Give an account, or some of its mailboxes, back from an archive.
+    /// Give an account, or some of its mailboxes, back from an archive or a vault.
     ///
     /// The target must not exist, or be an empty directory: nothing is ever overwritten.
     /// Every message is compared with its GUID on the way.
@@ -90,6 +114,139 @@ pub struct TalkArgs {
     pub no_progress: bool,
 }
 
+/// What `backup` takes.
+#[derive(Debug, Args)]
+pub struct BackupArgs {
+    /// The vault: a directory, or s3://BUCKET/PREFIX
+    #[arg(long, value_name = "VAULT")]
+    pub vault: String,
+    /// The accounts: users' names as they log in
+    #[arg(value_name = "ACCOUNT", required_unless_present = "all")]
+    pub accounts: Vec<String>,
+    /// All accounts of the server
+    #[arg(long, conflicts_with = "accounts")]
+    pub all: bool,
+    /// Accounts that are backed up at the same time [default: one per processor]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub jobs: Option<u16>,
+    #[command(flatten)]
+    pub server: ServerArgs,
+    #[command(flatten)]
+    pub talk: TalkArgs,
+}
+
+/// An account of a vault.
+#[derive(Debug, Args)]
+pub struct VaultAccountArgs {
+    /// The vault: a directory, or s3://BUCKET/PREFIX
+    #[arg(long, value_name = "VAULT")]
+    pub vault: String,
+    /// The account
+    pub account: String,
+}
+
+/// What `history` takes.
+#[derive(Debug, Args)]
+pub struct HistoryArgs {
+    #[command(flatten)]
+    pub at: VaultAccountArgs,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What `show` takes.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("message").required(true).args(["uid", "guid"]))]
+pub struct ShowArgs {
+    #[command(flatten)]
+    pub at: VaultAccountArgs,
+    /// The message's mailbox
+    #[arg(long, value_name = "NAME", requires = "uid")]
+    pub mailbox: Option<String>,
+    /// Its UID in that mailbox
+    #[arg(long, value_name = "N", requires = "mailbox", value_parser = clap::value_parser!(u32).range(1..))]
+    pub uid: Option<u32>,
+    /// Its GUID: the SHA-1 of its bytes
+    #[arg(long, value_name = "SHA1")]
+    pub guid: Option<String>,
+    /// Which snapshot: its number, or a time, meaning the last one before it [default: newest]
+    #[arg(long = "at", value_name = "TIME|SEQ")]
+    pub when: Option<String>,
+}
+
+/// What `verify` takes.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// The vault: a directory, or s3://BUCKET/PREFIX
+    #[arg(long, value_name = "VAULT")]
+    pub vault: String,
+    /// Only these accounts [default: all]
+    #[arg(value_name = "ACCOUNT", conflicts_with = "all")]
+    pub accounts: Vec<String>,
+    /// All accounts of the vault, which is also the default
+    #[arg(long)]
+    pub all: bool,
+    /// Read messages and compare them with their GUIDs: all, or this many per cent, others each day
+    #[arg(long, value_name = "PERCENT", num_args = 0..=1, require_equals = true, default_missing_value = "100", value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub read_data: Option<u8>,
+    #[command(flatten)]
+    pub talk: TalkArgs,
+}
+
+/// What `prune` takes.
+#[derive(Debug, Args)]
+pub struct PruneArgs {
+    /// The vault: a directory, or s3://BUCKET/PREFIX
+    #[arg(long, value_name = "VAULT")]
+    pub vault: String,
+    /// Only these accounts [default: all]
+    #[arg(value_name = "ACCOUNT")]
+    pub accounts: Vec<String>,
+    /// Keep the newest N snapshots
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub keep_last: u32,
+    /// Keep the newest snapshot of each of N hours
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub keep_hourly: u32,
+    /// Keep the newest snapshot of each of N days
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub keep_daily: u32,
+    /// Keep the newest snapshot of each of N weeks
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub keep_weekly: u32,
+    /// Keep the newest snapshot of each of N months
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub keep_monthly: u32,
+    /// Keep the newest snapshot of each of N years
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub keep_yearly: u32,
+    /// Write an account anew when more of it than this is garbage, in per cent
+    #[arg(long, value_name = "PERCENT", default_value_t = 20, value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub max_garbage: u8,
+    /// Delete dropped segments after this time, in seconds: longer than any backup takes
+    #[arg(long, value_name = "SECONDS", default_value = "86400", value_parser = seconds)]
+    pub grace: Duration,
+    /// Erase this account, with all of its history
+    #[arg(long, value_name = "ACCOUNT", conflicts_with_all = ["accounts", "hold", "release"])]
+    pub forget: Option<String>,
+    /// Put this account under a legal hold: nothing of it is forgotten
+    #[arg(long, value_name = "ACCOUNT", conflicts_with_all = ["accounts", "release"])]
+    pub hold: Option<String>,
+    /// End the legal hold of this account
+    #[arg(long, value_name = "ACCOUNT", conflicts_with = "accounts")]
+    pub release: Option<String>,
+    /// Do it, even if nearly everything would go
+    #[arg(long)]
+    pub accept_removals: bool,
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// What `list` takes.
 #[derive(Debug, Args)]
 pub struct ListArgs {
@@ -110,8 +267,11 @@ pub struct RestoreArgs {
     /// The account
     pub account: String,
     /// The archive, repeatable; plain, gzip or zstd, any concatenation
-    #[arg(long, required = true, value_name = "FILE")]
+    #[arg(long, required_unless_present = "vault", value_name = "FILE")]
     pub from: Vec<PathBuf>,
+    /// The vault, in place of an archive: a directory, or s3://BUCKET/PREFIX
+    #[arg(long, conflicts_with_all = ["from", "salvage"], value_name = "VAULT")]
+    pub vault: Option<String>,
     /// Where to: dir:PATH (a Cyrus spool), maildir:PATH, mbox:PATH or tar:FILE
     #[arg(long, value_name = "KIND:PATH")]
     pub to: String,

@@ -84,6 +84,18 @@ impl CliError {
         self
     }
 
+    /// The same, as the reason of something larger that did not work.
+    #[must_use]
+    pub fn in_front(mut self, headline: impl fmt::Display) -> Self {
+        self.headline = format!("{headline}: {}", self.headline);
+        self
+    }
+
+    /// The exit code that it stands for.
+    pub fn exit_code(&self) -> Exit {
+        self.exit
+    }
+
     /// Whether the reader of our output went away: nothing to tell anybody.
     pub fn is_broken_pipe(&self) -> bool {
         let mut source = self.source.as_deref().map(|error| error as &(dyn Error + 'static));
@@ -133,12 +145,16 @@ impl CliError {
     }
 
     fn write_json(&self, out: &mut impl Write) -> io::Result<()> {
-        let document = serde_json::json!({
+        writeln!(out, "{}", self.document())
+    }
+
+    /// All that it says, for programs.
+    pub fn document(&self) -> serde_json::Value {
+        serde_json::json!({
             "error": self.headline,
             "causes": self.causes(),
             "hints": self.hints,
-        });
-        writeln!(out, "{document}")
+        })
     }
 }
 

@@ -8,6 +8,7 @@ mod output;
 mod progress;
 mod render;
 mod spool_error;
+mod vaults;
 mod when;
 
 use std::num::NonZero;
@@ -33,8 +34,12 @@ fn act() -> ExitCode {
     let json = match &cli.command {
         Command::Snapshot(args) => args.talk.json,
         Command::Restore(args) => args.talk.json,
+        Command::Backup(args) => args.talk.json,
+        Command::History(args) => args.json,
+        Command::Verify(args) => args.talk.json,
+        Command::Prune(args) => args.json,
         Command::List(args) => args.json,
-        Command::Demo(_) | Command::Man => false,
+        Command::Show(_) | Command::Demo(_) | Command::Man => false,
     };
     match run(&cli.command) {
         Ok(exit) => exit.into(),
@@ -49,6 +54,11 @@ fn act() -> ExitCode {
 fn run(command: &Command) -> Result<Exit, CliError> {
     match command {
         Command::Snapshot(args) => commands::snapshot::run(args),
+        Command::Backup(args) => commands::backup::run(args),
+        Command::History(args) => commands::history::run(args),
+        Command::Show(args) => commands::show::run(args),
+        Command::Verify(args) => commands::verify::run(args),
+        Command::Prune(args) => commands::prune::run(args),
         Command::List(args) => commands::list::run(args),
         Command::Restore(args) => commands::restore::run(args),
         Command::Demo(args) => commands::demo::run(args),

@@ -3,18 +3,20 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 
 use crate::error::CliError;
 
+/// What any user may have in a pipe (/proc/sys/fs/pipe-max-size).
+const PIPE_BYTES: usize = 1 << 20;
+
 /// The file or stream an archive goes to.
 pub enum Output {
-    /// Standard output.
-    Stdout(io::Stdout),
-    /// Something that is no file, such as a pipe with a name: it takes the bytes as they come.
+    /// Standard output, or something else that has its name already, such as a pipe: it takes the
+    /// bytes as they come.
     Stream(File),
     /// A file that has no name yet, or only a temporary one.
     Staged(Staged),
@@ -37,7 +39,10 @@ impl Output {
                 return Err(CliError::usage("a snapshot is not written to a terminal")
                     .hint("send it to a file with -o FILE, or to a pipe"));
             }
-            return Ok(Self::Stdout(stdout));
+            // Not through the library's handle, which looks for line ends in all that passes.
+            let own = stdout.as_fd().try_clone_to_owned();
+            let own = own.map_err(|error| CliError::failed("cannot use standard output", error))?;
+            return Ok(Self::stream(File::from(own)));
         };
         Self::create(path).map_err(|error| {
             CliError::failed(format!("cannot write {}", path.display()), error)
@@ -45,11 +50,19 @@ impl Output {
         })
     }
 
+    /// A stream; if it is a pipe, with more room, so that writer and reader wait for each other
+    /// less often.
+    fn stream(file: File) -> Self {
+        // It is a favour that the kernel may refuse, and that only pipes can be asked for.
+        let _ = rustix::pipe::fcntl_setpipe_size(&file, PIPE_BYTES);
+        Self::Stream(file)
+    }
+
     fn create(path: &Path) -> io::Result<Self> {
         match std::fs::metadata(path) {
             // A device or a pipe must never be replaced by a file.
             Ok(found) if !found.is_file() && !found.is_dir() => {
-                Ok(Self::Stream(OpenOptions::new().write(true).open(path)?))
+                Ok(Self::stream(OpenOptions::new().write(true).open(path)?))
             }
             _ => Ok(Self::Staged(Staged::create(path)?)),
         }
@@ -59,7 +72,7 @@ impl Output {
     pub fn finish(mut self) -> io::Result<()> {
         self.flush()?;
         match self {
-            Self::Stdout(_) | Self::Stream(_) => Ok(()),
+            Self::Stream(_) => Ok(()),
             Self::Staged(staged) => staged.publish(),
         }
     }
@@ -68,7 +81,6 @@ impl Output {
 impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Self::Stdout(stdout) => stdout.write(bytes),
             Self::Stream(stream) => stream.write(bytes),
             Self::Staged(staged) => staged.file.write(bytes),
         }
@@ -76,7 +88,6 @@ impl Write for Output {
 
     fn flush(&mut self) -> io::Result<()> {
         match self {
-            Self::Stdout(stdout) => stdout.flush(),
             Self::Stream(stream) => stream.flush(),
             Self::Staged(staged) => staged.file.flush(),
         }

@@ -7,6 +7,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use model::Finding;
 
 use crate::args::TalkArgs;
+use crate::error::{CliError, Exit};
 use crate::render;
 
 /// Shows how far an operation is, and says each finding as it is met.
@@ -27,6 +28,17 @@ impl Progress {
             bar.set_style(style);
         }
         Self { bar, say_findings: !talk.json }
+    }
+
+    /// Says a line about something that is done while the rest goes on.
+    pub fn say(&self, line: &str) {
+        // Nobody is left to be told when standard error itself is gone.
+        let _ = self.bar.suspend(|| writeln!(std::io::stderr(), "{line}"));
+    }
+
+    /// Says what went wrong with a part of the whole, and gives its exit code.
+    pub fn report(&self, error: &CliError) -> Exit {
+        self.bar.suspend(|| error.report(false))
     }
 
     /// Takes the bar away.

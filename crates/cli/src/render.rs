@@ -51,7 +51,7 @@ fn snapshot_text(out: &mut impl Write, summary: &Summary) -> io::Result<()> {
 }
 
 /// The user or index lock that was held longest: the ones that make clients wait.
-fn longest_lock(locks: &[LockHeld]) -> Option<&LockHeld> {
+pub fn longest_lock(locks: &[LockHeld]) -> Option<&LockHeld> {
     let stalling = locks.iter().filter(|lock| lock.kind != "name" && lock.held_us.is_some());
     stalling.max_by_key(|lock| lock.held_us)
 }

@@ -13,6 +13,7 @@ use crate::base::read_exceptions;
 use crate::exceptions::{self, Exceptions};
 use crate::held::Held;
 use crate::ports::MessageSource;
+use crate::records::Records;
 use crate::source::{SourceAccount, SourceFile, SourceMailbox};
 
 /// Why a stored snapshot is not to be had.
@@ -134,6 +135,73 @@ impl MessageSource for StoredMessages<'_> {
     fn index_now(&self, _mailbox: usize) -> io::Result<Option<Vec<u8>>> {
         Ok(None)
     }
+}
+
+/// What a UID stands for in a stored snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// There is no such mailbox.
+    NoMailbox,
+    /// The mailbox has no such message.
+    NoMessage,
+    /// It had one whose bytes were not to be had when the snapshot was taken.
+    NotStored,
+    /// The bytes of this GUID, which is not what the record says where the record was wrong.
+    Message(Guid),
+}
+
+/// Looks a message up by its mailbox, the first that is `wanted`, and its UID.
+///
+/// # Errors
+/// Metadata that cannot be read.
+pub fn look_up(
+    chain: &Chain<'_>,
+    head: &ManifestHead,
+    wanted: impl Fn(&StoredMailbox) -> bool,
+    uid: Uid,
+) -> Result<Found, ArchiveError> {
+    let Some(mailbox) = head.mailboxes.iter().find(|mailbox| wanted(mailbox)) else {
+        return Ok(Found::NoMailbox);
+    };
+    let mailbox = stored_mailbox(chain, mailbox)?;
+    let Some(record) = Records::read(&mailbox.files).linked().find(|record| record.uid == uid)
+    else {
+        return Ok(Found::NoMessage);
+    };
+    Ok(match mailbox.contents.get(uid) {
+        Some(None) => Found::NotStored,
+        Some(Some(found)) => Found::Message(found),
+        None => Found::Message(record.guid),
+    })
+}
+
+/// A message of a stored snapshot, by its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placed {
+    /// Its mailbox.
+    pub mailbox: MboxName,
+    /// Its UID there.
+    pub uid: Uid,
+    /// The GUID of the bytes that are stored for it.
+    pub guid: Guid,
+}
+
+/// All messages that a stored snapshot has the bytes of.
+///
+/// # Errors
+/// Metadata that cannot be read.
+pub fn placed(chain: &Chain<'_>, snapshot: &Snapshot<'_>) -> Result<Vec<Placed>, ArchiveError> {
+    let mut placed = Vec::new();
+    for mailbox in &snapshot.head()?.mailboxes {
+        let mailbox = stored_mailbox(chain, mailbox)?;
+        let records = Records::read(&mailbox.files);
+        for record in records.linked() {
+            let guid = mailbox.contents.get(record.uid).unwrap_or(Some(record.guid));
+            let Some(guid) = guid else { continue };
+            placed.push(Placed { mailbox: mailbox.name.clone(), uid: record.uid, guid });
+        }
+    }
+    Ok(placed)
 }
 
 /// One segment of an archive, for a listing.

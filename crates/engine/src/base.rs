@@ -6,7 +6,7 @@ use model::state::{AccountState, Digest, FileState, MailboxKey, MailboxState};
 use model::{Finding, Guid, MboxName, Uid, Userid};
 use segment::chain::Chain;
 use segment::links::{self, Links};
-use segment::manifest::{ManifestHead, Parent, StoredFile, StoredMailbox};
+use segment::manifest::{ManifestHead, Parent, StoredFile, StoredFinding, StoredMailbox};
 
 use crate::archive::{ArchiveError, finding_of};
 use crate::exceptions::{self, Exceptions};
@@ -155,6 +155,17 @@ impl<'a> Base<'a> {
             }
         }
         Ok(keys)
+    }
+
+    /// Whether the snapshot has this very finding.
+    pub(crate) fn tells(&self, finding: &Finding) -> bool {
+        let is_it = |stored: &StoredFinding| {
+            stored.code == finding.kind.code()
+                && stored.place == finding.place
+                && stored.uid == finding.uid
+                && stored.detail == finding.detail
+        };
+        self.head.findings.iter().any(is_it)
     }
 
     /// The findings that the snapshot has about this mailbox.

@@ -25,6 +25,17 @@ pub fn relative_name(name: &[u8], userid: &[u8]) -> Vec<u8> {
     }
 }
 
+/// Whether somebody who types `pick` means this mailbox: by its internal name, its name within the
+/// account, with or without INBOX, and with dots or slashes between levels.
+pub fn is_named(name: &[u8], userid: &[u8], pick: &[u8]) -> bool {
+    let relative = relative_name(name, userid);
+    let dotted: Vec<u8> = pick.iter().map(|b| if *b == b'/' { b'.' } else { *b }).collect();
+    let below = relative.strip_prefix(b"INBOX.".as_slice());
+    [name, relative.as_slice()].contains(&pick)
+        || [name, relative.as_slice()].contains(&dotted.as_slice())
+        || below.is_some_and(|below| below == pick || below == dotted)
+}
+
 fn without_domain<'a>(name: &'a [u8], domain: &[u8]) -> &'a [u8] {
     let rest = name.strip_prefix(domain).and_then(|rest| rest.strip_prefix(b"!"));
     rest.unwrap_or(name)

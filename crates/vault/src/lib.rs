@@ -10,6 +10,7 @@
 pub mod error;
 pub mod history;
 pub mod keys;
+mod lineage;
 pub mod note;
 mod object;
 pub mod policy;
@@ -20,6 +21,7 @@ mod vault;
 pub use error::{Result, VaultError};
 pub use history::{Entry, History, Lineage};
 pub use keys::{SegmentKind, SegmentName, What};
+pub use lineage::OpenLineage;
 pub use note::Note;
 pub use stage::{Stage, Staged};
 pub use store::Store;

@@ -105,6 +105,11 @@ impl Account {
         &self.component
     }
 
+    /// The storage below.
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
     /// The path of one of its objects.
     pub fn path(&self, name: &str) -> String {
         format!("{ACCOUNTS}/{}/{name}", self.key)

@@ -1,7 +1,12 @@
 //! One file a verb: what was typed becomes values, the engine does the work, the result is shown.
 
+pub mod backup;
 pub mod demo;
+pub mod history;
 pub mod list;
 pub mod man;
+pub mod prune;
 pub mod restore;
+pub mod show;
 pub mod snapshot;
+pub mod verify;

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use engine::archive::{StoredMessages, stored};
 use engine::export::{self, ExportError, Form, SpoolOptions, Tree, export};
-use engine::folder::relative_name;
+use engine::folder::is_named;
 use engine::snapshot;
 use engine::source::SourceAccount;
 use jiff::tz::TimeZone;
-use model::{MboxName, Userid};
+use model::Userid;
 use segment::chain::{Chain, Snapshot};
 use segment::manifest::{ManifestHead, StoredMailbox};
 use spool::tree::{DirTree, Owner};
@@ -19,8 +19,9 @@ use crate::args::{Layout, RestoreArgs};
 use crate::error::{CliError, Exit};
 use crate::output::Output;
 use crate::progress::Progress;
+use crate::vaults::folders;
 use crate::when::{At, parse_at};
-use crate::{processors, render};
+use crate::{processors, render, vaults};
 
 /// Where mail goes, as typed after `--to`.
 enum Target {
@@ -33,6 +34,23 @@ enum Target {
 /// Runs the command.
 pub fn run(args: &RestoreArgs) -> Result<Exit, CliError> {
     let target = parse_target(&args.to)?;
+    match &args.vault {
+        Some(location) => from_vault(args, location, target),
+        None => from_archives(args, target),
+    }
+}
+
+fn from_vault(args: &RestoreArgs, location: &str, target: Target) -> Result<Exit, CliError> {
+    let opened = vaults::open(location)?;
+    let (account, history) = vaults::account(&opened, &args.account)?;
+    let entry = vaults::choose(&history, &args.account, args.at.as_deref())?;
+    let lineage = account.open(&history.lineage(&entry.name.own));
+    let chain = lineage.chain();
+    let snapshot = chain.at(entry.name.seq).map_err(|error| archive::explain(error.into()))?;
+    restore(args, target, &chain, snapshot)
+}
+
+fn from_archives(args: &RestoreArgs, target: Target) -> Result<Exit, CliError> {
     let archives = Archives::open(&args.from)?;
     let mut exit = Exit::Done;
     let segments = if args.salvage {
@@ -55,21 +73,32 @@ pub fn run(args: &RestoreArgs) -> Result<Exit, CliError> {
         }
         (chosen, _) => chosen?,
     };
+    let restored = restore(args, target, &chain, snapshot)?;
+    Ok(if restored == Exit::Done { exit } else { restored })
+}
+
+/// Gives one snapshot, or some mailboxes of it.
+fn restore(
+    args: &RestoreArgs,
+    target: Target,
+    chain: &Chain<'_>,
+    snapshot: &Snapshot<'_>,
+) -> Result<Exit, CliError> {
     let picks: Vec<&[u8]> = args.mailbox.iter().map(|name| name.as_bytes()).collect();
     let (account, messages, head) =
-        stored(&chain, snapshot, |mailbox| wanted(mailbox, args.account.as_bytes(), &picks))
+        stored(chain, snapshot, |mailbox| wanted(mailbox, args.account.as_bytes(), &picks))
             .map_err(archive::explain)?;
     check_picks(args, &head)?;
     if args.dry_run {
         announce(&account, &head)?;
-        return Ok(exit);
+        return Ok(Exit::Done);
     }
     let progress = Progress::new(args.talk);
     let summary = give(args, target, &account, &messages, &head, &progress);
     progress.clear();
     let summary = summary?;
     render::restored(&args.account, head.seq, &args.to, &summary, args.talk.json);
-    Ok(if summary.findings.is_empty() { exit } else { Exit::Findings })
+    Ok(if summary.findings.is_empty() { Exit::Done } else { Exit::Findings })
 }
 
 fn parse_target(text: &str) -> Result<Target, CliError> {
@@ -110,27 +139,18 @@ fn choose<'c, 'a>(chain: &'c Chain<'a>, args: &RestoreArgs) -> Result<&'c Snapsh
 /// Whether a mailbox was asked for: by its internal name, its name below INBOX, or the
 /// administrator's name.
 fn wanted(mailbox: &StoredMailbox, userid: &[u8], picks: &[&[u8]]) -> bool {
-    picks.is_empty() || picks.iter().any(|pick| is_named(mailbox, userid, pick))
-}
-
-fn is_named(mailbox: &StoredMailbox, userid: &[u8], pick: &[u8]) -> bool {
-    let name = mailbox.name.as_bytes();
-    let relative = relative_name(name, userid);
-    let dotted: Vec<u8> = pick.iter().map(|b| if *b == b'/' { b'.' } else { *b }).collect();
-    let below = relative.strip_prefix(b"INBOX.".as_slice());
-    [name, relative.as_slice()].contains(&pick)
-        || [name, relative.as_slice()].contains(&dotted.as_slice())
-        || below.is_some_and(|below| below == pick || below == dotted)
+    picks.is_empty() || picks.iter().any(|pick| is_named(mailbox.name.as_bytes(), userid, pick))
 }
 
 fn check_picks(args: &RestoreArgs, head: &ManifestHead) -> Result<(), CliError> {
     for pick in &args.mailbox {
         let userid = args.account.as_bytes();
-        if !head.mailboxes.iter().any(|mailbox| is_named(mailbox, userid, pick.as_bytes())) {
-            let names = head.mailboxes.iter().map(|mailbox| {
-                MboxName::new(relative_name(mailbox.name.as_bytes(), userid)).to_string()
-            });
-            let there = names.collect::<Vec<_>>().join(", ");
+        if !head
+            .mailboxes
+            .iter()
+            .any(|mailbox| is_named(mailbox.name.as_bytes(), userid, pick.as_bytes()))
+        {
+            let there = folders(head, &args.account);
             return Err(CliError::plain(format!(
                 "snapshot {} of {} has no mailbox {pick}",
                 head.seq, args.account

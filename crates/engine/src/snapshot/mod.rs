@@ -68,6 +68,8 @@ pub struct Summary {
     pub segment_bytes: u64,
     /// Everything that is wrong, also what was known from the parent.
     pub findings: Vec<Finding>,
+    /// How many of them the parent does not tell of.
+    pub findings_new: u64,
     /// The locks that were held.
     pub locks: Vec<LockHeld>,
 }
@@ -290,6 +292,8 @@ impl<W: Write> Run<'_, W> {
     fn finish(mut self, plan: Plan) -> Result<(W, Summary), SnapshotError> {
         self.recall_findings();
         let locks = self.messages.locks();
+        let is_known = |finding: &Finding| self.base.is_some_and(|base| base.tells(finding));
+        let findings_new = self.findings.iter().filter(|finding| !is_known(finding)).count() as u64;
         let head = self.manifest(&plan, &locks);
         let (out, finished) = self.store.finish(head)?;
         let summary = Summary {
@@ -301,6 +305,7 @@ impl<W: Write> Run<'_, W> {
             links: self.hard_links,
             segment_bytes: finished.bytes,
             findings: self.findings,
+            findings_new,
             locks,
         };
         Ok((out, summary))
@@ -405,7 +410,7 @@ impl<W: Write> Run<'_, W> {
 }
 
 /// Whether findings of this kind come from the source, which tells them each time.
-fn is_told_anew(kind: FindingKind) -> bool {
+pub fn is_told_anew(kind: FindingKind) -> bool {
     matches!(
         kind,
         FindingKind::DuplicateUniqueId

@@ -33,6 +33,22 @@ pub fn segments(archive: &dyn ReadAt) -> Result<Vec<SegmentRef<'_>>, ReadError> 
     }
 }
 
+/// The segment that an archive of one segment holds. Reads its end and nothing else.
+///
+/// # Errors
+///
+/// If the archive does not end with the end of a segment that begins where the archive does.
+pub fn only(archive: &dyn ReadAt) -> Result<SegmentRef<'_>, ReadError> {
+    let end = archive.len();
+    let at = end.saturating_sub(BLOCK);
+    let mut block = [0; END_BYTES];
+    archive.read_exact_at(at, &mut block).map_err(|source| ReadError::Read { at, source })?;
+    let wrong = |source| ReadError::End { entry: "the last block".to_owned(), at, source };
+    let decoded = EndBlock::decode(&block).map_err(wrong)?;
+    let segment = SegmentRef::new(archive, end, decoded).filter(|segment| segment.start() == 0);
+    segment.ok_or(ReadError::NoSegment { from: 0, to: end })
+}
+
 /// Finds all segments that are whole, whatever else is wrong.
 pub fn survey(archive: &dyn ReadAt) -> Survey<'_> {
     let (behind, reached_the_start) = walk_back(archive);

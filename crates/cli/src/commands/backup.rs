@@ -1,0 +1,230 @@
+//! `cylinder backup`: accounts of a live server into a vault.
+
+use std::io::{self, Write};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::thread;
+
+use model::Userid;
+use serde_json::{Value, json};
+use spool::{Options, Server};
+
+use crate::args::BackupArgs;
+use crate::error::{CliError, Exit};
+use crate::progress::Progress;
+use crate::render::{bytes, count, finding_json, micros, plain};
+use crate::vaults::backup::{Backup, BackupError, Outcome, Stored};
+use crate::{archive, processors, render, spool_error, vaults};
+
+/// What became of one account.
+struct Done {
+    userid: Userid,
+    result: Result<Outcome, CliError>,
+}
+
+/// Runs the command.
+pub fn run(args: &BackupArgs) -> Result<Exit, CliError> {
+    // Mail is nobody else's business, whatever the umask.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    let vault = vaults::open_or_create(&args.vault)?;
+    let options = Options {
+        lock_timeout: args.server.lock_wait,
+        cyrus_version: args.server.cyrus_version.clone(),
+    };
+    let server = Server::open(&args.server.config, &options).map_err(spool_error::explain)?;
+    let accounts = match args.all {
+        true => server.accounts().map_err(spool_error::explain)?,
+        false => args.accounts.iter().map(|account| Userid::from(account.as_str())).collect(),
+    };
+    let jobs = args.jobs.map_or_else(processors, usize::from).min(accounts.len()).max(1);
+    let host = vaults::host();
+    // Several accounts at a time share the processors.
+    let workers = processors().div_ceil(jobs);
+    let backup = Backup { vault: &vault, server: &server, host: &host, workers };
+    let progress = Progress::new(args.talk);
+
+    let mut report = Report::new(args, accounts.len());
+    let (sender, results) = channel();
+    let next = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for _ in 0..jobs {
+            let sender = sender.clone();
+            scope.spawn(|| work(&backup, &accounts, &next, sender, &progress));
+        }
+        drop(sender);
+        for done in results {
+            report.take(done, &progress);
+        }
+    });
+    progress.clear();
+    report.finish()
+}
+
+/// Backs up one account after the other until there are no more.
+fn work(
+    backup: &Backup<'_>,
+    accounts: &[Userid],
+    next: &AtomicUsize,
+    results: Sender<Done>,
+    progress: &Progress,
+) {
+    // Only this thread becomes Cyrus' user; the vault is written by others.
+    let acting = backup.server.act_as_cyrus();
+    while let Some(userid) = accounts.get(next.fetch_add(1, Ordering::Relaxed)) {
+        let result = match &acting {
+            Ok(_) => backup.account(userid, progress).map_err(explain),
+            Err(error) => Err(CliError::plain(format!("cannot act as Cyrus' user: {error}"))
+                .hint("cyrus_user in imapd.conf names the user that Cyrus runs as")),
+        };
+        if results.send(Done { userid: userid.clone(), result }).is_err() {
+            return;
+        }
+    }
+}
+
+fn explain(error: BackupError) -> CliError {
+    match error {
+        BackupError::Spool(error) => spool_error::explain(error),
+        BackupError::Vault(error) => vaults::explain(error),
+        BackupError::Base(error) => {
+            archive::explain(error).hint("cylinder verify says what is damaged in the vault")
+        }
+        BackupError::Snapshot(error) => CliError::failed("no snapshot was stored", error),
+        error @ (BackupError::Compress(_) | BackupError::Removed(_)) => {
+            CliError::failed("no snapshot was stored", error).hint("try again")
+        }
+    }
+}
+
+/// Adds up what became of the accounts.
+struct Report {
+    json: bool,
+    accounts: usize,
+    documents: Vec<Value>,
+    stored: u64,
+    unchanged: u64,
+    bytes: u64,
+    messages: u64,
+    findings: u64,
+    failures: Vec<Exit>,
+}
+
+impl Report {
+    fn new(args: &BackupArgs, accounts: usize) -> Self {
+        Self {
+            json: args.talk.json,
+            accounts,
+            documents: Vec::new(),
+            stored: 0,
+            unchanged: 0,
+            bytes: 0,
+            messages: 0,
+            findings: 0,
+            failures: Vec::new(),
+        }
+    }
+
+    fn take(&mut self, done: Done, progress: &Progress) {
+        let account = done.userid.to_string();
+        let mut document = json!({ "account": account });
+        match done.result {
+            Ok(Outcome::Unchanged(name)) => {
+                self.unchanged += 1;
+                document["unchanged_since"] = json!(name.seq);
+            }
+            Ok(Outcome::Stored(stored)) => {
+                self.stored += 1;
+                self.bytes += stored.bytes;
+                self.messages += stored.summary.totals.messages_new;
+                self.findings += stored.summary.findings.len() as u64;
+                if !self.json {
+                    progress.say(&line(&account, &stored));
+                }
+                document["snapshot"] = snapshot_json(&stored);
+            }
+            Err(error) => {
+                let what = error.in_front(format!("{} was not backed up", plain(&account)));
+                let exit = if self.json { what.exit_code() } else { progress.report(&what) };
+                self.failures.push(exit);
+                document["error"] = what.document();
+            }
+        }
+        self.documents.push(document);
+    }
+
+    fn finish(mut self) -> Result<Exit, CliError> {
+        let text = if self.json {
+            self.documents.sort_by(|a, b| a["account"].as_str().cmp(&b["account"].as_str()));
+            let report = json!({
+                "accounts": self.documents,
+                "stored": self.stored,
+                "unchanged": self.unchanged,
+                "failed": self.failures.len(),
+                "bytes": self.bytes,
+            });
+            format!("{report:#}\n")
+        } else {
+            format!(
+                "{}: {} stored, {} unchanged, {} failed; {} written\n",
+                count(self.accounts as u64, "account"),
+                self.stored,
+                self.unchanged,
+                self.failures.len(),
+                bytes(self.bytes),
+            )
+        };
+        let printed = io::stdout().write_all(text.as_bytes());
+        printed.map_err(|error| CliError::failed("cannot print the report", error))?;
+        Ok(self.exit())
+    }
+
+    /// That some account could not be backed up weighs more than what was found in others; that
+    /// it was only busy is said if nothing worse is to be said.
+    fn exit(&self) -> Exit {
+        let only_busy = self.failures.iter().all(|exit| *exit == Exit::TryAgain);
+        match (self.failures.is_empty(), only_busy, self.findings) {
+            (true, _, 0) => Exit::Done,
+            (true, _, _) => Exit::Findings,
+            (false, true, _) => Exit::TryAgain,
+            (false, false, _) => Exit::Failed,
+        }
+    }
+}
+
+fn line(account: &str, stored: &Stored) -> String {
+    let totals = &stored.summary.totals;
+    let mut line = format!(
+        "{} {}: {} in {}, {} new; {} written",
+        plain(account),
+        stored.entry.name.seq,
+        count(totals.messages, "message"),
+        count(totals.mailboxes, "mailbox"),
+        totals.messages_new,
+        bytes(stored.bytes),
+    );
+    if let Some(longest) = render::longest_lock(&stored.summary.locks) {
+        let held = micros(longest.held_us.unwrap_or_default());
+        line.push_str(&format!("; longest lock {held}"));
+    }
+    if !stored.joined.is_empty() {
+        let others = count(stored.joined.len() as u64, "other head");
+        line.push_str(&format!("; joined {others}: somebody backed it up at the same time"));
+    }
+    line
+}
+
+fn snapshot_json(stored: &Stored) -> Value {
+    let summary = &stored.summary;
+    json!({
+        "seq": stored.entry.name.seq,
+        "object": stored.entry.name.to_string(),
+        "messages": summary.totals.messages,
+        "messages_new": summary.totals.messages_new,
+        "mailboxes": summary.totals.mailboxes,
+        "parts": stored.parts,
+        "bytes": stored.bytes,
+        "joined": stored.joined.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "findings": summary.findings.iter().map(finding_json).collect::<Vec<_>>(),
+        "longest_lock_us": render::longest_lock(&summary.locks).and_then(|lock| lock.held_us),
+    })
+}

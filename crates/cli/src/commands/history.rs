@@ -1,0 +1,101 @@
+//! `cylinder history`: the snapshots of an account in a vault.
+
+use std::io::{self, Write};
+
+use segment::manifest::ManifestHead;
+use serde_json::{Value, json};
+use vault::{Account, Entry, Lineage};
+
+use crate::args::HistoryArgs;
+use crate::error::{CliError, Exit};
+use crate::render::{bytes, count, plain};
+use crate::vaults;
+use crate::when::rfc3339;
+
+/// Runs the command. What is damaged is named, and the rest is listed.
+pub fn run(args: &HistoryArgs) -> Result<Exit, CliError> {
+    let opened = vaults::open(&args.at.vault)?;
+    let (account, history) = vaults::account(&opened, &args.at.account)?;
+    let mut exit = Exit::Done;
+    let mut out = Vec::new();
+    let mut documents = Vec::new();
+    for entry in history.snapshots() {
+        let head = head(&account, entry);
+        if let Err(error) = &head {
+            exit = error.report(args.json);
+        }
+        documents.push(document(entry, head.as_ref().ok()));
+        text(&mut out, entry, head.as_ref().ok());
+    }
+    let heads = history.heads();
+    if let ([.., _, _], false) = (heads.as_slice(), args.json) {
+        let _ = writeln!(out, "{} heads: the next backup joins them", heads.len());
+    }
+    if args.json {
+        let report = json!({
+            "account": args.at.account,
+            "snapshots": documents,
+            "heads": heads.iter().map(|head| head.name.to_string()).collect::<Vec<_>>(),
+            "hold": history.is_held(),
+        });
+        out = format!("{report:#}\n").into_bytes();
+    }
+    let printed = io::stdout().write_all(&out);
+    printed.map_err(|error| CliError::failed("cannot print the history", error))?;
+    Ok(exit)
+}
+
+fn head(account: &Account, entry: &Entry) -> Result<ManifestHead, CliError> {
+    // The manifest is in its own segment; what that continues need not be opened.
+    let opened = account.open(&Lineage { entries: vec![entry.clone()], torn: None });
+    let chain = opened.chain();
+    let snapshot =
+        chain.at(entry.name.seq).map_err(|error| crate::archive::explain(error.into()))?;
+    snapshot.head().map_err(|error| {
+        CliError::failed(format!("cannot read {}", entry.name), error)
+            .hint("the object is damaged; cylinder verify says what that means")
+    })
+}
+
+// Writing into a Vec cannot fail, so the results below are dropped.
+
+fn text(out: &mut Vec<u8>, entry: &Entry, head: Option<&ManifestHead>) {
+    let time = rfc3339(entry.name.taken_at);
+    let _ = write!(out, "{:>6}  {time}  {:>10}", entry.name.seq, bytes(entry.size));
+    let Some(head) = head else {
+        let _ = writeln!(out, "  damaged");
+        return;
+    };
+    let _ = write!(
+        out,
+        "  {} in {}, {} new",
+        count(head.totals.messages, "message"),
+        count(head.totals.mailboxes, "mailbox"),
+        head.totals.messages_new,
+    );
+    for gone in &head.gone {
+        let _ = write!(out, ", {} gone", plain(&gone.name.to_string()));
+    }
+    match head.findings.len() as u64 {
+        0 => drop(writeln!(out)),
+        n => drop(writeln!(out, "; {}", count(n, "finding"))),
+    }
+}
+
+fn document(entry: &Entry, head: Option<&ManifestHead>) -> Value {
+    let mut document = json!({
+        "seq": entry.name.seq,
+        "taken_at": rfc3339(entry.name.taken_at),
+        "object": entry.name.to_string(),
+        "bytes": entry.size,
+    });
+    if let Some(head) = head {
+        document["messages"] = json!(head.totals.messages);
+        document["messages_new"] = json!(head.totals.messages_new);
+        document["mailboxes"] = json!(head.totals.mailboxes);
+        document["gone"] =
+            head.gone.iter().map(|gone| json!(gone.name.to_string())).collect::<Vec<_>>().into();
+        document["findings"] = json!(head.findings.len());
+    }
+    document
+}

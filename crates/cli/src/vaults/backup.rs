@@ -1,0 +1,218 @@
+//! One account of a live server into a vault.
+
+use engine::base::Base;
+use engine::live::live;
+use engine::ports::Monitor;
+use engine::snapshot::{self, SnapshotError, Summary, parts};
+use model::Userid;
+use segment::compress::{Compression, Writer};
+use spool::{Server, SpoolError};
+use vault::{
+    Account, Entry, History, Lineage, Note, SegmentKind, SegmentName, Stage, Vault, VaultError,
+    What,
+};
+
+use crate::{PROGRAM, when};
+
+/// Messages that are missing in the vault are stored in advance, this much at a time: what is
+/// stored is not stored again if the run is stopped.
+const PART_BYTES: u64 = 256 << 20;
+
+/// How often a backup begins again because somebody erased the account, or pruned it and took
+/// longer than a day, meanwhile.
+const ATTEMPTS: u32 = 3;
+
+/// What became of an account.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Nothing had changed since this snapshot.
+    Unchanged(SegmentName),
+    /// There is a new snapshot.
+    Stored(Box<Stored>),
+}
+
+/// A new snapshot.
+#[derive(Debug)]
+pub struct Stored {
+    /// What it is.
+    pub entry: Entry,
+    /// How it was taken.
+    pub summary: Summary,
+    /// Parts that were stored before it.
+    pub parts: u64,
+    /// Bytes that were put, of snapshot and parts.
+    pub bytes: u64,
+    /// Heads that it joined: others had backed up the account at the same time.
+    pub joined: Vec<SegmentName>,
+}
+
+/// Why there is no new snapshot of an account.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    /// The spool.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    /// The vault.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// Taking it.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    /// What the vault holds of it.
+    #[error("cannot continue what the vault holds")]
+    Base(#[source] engine::archive::ArchiveError),
+    /// Compressing it.
+    #[error("cannot compress it")]
+    Compress(#[source] std::io::Error),
+    /// Somebody else removes what it continues, again and again.
+    #[error("what it continues was removed from the vault meanwhile, {0} times")]
+    Removed(u32),
+}
+
+/// Backs up accounts of one server into one vault.
+pub struct Backup<'a> {
+    pub vault: &'a Vault,
+    pub server: &'a Server,
+    /// The name of this machine.
+    pub host: &'a str,
+    /// Threads for each account.
+    pub workers: usize,
+}
+
+impl Backup<'_> {
+    /// Backs up one account. The calling thread must be able to read the spool.
+    pub fn account(&self, userid: &Userid, monitor: &dyn Monitor) -> Result<Outcome, BackupError> {
+        let account = self.vault.account(userid);
+        for _ in 0..ATTEMPTS {
+            let history = account.history()?;
+            let outcome = self.attempt(userid, &account, &history, monitor)?;
+            let Outcome::Stored(stored) = &outcome else { return Ok(outcome) };
+            let now = account.history()?;
+            let lineage = now.lineage(&stored.entry.name.own);
+            if lineage.torn.is_none() && !now.is_dead(&stored.entry.name.own) {
+                self.join(&account, &stored.joined)?;
+                return Ok(outcome);
+            }
+        }
+        Err(BackupError::Removed(ATTEMPTS))
+    }
+
+    fn attempt(
+        &self,
+        userid: &Userid,
+        account: &Account,
+        history: &History,
+        monitor: &dyn Monitor,
+    ) -> Result<Outcome, BackupError> {
+        let tip = history.tip();
+        let mut lineage = tip.map(|tip| history.lineage(&tip.name.own)).unwrap_or_default();
+        let joined = history.heads().into_iter().filter(|head| Some(*head) != tip);
+        let joined: Vec<SegmentName> = joined.map(|head| head.name.clone()).collect();
+        let (mut seq, mut parts, mut bytes) = (history.next_seq(), 0, 0);
+
+        let frozen = self.server.freeze(userid)?;
+        let taken_at = when::now();
+        let (source, messages) = live(frozen);
+        loop {
+            let opened = account.open(&lineage);
+            let chain = opened.chain();
+            let base = (!lineage.entries.is_empty()).then(|| Base::new(&chain)).transpose();
+            let base = base.map_err(BackupError::Base)?;
+            let options = self.options(taken_at, seq);
+            let part = parts::part(
+                &source,
+                &messages,
+                base.as_ref(),
+                || self.writer(),
+                PART_BYTES,
+                &options,
+                monitor,
+            )?;
+            if let Some((writer, part)) = part {
+                let name = name_of(SegmentKind::Part, &options, part.manifest_sha256, &lineage);
+                let entry = self.put(account, &name, writer)?;
+                bytes += entry.size;
+                (seq, parts) = (name.seq + 1, parts + 1);
+                lineage.entries.push(entry);
+                continue;
+            }
+            let (writer, summary) = snapshot::snapshot(
+                source,
+                &messages,
+                base.as_ref(),
+                self.writer(),
+                &options,
+                monitor,
+            )?;
+            if let Some(newest) = unchanged(&lineage, &summary, &joined) {
+                return Ok(Outcome::Unchanged(newest));
+            }
+            let name = name_of(SegmentKind::Snapshot, &options, summary.manifest_sha256, &lineage);
+            let entry = self.put(account, &name, writer)?;
+            bytes += entry.size;
+            let stored = Stored { entry, summary, parts, bytes, joined };
+            return Ok(Outcome::Stored(Box::new(stored)));
+        }
+    }
+
+    fn options(&self, taken_at: i64, seq: u32) -> snapshot::Options {
+        snapshot::Options {
+            taken_at,
+            taken_at_text: when::rfc3339(taken_at),
+            program: PROGRAM.to_owned(),
+            workers: self.workers,
+            seq: Some(seq),
+            joins: Vec::new(),
+            catalog: true,
+        }
+    }
+
+    fn writer(&self) -> Writer<Stage> {
+        Writer::new(Stage::new(), Compression::Zstd, self.workers)
+    }
+
+    fn put(
+        &self,
+        account: &Account,
+        name: &SegmentName,
+        writer: Writer<Stage>,
+    ) -> Result<Entry, BackupError> {
+        let stage = writer.finish().map_err(BackupError::Compress)?;
+        Ok(account.put_segment(name, stage.finish())?)
+    }
+
+    /// Writes down that these heads are none any more.
+    fn join(&self, account: &Account, heads: &[SegmentName]) -> Result<(), BackupError> {
+        if heads.is_empty() {
+            return Ok(());
+        }
+        let names = heads.iter().map(SegmentName::to_string).collect();
+        let note = Note::new(What::Joined, when::now(), self.host, PROGRAM, names);
+        Ok(account.put_note(&note)?)
+    }
+}
+
+/// The snapshot that is still true, if nothing has changed since.
+fn unchanged(lineage: &Lineage, summary: &Summary, joined: &[SegmentName]) -> Option<SegmentName> {
+    let newest = lineage.entries.last()?;
+    let same = summary.plan.is_empty()
+        && summary.findings_new == 0
+        && joined.is_empty()
+        && newest.name.kind == SegmentKind::Snapshot;
+    same.then(|| newest.name.clone())
+}
+
+fn name_of(
+    kind: SegmentKind,
+    options: &snapshot::Options,
+    own: model::state::Digest,
+    lineage: &Lineage,
+) -> SegmentName {
+    SegmentName {
+        seq: options.seq.unwrap_or(1),
+        taken_at: options.taken_at,
+        own,
+        parent: lineage.entries.last().map(|entry| entry.name.own),
+        kind,
+    }
+}

@@ -1,0 +1,129 @@
+//! Vaults, as commands use them: opened, explained, and one snapshot of an account chosen.
+
+pub mod backup;
+mod garbage;
+pub mod prune;
+pub mod verify;
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+
+use engine::folder::relative_name;
+use jiff::tz::TimeZone;
+use model::{MboxName, Userid};
+use segment::manifest::{ManifestHead, StoredMailbox};
+use vault::{Account, Entry, History, Store, Vault, VaultError};
+
+use crate::error::CliError;
+use crate::when::{At, parse_at, rfc3339};
+
+/// Opens a vault that is there.
+pub fn open(location: &str) -> Result<Vault, CliError> {
+    let store = Store::open(location).map_err(explain)?;
+    Vault::open(store).map_err(explain)
+}
+
+/// Opens a vault, or makes one: an empty prefix, an empty directory, or a new one whose parent is
+/// there.
+pub fn open_or_create(location: &str) -> Result<Vault, CliError> {
+    let path = Path::new(location);
+    if !location.contains("://") && !path.exists() {
+        // Only the last directory: where a disk is not mounted, its parent is missing too.
+        DirBuilder::new().mode(0o700).create(path).map_err(|error| {
+            CliError::failed(format!("cannot make the vault {location}"), error)
+                .hint("its parent directory must be there")
+        })?;
+    }
+    let store = Store::open(location).map_err(explain)?;
+    Vault::open_or_create(store).map_err(explain)
+}
+
+/// An error of a vault, with what to try.
+pub fn explain(error: VaultError) -> CliError {
+    let hint = match &error {
+        VaultError::Location { .. } => {
+            "name a directory, or s3://BUCKET/PREFIX with AWS_ENDPOINT, AWS_ACCESS_KEY_ID and \
+             AWS_SECRET_ACCESS_KEY set"
+        }
+        VaultError::NotAVault { .. } => "cylinder backup makes a vault where nothing is",
+        VaultError::NotEmpty { .. } => "name a directory or a prefix of its own",
+        VaultError::TooNew { .. } => "use the version of cylinder that made it, or a later one",
+        VaultError::Store { .. } | VaultError::Short { .. } => {
+            "what was stored before is not touched; check the store and try again"
+        }
+        VaultError::Stage(_) => {
+            "large segments are kept in a temporary file first; TMPDIR can name a larger place"
+        }
+        VaultError::Note { .. } => {
+            "without it nobody knows what may be used; try another copy of the object"
+        }
+        VaultError::Engine(_) => "try again",
+    };
+    CliError::failed("cannot use the vault", error).hint(hint)
+}
+
+/// The name of this machine, for notes.
+pub fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// An account of a vault that there is something of, and its history.
+pub fn account(vault: &Vault, userid: &str) -> Result<(Account, History), CliError> {
+    let account = vault.account(&Userid::from(userid));
+    let history = account.history().map_err(explain)?;
+    if history.is_empty() {
+        let there = vault.accounts().map_err(explain)?;
+        let error = CliError::plain(format!("{} holds nothing of {userid}", vault.place()));
+        let some = there.iter().take(10).cloned().collect::<Vec<_>>().join(", ");
+        return Err(match there.len() {
+            0 => error.hint("the vault is empty"),
+            1..=10 => error.hint(format!("it holds {some}")),
+            many => error.hint(format!("it holds {some} and {} more", many - 10)),
+        });
+    }
+    Ok((account, history))
+}
+
+/// The snapshot that `--at` means: by number, by time, or the newest.
+pub fn choose(history: &History, userid: &str, at: Option<&str>) -> Result<Entry, CliError> {
+    let snapshots = history.snapshots();
+    let torn = || {
+        CliError::plain(format!("no snapshot of {userid} is whole"))
+            .hint("cylinder verify says what is missing")
+    };
+    let Some(text) = at else { return history.newest().ok_or_else(torn) };
+    let (first, last) = match (snapshots.first(), snapshots.last()) {
+        (Some(first), Some(last)) => (first, last),
+        _ => return Err(torn()),
+    };
+    match parse_at(text, &TimeZone::system()) {
+        Some(At::Seq(seq)) => {
+            let found = snapshots.iter().rfind(|entry| u64::from(entry.name.seq) == seq);
+            found.map(|entry| Entry::clone(entry)).ok_or_else(|| {
+                let (first, last) = (first.name.seq, last.name.seq);
+                CliError::plain(format!("there is no snapshot {seq} of {userid}")).hint(format!(
+                    "there are some from {first} to {last}; cylinder history lists them"
+                ))
+            })
+        }
+        Some(At::Time(time)) => {
+            let found = snapshots.iter().rfind(|entry| entry.name.taken_at <= time);
+            found.map(|entry| Entry::clone(entry)).ok_or_else(|| {
+                let first = rfc3339(first.name.taken_at);
+                CliError::plain(format!("no snapshot of {userid} is that old"))
+                    .hint(format!("the first was taken at {first}"))
+            })
+        }
+        None => Err(CliError::usage(format!("--at {text} is neither a number nor a time"))
+            .hint("use a snapshot's number, or a time like 2026-11-23 or 2026-11-23T19:00:00Z")),
+    }
+}
+
+/// The folders of a snapshot, as their owner knows them, for a hint.
+pub fn folders(head: &ManifestHead, userid: &str) -> String {
+    let name = |mailbox: &StoredMailbox| {
+        MboxName::new(relative_name(mailbox.name.as_bytes(), userid.as_bytes())).to_string()
+    };
+    head.mailboxes.iter().map(name).collect::<Vec<_>>().join(", ")
+}

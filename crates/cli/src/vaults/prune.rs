@@ -1,0 +1,367 @@
+//! Pruning one account of a vault: a plan first, and then that plan.
+
+use std::collections::BTreeSet;
+
+use engine::archive::{ArchiveError, stored};
+use engine::base::Base;
+use engine::ports::Silent;
+use engine::snapshot::{self, SnapshotError};
+use jiff::tz::TimeZone;
+use model::state::Digest;
+use segment::chain::{Chain, ChainError};
+use segment::compress::{Compression, Writer};
+use segment::reader::ReadError;
+use segment::verify;
+use vault::policy::{Rules, Verdict, judge};
+use vault::{
+    Account, Entry, History, Lineage, Note, SegmentKind, SegmentName, Stage, VaultError, What,
+};
+
+use super::garbage::{Garbage, weigh};
+use crate::{PROGRAM, when};
+
+/// How to prune.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// What to keep.
+    pub rules: Rules,
+    /// Whose hours and days.
+    pub zone: TimeZone,
+    /// How long dropped segments stay, seconds: for backups and readers that do not know yet.
+    pub grace: i64,
+    /// Per cent of an account's bytes that may be garbage before it is rewritten.
+    pub garbage: u64,
+    /// Whether the brake is off.
+    pub accept_removals: bool,
+    /// The time, seconds since 1970.
+    pub now: i64,
+    /// The name of this machine.
+    pub host: String,
+    /// Threads.
+    pub workers: usize,
+}
+
+/// What is to be done with an account.
+#[derive(Debug)]
+pub struct Plan {
+    /// Segments that were dropped long enough ago.
+    pub delete: Vec<SegmentName>,
+    /// Notes that have nothing left to say.
+    pub notes: Vec<String>,
+    /// What becomes of each snapshot.
+    pub verdicts: Vec<Verdict>,
+    /// Segments that no kept snapshot needs: they are dropped.
+    pub drop: Vec<SegmentName>,
+    /// Snapshots that others need, and that are not shown any more.
+    pub hide: Vec<SegmentName>,
+    /// The kept snapshots, if all of the account is to be written anew, and everything else
+    /// dropped.
+    pub rewrite: Option<Vec<Entry>>,
+    /// What others need of the hidden ones, and what nobody does.
+    pub garbage: Garbage,
+}
+
+/// Why an account was not pruned.
+#[derive(Debug, thiserror::Error)]
+pub enum PruneError {
+    /// The vault.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// A legal hold.
+    #[error("it is under a legal hold")]
+    Held,
+    /// The plan destroys too much.
+    #[error("{forgotten} of {all} snapshots would go")]
+    Brake {
+        /// Snapshots that would go.
+        forgotten: usize,
+        /// Snapshots there are.
+        all: usize,
+    },
+    /// The newest snapshot is of a time that is not yet.
+    #[error("its newest snapshot was taken on {0}, which is not yet")]
+    Future(String),
+    /// What is stored.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// Writing it anew.
+    #[error("it cannot be written anew")]
+    Rewrite(#[from] SnapshotError),
+    /// Compressing it.
+    #[error("it cannot be compressed")]
+    Compress(#[source] std::io::Error),
+    /// What was written anew is not what was to be written; the old one stays.
+    #[error("what was written anew cannot be read back")]
+    ReadBack(#[source] ReadError),
+}
+
+impl From<ReadError> for PruneError {
+    fn from(error: ReadError) -> Self {
+        Self::Archive(error.into())
+    }
+}
+
+impl From<ChainError> for PruneError {
+    fn from(error: ChainError) -> Self {
+        Self::Archive(error.into())
+    }
+}
+
+/// More snapshots than this share at once are a mistake rather than a policy, in per cent; unless
+/// there are only a few.
+const BRAKE_SHARE: usize = 90;
+const BRAKE_FEW: usize = 10;
+
+/// A clock that is ahead of ours by more than this, in seconds, is wrong; or ours is.
+const FUTURE: i64 = 86_400;
+
+impl Plan {
+    /// Decides what is to be done. Reads, and changes nothing.
+    pub fn new(
+        account: &Account,
+        history: &History,
+        options: &Options,
+    ) -> Result<Self, PruneError> {
+        if history.is_held() {
+            return Err(PruneError::Held);
+        }
+        let snapshots = without_copies(history);
+        let verdicts = judge(&snapshots, &options.rules, &options.zone);
+        let (keep, forget): (Vec<&Verdict>, Vec<&Verdict>) =
+            verdicts.iter().partition(|verdict| !verdict.kept.is_empty());
+        brake(&keep, &forget, options)?;
+
+        let needed = needed(history, keep.iter().map(|verdict| &verdict.entry));
+        let drop = history.live().filter(|entry| !needed.contains(&entry.name.own));
+        // A torn segment may be all that is left of something: it is not for us to drop.
+        let drop = drop.filter(|entry| history.lineage(&entry.name.own).torn.is_none());
+        let drop: Vec<SegmentName> = drop.map(|entry| entry.name.clone()).collect();
+        let hide = forget.iter().map(|verdict| verdict.entry.name.clone());
+        let hide: Vec<SegmentName> = hide.filter(|name| needed.contains(&name.own)).collect();
+
+        let keep: Vec<Entry> = keep.into_iter().map(|verdict| verdict.entry.clone()).collect();
+        let any_hidden = !hide.is_empty()
+            || history.notes_of(What::Hidden).iter().any(|(_, note)| {
+                note.names
+                    .iter()
+                    .filter_map(|name| SegmentName::parse(name))
+                    .any(|name| needed.contains(&name.own))
+            });
+        let garbage =
+            if any_hidden { weigh(account, history, &keep, &needed)? } else { Garbage::default() };
+        let too_much = garbage.unneeded * 100 > garbage.all * options.garbage;
+        let (delete, notes) = matured(history, options);
+        let rewrite = (any_hidden && too_much).then_some(keep);
+        Ok(Self { delete, notes, verdicts, drop, hide, rewrite, garbage })
+    }
+
+    /// Does it. Whatever is interrupted is completed by the next prune.
+    pub fn apply(
+        &self,
+        account: &Account,
+        history: &History,
+        options: &Options,
+    ) -> Result<(), PruneError> {
+        for name in &self.delete {
+            account.delete(&name.to_string())?;
+        }
+        for name in &self.notes {
+            account.delete(name)?;
+        }
+        let mut drop = self.drop.clone();
+        match &self.rewrite {
+            Some(keep) => {
+                let old = rewrite(account, history, keep, options)?;
+                drop.extend(old.into_iter().filter(|name| !self.drop.contains(name)));
+            }
+            None => put_note(account, What::Hidden, &self.hide, options)?,
+        }
+        put_note(account, What::Dropped, &drop, options)
+    }
+}
+
+/// Deletes all of an account, in an order in which nothing is ever left that looks whole.
+pub fn erase(account: &Account, history: &History, options: &Options) -> Result<u64, PruneError> {
+    if history.is_held() {
+        return Err(PruneError::Held);
+    }
+    let mut names: Vec<SegmentName> = history.segments().map(|entry| entry.name.clone()).collect();
+    put_note(account, What::Erased, &names, options)?;
+    names.sort();
+    for name in names.iter().rev() {
+        account.delete(&name.to_string())?;
+    }
+    for name in &history.strange {
+        account.delete(name)?;
+    }
+    // The note that was just put, too: nothing is left for it to speak of.
+    for (name, _) in account.history()?.notes {
+        account.delete(&name.to_string())?;
+    }
+    Ok(names.len() as u64)
+}
+
+/// The snapshots that count. After a rewrite that was interrupted there are two of some; those of
+/// the lineage that is going to be continued are taken.
+fn without_copies(history: &History) -> Vec<&Entry> {
+    let tip = history.tip().map(|tip| history.lineage(&tip.name.own)).unwrap_or_default();
+    let in_line: BTreeSet<Digest> = tip.entries.iter().map(|entry| entry.name.own).collect();
+    let mut snapshots = history.snapshots();
+    let same = |one: &Entry, other: &Entry| {
+        (one.name.seq, one.name.taken_at) == (other.name.seq, other.name.taken_at)
+    };
+    let all = snapshots.clone();
+    snapshots.retain(|entry| {
+        in_line.contains(&entry.name.own)
+            || !all.iter().any(|other| same(entry, other) && in_line.contains(&other.name.own))
+    });
+    snapshots
+}
+
+fn brake(keep: &[&Verdict], forget: &[&Verdict], options: &Options) -> Result<(), PruneError> {
+    if options.accept_removals {
+        return Ok(());
+    }
+    let all = keep.len() + forget.len();
+    if forget.len() > BRAKE_FEW && forget.len() * 100 > all * BRAKE_SHARE {
+        return Err(PruneError::Brake { forgotten: forget.len(), all });
+    }
+    match keep.last() {
+        Some(newest) if newest.entry.name.taken_at > options.now.saturating_add(FUTURE) => {
+            Err(PruneError::Future(when::rfc3339(newest.entry.name.taken_at)))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What these snapshots consist of, and what the next backup continues.
+fn needed<'e>(history: &History, keep: impl Iterator<Item = &'e Entry>) -> BTreeSet<Digest> {
+    let tip = history.tip().map(|tip| tip.name.own);
+    let mut needed = BTreeSet::new();
+    for own in keep.map(|entry| entry.name.own).chain(tip) {
+        needed.extend(history.lineage(&own).entries.iter().map(|entry| entry.name.own));
+    }
+    needed
+}
+
+/// Dropped segments whose time has come, the newest first, and notes that name nothing any more.
+fn matured(history: &History, options: &Options) -> (Vec<SegmentName>, Vec<String>) {
+    let alive: BTreeSet<Digest> = history
+        .live()
+        .flat_map(|entry| history.lineage(&entry.name.own).entries)
+        .map(|entry| entry.name.own)
+        .collect();
+    let (mut delete, mut notes) = (BTreeSet::new(), Vec::new());
+    for (name, note) in &history.notes {
+        let about_segments =
+            matches!(name.what, What::Dropped | What::Erased | What::Hidden | What::Joined);
+        let there: Vec<SegmentName> = note
+            .names
+            .iter()
+            .filter_map(|name| SegmentName::parse(name))
+            .filter(|name| history.segment(&name.own).is_some())
+            .collect();
+        if there.is_empty() && about_segments {
+            notes.push(name.to_string());
+        } else if matches!(name.what, What::Dropped | What::Erased)
+            && note.at.saturating_add(options.grace) <= options.now
+        {
+            delete.extend(there.into_iter().filter(|name| !alive.contains(&name.own)));
+        }
+    }
+    (delete.into_iter().rev().collect(), notes)
+}
+
+fn put_note(
+    account: &Account,
+    what: What,
+    names: &[SegmentName],
+    options: &Options,
+) -> Result<(), PruneError> {
+    if names.is_empty() {
+        return Ok(());
+    }
+    let names = names.iter().map(SegmentName::to_string).collect();
+    Ok(account.put_note(&Note::new(what, options.now, &options.host, PROGRAM, names))?)
+}
+
+/// Writes the kept snapshots as a new lineage, reads it back, and tells what it replaces.
+fn rewrite(
+    account: &Account,
+    history: &History,
+    keep: &[Entry],
+    options: &Options,
+) -> Result<Vec<SegmentName>, PruneError> {
+    let old: Vec<SegmentName> = history.live().map(|entry| entry.name.clone()).collect();
+    let mut lineage = Lineage::default();
+    for entry in keep {
+        let entry = copy(account, history, entry, &lineage, options)?;
+        lineage.entries.push(entry);
+    }
+    read_back(account, &lineage)?;
+    Ok(old.into_iter().filter(|name| lineage.entries.iter().all(|new| new.name != *name)).collect())
+}
+
+/// Stores one snapshot once more, as the next one of a new lineage.
+fn copy(
+    account: &Account,
+    history: &History,
+    entry: &Entry,
+    lineage: &Lineage,
+    options: &Options,
+) -> Result<Entry, PruneError> {
+    let old = account.open(&history.lineage(&entry.name.own));
+    let old = old.chain();
+    let (mut source, messages, head) = stored(&old, old.at(entry.name.seq)?, |_| true)?;
+    let carried = head.findings.iter().filter_map(engine::archive::finding_of);
+    source.findings = carried.filter(|finding| snapshot::is_told_anew(finding.kind)).collect();
+
+    let new = account.open(lineage);
+    let chain = new.chain();
+    let base = (!lineage.entries.is_empty()).then(|| Base::new(&chain)).transpose()?;
+    let parent = lineage.entries.last();
+    // Of two branches of a fork that had equal numbers, one goes on counting.
+    let seq = parent.map_or(0, |parent| parent.name.seq + 1).max(entry.name.seq);
+    let taking = snapshot::Options {
+        taken_at: head.taken_at.unix,
+        taken_at_text: head.taken_at.text.clone(),
+        program: PROGRAM.to_owned(),
+        workers: options.workers,
+        seq: Some(seq),
+        joins: Vec::new(),
+        catalog: true,
+    };
+    let writer = Writer::new(Stage::new(), Compression::Zstd, options.workers);
+    let (writer, summary) =
+        snapshot::snapshot(source, &messages, base.as_ref(), writer, &taking, &Silent)?;
+    let name = SegmentName {
+        seq,
+        taken_at: taking.taken_at,
+        own: summary.manifest_sha256,
+        parent: parent.map(|parent| parent.name.own),
+        kind: SegmentKind::Snapshot,
+    };
+    let stage = writer.finish().map_err(PruneError::Compress)?;
+    Ok(account.put_segment(&name, stage.finish())?)
+}
+
+/// Reads every byte of what was written: only then is the old one dropped.
+fn read_back(account: &Account, lineage: &Lineage) -> Result<(), PruneError> {
+    let opened = account.open(lineage);
+    let chain: Chain<'_> = opened.chain();
+    for snapshot in chain.snapshots() {
+        let segment = snapshot.segment().map_err(PruneError::ReadBack)?;
+        let mut wrong = None;
+        let before = |guid: &model::Guid| {
+            chain.find_message(guid, snapshot.seq()).is_ok_and(|found| found.is_some())
+        };
+        verify::segment(segment, &before, &mut |problem| {
+            wrong.get_or_insert(problem);
+        })
+        .map_err(PruneError::ReadBack)?;
+        if let Some(wrong) = wrong {
+            return Err(PruneError::ReadBack(wrong));
+        }
+    }
+    Ok(())
+}

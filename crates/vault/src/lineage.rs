@@ -1,0 +1,86 @@
+//! A lineage, opened: segments are fetched when they are needed.
+
+use std::io;
+use std::sync::OnceLock;
+
+use segment::chain::{Chain, Link, Opener};
+use segment::compress::{SeekableError, SeekableZstd};
+use segment::reader::{self, ReadError, SegmentRef};
+
+use crate::history::{Entry, Lineage};
+use crate::keys::SegmentKind;
+use crate::object::ObjectFile;
+use crate::store::Store;
+use crate::vault::Account;
+
+impl Account {
+    /// Opens a lineage for reading: its segments are fetched when they are needed.
+    pub fn open(&self, lineage: &Lineage) -> OpenLineage {
+        let open = |entry: &Entry| OpenSegment {
+            path: self.path(&entry.name.to_string()),
+            store: self.store().clone(),
+            entry: entry.clone(),
+            content: OnceLock::new(),
+        };
+        let segments = lineage.entries.iter().map(open).collect();
+        OpenLineage { component: self.component().to_owned(), segments }
+    }
+}
+
+/// The segments of a lineage, opened when they are needed.
+pub struct OpenLineage {
+    component: String,
+    segments: Vec<OpenSegment>,
+}
+
+struct OpenSegment {
+    entry: Entry,
+    path: String,
+    store: Store,
+    content: OnceLock<SeekableZstd<ObjectFile>>,
+}
+
+impl OpenLineage {
+    /// The lineage as a chain.
+    pub fn chain(&self) -> Chain<'_> {
+        let link = |segment: &OpenSegment| Link {
+            seq: segment.entry.name.seq,
+            sha256: segment.entry.name.own,
+            taken_at: segment.entry.name.taken_at,
+            part: segment.entry.name.kind == SegmentKind::Part,
+        };
+        Chain::lazy(&self.component, self.segments.iter().map(link).collect(), self)
+    }
+}
+
+impl Opener for OpenLineage {
+    fn open(&self, link: &Link) -> Result<SegmentRef<'_>, ReadError> {
+        let found = self.segments.iter().find(|segment| segment.entry.name.own == link.sha256);
+        let segment = found
+            .ok_or_else(|| ReadError::Read { at: 0, source: io::ErrorKind::NotFound.into() })?;
+        segment.open()
+    }
+}
+
+impl OpenSegment {
+    fn open(&self) -> Result<SegmentRef<'_>, ReadError> {
+        let content = match self.content.get() {
+            Some(content) => content,
+            None => {
+                let (store, path, size) = (&self.store, &self.path, self.entry.size);
+                let object = ObjectFile::new(store.clone(), path.clone(), size);
+                let opened = SeekableZstd::open(object).map_err(|error| {
+                    let source = match error {
+                        SeekableError::Read(source) => source,
+                        none @ SeekableError::NoTable { .. } => {
+                            io::Error::new(io::ErrorKind::InvalidData, none)
+                        }
+                    };
+                    ReadError::Read { at: size, source }
+                })?;
+                self.content.get_or_init(|| opened)
+            }
+        };
+        reader::only(content)
+    }
+}
