@@ -4,7 +4,7 @@ mod sample;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::Mutex;
+use std::sync::{Barrier, Mutex};
 use std::thread;
 
 use model::state::Digest;
@@ -21,6 +21,8 @@ struct Files {
 impl Opener for Files {
     fn open(&self, link: &Link) -> Result<SegmentRef<'_>, ReadError> {
         self.opened.lock().expect("no thread panicked").push(link.seq);
+        // Whoever else wants it has all the time to come in.
+        (0..10_000).for_each(|_| thread::yield_now());
         let gone = || ReadError::Read { at: 0, source: io::ErrorKind::NotFound.into() };
         let mut found = segments(self.files.get(&link.seq).ok_or_else(gone)?)?;
         found.pop().ok_or_else(gone)
@@ -101,12 +103,12 @@ fn a_segment_is_opened_when_it_is_needed_and_once() {
     let first = guid_of(b"body 2");
     assert_eq!(chain.message(&first, 6).expect("no damage"), Some(b"body 2".to_vec()));
     assert_eq!(files.opened(), [5, 2]);
-    thread::scope(|scope| {
-        for _ in 0..4 {
-            scope
-                .spawn(|| assert!(chain.find_message(&guid_of(b"none"), 6).expect("it").is_none()));
-        }
-    });
+    let start = Barrier::new(4);
+    let look = || {
+        start.wait();
+        assert!(chain.find_message(&guid_of(b"none"), 6).expect("tables").is_none());
+    };
+    thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(look))));
     assert_eq!(files.opened(), [5, 2, 3, 6]);
 }
 
