@@ -10,7 +10,7 @@ use std::thread;
 use model::state::Digest;
 use sample::{Account, guid_of, mail, taken_at};
 use segment::chain::{Chain, ChainError, Link, Opener};
-use segment::reader::{ReadError, SegmentRef, segments};
+use segment::reader::{ReadError, SegmentRef, only_segment, segments};
 
 /// Segments, each in a file of its own, which notes what was opened.
 struct Files {
@@ -24,8 +24,7 @@ impl Opener for Files {
         // Whoever else wants it has all the time to come in.
         (0..10_000).for_each(|_| thread::yield_now());
         let gone = || ReadError::Read { at: 0, source: io::ErrorKind::NotFound.into() };
-        let mut found = segments(self.files.get(&link.seq).ok_or_else(gone)?)?;
-        found.pop().ok_or_else(gone)
+        only_segment(self.files.get(&link.seq).ok_or_else(gone)?)
     }
 }
 
@@ -165,4 +164,23 @@ fn what_could_not_be_opened_may_be_later() {
     files.files.insert(5, whole);
     let chain = Chain::lazy("glad", links, &files);
     chain.newest().expect("a snapshot").head().expect("its manifest");
+}
+
+#[test]
+fn what_is_not_one_segment_alone_is_not_taken_for_one() {
+    let (files, _) = lineage();
+    let one = &files.files[&3];
+    let found = segments(one).expect("whole");
+    let only = only_segment(one).expect("whole");
+    assert_eq!((only.start(), only.bytes()), (0, one.len() as u64));
+    assert_eq!(only.manifest_sha256(), found[0].manifest_sha256());
+    let two = [one.as_slice(), &files.files[&5]].concat();
+    assert!(matches!(only_segment(&two), Err(ReadError::Stray { begins, .. })
+        if begins == one.len() as u64));
+    assert!(matches!(only_segment(&one[512..].to_vec()), Err(ReadError::Stray { .. })));
+    assert!(matches!(only_segment(&one[..one.len() - 512].to_vec()), Err(ReadError::End { .. })));
+    for nothing in [0, 511] {
+        let nothing = vec![0; nothing];
+        assert!(matches!(only_segment(&nothing), Err(ReadError::NoSegment { .. })));
+    }
 }
