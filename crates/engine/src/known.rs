@@ -82,7 +82,9 @@ impl<'a> Known<'a> {
                     add(&mut guids, listed, &exceptions);
                 }
                 None => {
-                    let had = self.had(key)?;
+                    // If it cannot be read, the run says so where it needs it; of a mailbox that
+                    // is gone, it need not.
+                    let Ok(had) = self.had(key) else { continue };
                     add(&mut guids, had.linked.iter().copied(), &had.exceptions);
                 }
             }

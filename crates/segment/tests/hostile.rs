@@ -306,6 +306,16 @@ fn manifests_that_hold_what_they_must_not_are_refused() {
             "{to}: {error}"
         );
     }
+    let mut glad = Account::new("glad");
+    glad.snapshot(&[], &[]);
+    let second = glad.snapshot(&[], &[]);
+    for wrong in ["\"parent\":{\"seq\":2,", "\"parent\":{\"seq\":0,"] {
+        let mut archive = second.clone();
+        let right = "\"parent\":{\"seq\":1,";
+        patch_manifest(&mut archive, |text| *text = text.replacen(right, wrong, 1));
+        let error = segments(&archive).expect("its end is right")[0].head().expect_err(wrong);
+        assert!(cause(&error).contains("wrong parent"), "{error}{}", cause(&error));
+    }
     // A later format is something else, even if it explains fields differently.
     let mut archive = snapshot();
     patch_manifest(&mut archive, |text| {

@@ -4,13 +4,13 @@ mod sample;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::Mutex;
+use std::sync::{Barrier, Mutex};
 use std::thread;
 
 use model::state::Digest;
 use sample::{Account, guid_of, mail, taken_at};
 use segment::chain::{Chain, ChainError, Link, Opener};
-use segment::reader::{ReadError, SegmentRef, segments};
+use segment::reader::{ReadError, SegmentRef, only_segment, segments};
 
 /// Segments, each in a file of its own, which notes what was opened.
 struct Files {
@@ -21,9 +21,10 @@ struct Files {
 impl Opener for Files {
     fn open(&self, link: &Link) -> Result<SegmentRef<'_>, ReadError> {
         self.opened.lock().expect("no thread panicked").push(link.seq);
+        // Whoever else wants it has all the time to come in.
+        (0..10_000).for_each(|_| thread::yield_now());
         let gone = || ReadError::Read { at: 0, source: io::ErrorKind::NotFound.into() };
-        let mut found = segments(self.files.get(&link.seq).ok_or_else(gone)?)?;
-        found.pop().ok_or_else(gone)
+        only_segment(self.files.get(&link.seq).ok_or_else(gone)?)
     }
 }
 
@@ -101,12 +102,12 @@ fn a_segment_is_opened_when_it_is_needed_and_once() {
     let first = guid_of(b"body 2");
     assert_eq!(chain.message(&first, 6).expect("no damage"), Some(b"body 2".to_vec()));
     assert_eq!(files.opened(), [5, 2]);
-    thread::scope(|scope| {
-        for _ in 0..4 {
-            scope
-                .spawn(|| assert!(chain.find_message(&guid_of(b"none"), 6).expect("it").is_none()));
-        }
-    });
+    let start = Barrier::new(4);
+    let look = || {
+        start.wait();
+        assert!(chain.find_message(&guid_of(b"none"), 6).expect("tables").is_none());
+    };
+    thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(look))));
     assert_eq!(files.opened(), [5, 2, 3, 6]);
 }
 
@@ -163,4 +164,23 @@ fn what_could_not_be_opened_may_be_later() {
     files.files.insert(5, whole);
     let chain = Chain::lazy("glad", links, &files);
     chain.newest().expect("a snapshot").head().expect("its manifest");
+}
+
+#[test]
+fn what_is_not_one_segment_alone_is_not_taken_for_one() {
+    let (files, _) = lineage();
+    let one = &files.files[&3];
+    let found = segments(one).expect("whole");
+    let only = only_segment(one).expect("whole");
+    assert_eq!((only.start(), only.bytes()), (0, one.len() as u64));
+    assert_eq!(only.manifest_sha256(), found[0].manifest_sha256());
+    let two = [one.as_slice(), &files.files[&5]].concat();
+    assert!(matches!(only_segment(&two), Err(ReadError::Stray { begins, .. })
+        if begins == one.len() as u64));
+    assert!(matches!(only_segment(&one[512..].to_vec()), Err(ReadError::Stray { .. })));
+    assert!(matches!(only_segment(&one[..one.len() - 512].to_vec()), Err(ReadError::End { .. })));
+    for nothing in [0, 511] {
+        let nothing = vec![0; nothing];
+        assert!(matches!(only_segment(&nothing), Err(ReadError::NoSegment { .. })));
+    }
 }

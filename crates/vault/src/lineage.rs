@@ -81,6 +81,6 @@ impl OpenSegment {
                 self.content.get_or_init(|| opened)
             }
         };
-        reader::only(content)
+        reader::only_segment(content)
     }
 }

@@ -138,7 +138,7 @@ fn json_has_the_names_that_programs_rely_on() {
     assert_eq!(
         names(snapshot),
         "account bytes_new cyrus findings full gone locks mailboxes manifest_sha256 messages \
-         messages_new parent_sha256 program segment_bytes seq taken_at"
+         messages_new parent_sha256 part program segment_bytes seq taken_at"
     );
     assert_eq!(
         names(&snapshot["mailboxes"][1]),
@@ -147,6 +147,7 @@ fn json_has_the_names_that_programs_rely_on() {
     );
     assert_eq!(snapshot["mailboxes"][1]["folder"], "INBOX.Sent");
     assert_eq!(snapshot["full"], true);
+    assert_eq!(snapshot["part"], false);
     assert_eq!(snapshot["parent_sha256"], Value::Null);
 
     let to = format!("maildir:{}", scratch.path().join("maildir").display());

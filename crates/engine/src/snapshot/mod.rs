@@ -140,6 +140,14 @@ pub fn snapshot<W: Write>(
     run.finish(plan)
 }
 
+/// What a snapshot would do. Nothing is read but metadata.
+///
+/// # Errors
+/// A chain that cannot be read, or that is of another account.
+pub fn plan(account: &SourceAccount, base: Option<&Base<'_>>) -> Result<Plan, SnapshotError> {
+    Ok(compare(account, &account.keys().0, base)?.plan)
+}
+
 impl Options {
     fn seq_after(&self, base: Option<&Base<'_>>) -> u32 {
         self.seq.unwrap_or_else(|| base.map_or(1, |base| base.seq().saturating_add(1)))

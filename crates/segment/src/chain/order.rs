@@ -100,7 +100,7 @@ impl Order<'_> {
         let fits = match (&member.parent, last) {
             (None, None) => member.chain == own,
             (Some(parent), Some(last)) => {
-                (parent.seq, parent.sha256) == (last.seq(), last.sha256()) && seq > parent.seq
+                (parent.seq, parent.sha256) == (last.seq(), last.sha256())
             }
             _ => false,
         };

@@ -11,4 +11,4 @@ mod survey;
 pub use error::{LastWhole, ReadError};
 pub use segment_ref::{MANIFEST_MAX, MessageReader, SegmentRef};
 pub(crate) use survey::check_entry;
-pub use survey::{Survey, only, segments, survey};
+pub use survey::{Survey, only_segment, segments, survey};

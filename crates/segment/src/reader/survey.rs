@@ -33,20 +33,25 @@ pub fn segments(archive: &dyn ReadAt) -> Result<Vec<SegmentRef<'_>>, ReadError> 
     }
 }
 
-/// The segment that an archive of one segment holds. Reads its end and nothing else.
+/// The segment that an archive of one segment consists of, with a single read: nothing but the end
+/// block is looked at. For those who know which one it must be and compare its
+/// [identity](SegmentRef::manifest_sha256).
 ///
 /// # Errors
 ///
-/// If the archive does not end with the end of a segment that begins where the archive does.
-pub fn only(archive: &dyn ReadAt) -> Result<SegmentRef<'_>, ReadError> {
-    let end = archive.len();
-    let at = end.saturating_sub(BLOCK);
+/// If the archive does not end with a segment's end, or the segment does not fill it.
+pub fn only_segment(archive: &dyn ReadAt) -> Result<SegmentRef<'_>, ReadError> {
+    let len = archive.len();
+    let none = || ReadError::NoSegment { from: 0, to: len };
+    let at = len.checked_sub(BLOCK).ok_or_else(none)?;
     let mut block = [0; END_BYTES];
     archive.read_exact_at(at, &mut block).map_err(|source| ReadError::Read { at, source })?;
-    let wrong = |source| ReadError::End { entry: "the last block".to_owned(), at, source };
-    let decoded = EndBlock::decode(&block).map_err(wrong)?;
-    let segment = SegmentRef::new(archive, end, decoded).filter(|segment| segment.start() == 0);
-    segment.ok_or(ReadError::NoSegment { from: 0, to: end })
+    let entry = || "the last block".to_owned();
+    let end =
+        EndBlock::decode(&block).map_err(|source| ReadError::End { entry: entry(), at, source })?;
+    let begins = len.saturating_sub(end.segment_bytes);
+    let segment = SegmentRef::new(archive, len, end).filter(|segment| segment.start() == 0);
+    segment.ok_or_else(|| ReadError::Stray { entry: entry(), at, begins })
 }
 
 /// Finds all segments that are whole, whatever else is wrong.
