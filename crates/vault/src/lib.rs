@@ -15,12 +15,14 @@ mod object;
 pub mod policy;
 mod stage;
 pub mod store;
+mod sweep;
 mod vault;
 
 pub use error::{Result, VaultError};
 pub use history::{Entry, History, Lineage};
 pub use keys::{SegmentKind, SegmentName, What};
 pub use note::Note;
+pub use object::ObjectFile;
 pub use stage::{Stage, Staged};
 pub use store::Store;
 pub use vault::{Account, Vault};
