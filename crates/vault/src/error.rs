@@ -35,6 +35,14 @@ pub enum VaultError {
         /// What its marker says.
         version: String,
     },
+    /// It says that it is a vault, but not in the words that a program writes.
+    #[error("the object cylinder-vault of {place} is damaged: \"{found}\"")]
+    Marker {
+        /// Where.
+        place: String,
+        /// What it says.
+        found: String,
+    },
     /// The store refused.
     #[error("cannot {op} {object}")]
     Store {

@@ -16,6 +16,7 @@ mod object;
 pub mod policy;
 mod stage;
 pub mod store;
+mod sweep;
 mod vault;
 
 pub use error::{Result, VaultError};
@@ -23,6 +24,7 @@ pub use history::{Entry, History, Lineage};
 pub use keys::{SegmentKind, SegmentName, What};
 pub use lineage::OpenLineage;
 pub use note::Note;
+pub use object::ObjectFile;
 pub use stage::{Stage, Staged};
 pub use store::Store;
 pub use vault::{Account, Vault};

@@ -1,22 +1,26 @@
 //! Objects by name: the few things that a vault asks of its storage, without `async`.
 
 use std::fmt;
-use std::future::Future;
+use std::fs::File;
 use std::io;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
+use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt, PutPayload};
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::Mutex;
 use url::Url;
 
 use crate::error::{Result, VaultError};
 use crate::stage::Staged;
+use crate::sweep;
 
 /// Threads that drive requests. They wait most of the time.
 const DRIVERS: usize = 2;
@@ -24,6 +28,8 @@ const DRIVERS: usize = 2;
 /// The bytes of one part of a large upload, at least: S3 wants 5 MiB, and takes 10,000 parts.
 const UPLOAD_PART: u64 = 8 << 20;
 const UPLOAD_PARTS_MAX: u64 = 9_000;
+
+type Upload = Arc<Mutex<Box<dyn MultipartUpload>>>;
 
 /// Something that is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,35 +51,45 @@ pub struct Store {
     root: Path,
     /// For people.
     place: Arc<str>,
+    /// Where it is in the file system, if it is there.
+    directory: Option<PathBuf>,
     runtime: Arc<Runtime>,
 }
 
 impl Store {
     /// Opens a directory, or what a URL names: `s3://bucket/prefix`, with credentials and endpoint
-    /// from `AWS_…` variables.
+    /// from `AWS_...` variables.
     ///
     /// # Errors
     ///
-    /// [`VaultError::Location`] if there is no such directory or the URL makes no sense.
+    /// Those of [`open_with`](Self::open_with).
     pub fn open(location: &str) -> Result<Self> {
-        let wrong = |source: Box<dyn std::error::Error + Send + Sync>| VaultError::Location {
-            location: location.to_owned(),
-            source,
-        };
-        if !location.contains("://") {
-            let directory = LocalFileSystem::new_with_prefix(location);
-            let directory = directory.map_err(|error| wrong(error.into()))?;
-            let directory = directory.with_fsync(true).with_automatic_cleanup(true);
-            return Self::over(Arc::new(directory), Path::default(), location);
-        }
-        let url = Url::parse(location).map_err(|error| wrong(error.into()))?;
         let settings = std::env::vars_os().filter_map(|(name, value)| {
             let name = name.into_string().ok().filter(|name| name.starts_with("AWS_"))?;
-            Some((name.to_ascii_lowercase(), value.into_string().ok()?))
+            Some((name, value.into_string().ok()?))
         });
-        let opened = object_store::parse_url_opts(&url, settings);
-        let (objects, root) = opened.map_err(|error| wrong(error.into()))?;
-        Self::over(Arc::from(objects), root, location)
+        Self::open_with(location, settings)
+    }
+
+    /// Opens a directory, or what a URL names, with settings by the names of their `AWS_...`
+    /// variables.
+    ///
+    /// # Errors
+    ///
+    /// [`VaultError::Location`] if there is no such directory or the URL makes no sense. Whether
+    /// a bucket is there, only the first request tells.
+    pub fn open_with(
+        location: &str,
+        settings: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self> {
+        let wrong = |source| VaultError::Location { location: location.to_owned(), source };
+        if let Some(path) = directory_of(location).map_err(wrong)? {
+            let directory = open_directory(&path).map_err(wrong)?;
+            let store = Self::over(directory, Path::default(), location)?;
+            return Ok(Self { directory: Some(path), ..store });
+        }
+        let (objects, root) = open_url(location, settings).map_err(wrong)?;
+        Self::over(objects, root, location)
     }
 
     /// Wraps a store that is open already.
@@ -84,7 +100,7 @@ impl Store {
     pub fn over(objects: Arc<dyn ObjectStore>, root: Path, place: &str) -> Result<Self> {
         let runtime = Builder::new_multi_thread().worker_threads(DRIVERS).enable_all().build();
         let runtime = Arc::new(runtime.map_err(VaultError::Engine)?);
-        Ok(Self { objects, root, place: place.into(), runtime })
+        Ok(Self { objects, root, place: place.into(), directory: None, runtime })
     }
 
     /// Where it is, for people.
@@ -168,25 +184,37 @@ impl Store {
     }
 
     /// Stores a large object in parts. It appears when all of them are there.
-    fn upload(&self, object: &str, file: &std::fs::File, size: u64) -> Result<()> {
+    fn upload(&self, object: &str, file: &File, size: u64) -> Result<()> {
         let path = self.path(object)?;
         let objects = Arc::clone(&self.objects);
-        let mut upload =
+        let upload =
             self.ask("store", object, async move { objects.put_multipart(&path).await })?;
+        let upload = Arc::new(Mutex::new(upload));
+        let sent = self.send_parts(object, &upload, file, size).and_then(|()| {
+            let upload = Arc::clone(&upload);
+            self.ask("store", object, async move { upload.lock().await.complete().await })
+        });
+        if sent.is_err() {
+            // Best effort. What stays of an upload is invisible, and not free of charge.
+            drop(self.ask("abort", object, async move { upload.lock().await.abort().await }));
+        }
+        sent.map(|_| ())
+    }
+
+    fn send_parts(&self, object: &str, upload: &Upload, file: &File, size: u64) -> Result<()> {
         let part = UPLOAD_PART.max(size.div_ceil(UPLOAD_PARTS_MAX));
         let mut at = 0;
         while at < size {
             let len = part.min(size - at);
-            let bytes = read_part(file, at, len).map_err(VaultError::Stage)?;
-            let sent = upload.put_part(PutPayload::from(bytes));
-            if let Err(error) = self.ask("store", object, sent) {
-                // Best effort: stores remove unfinished uploads by themselves after a while.
-                drop(self.ask("abort", object, async move { upload.abort().await }));
-                return Err(error);
-            }
+            let payload = PutPayload::from(read_part(file, at, len).map_err(VaultError::Stage)?);
+            let upload = Arc::clone(upload);
+            self.ask("store", object, async move {
+                let sent = upload.lock().await.put_part(payload);
+                sent.await
+            })?;
             at += len;
         }
-        self.ask("store", object, async move { upload.complete().await }).map(|_| ())
+        Ok(())
     }
 
     /// Removes an object. That it is not there is no error: somebody else may have been faster.
@@ -197,6 +225,19 @@ impl Store {
             Err(error) if error.is_not_found() => Ok(()),
             done => done,
         }
+    }
+
+    /// Removes what interrupted writers left behind, if it was last written to before that time,
+    /// and returns what that was.
+    ///
+    /// Of a bucket, nobody but its owner can: unfinished uploads are removed by a lifecycle rule.
+    pub fn sweep(&self, before: SystemTime) -> Result<Vec<PathBuf>> {
+        let Some(directory) = &self.directory else { return Ok(Vec::new()) };
+        sweep::sweep(directory, before).map_err(|error| VaultError::Store {
+            op: "sweep",
+            object: self.place.to_string(),
+            source: object_store::Error::Generic { store: "directory", source: error.into() },
+        })
     }
 
     fn path(&self, object: &str) -> Result<Path> {
@@ -240,7 +281,47 @@ impl fmt::Debug for Store {
     }
 }
 
-fn read_part(file: &std::fs::File, at: u64, len: u64) -> io::Result<Bytes> {
+/// What a location turns into, and the place within it.
+type Opened<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+/// The directory that a location names, if it names one.
+fn directory_of(location: &str) -> Opened<Option<PathBuf>> {
+    if !location.contains("://") {
+        return Ok(Some(location.into()));
+    }
+    let url = Url::parse(location)?;
+    if url.scheme() != "file" {
+        return Ok(None);
+    }
+    // Left to itself, the engine would begin at the root, and sync nothing.
+    let path = url.to_file_path().map_err(|()| "it names no file of this machine")?;
+    Ok(Some(path))
+}
+
+fn open_directory(path: &std::path::Path) -> Opened<Arc<dyn ObjectStore>> {
+    // A file would do until something is looked for beneath it.
+    if !std::fs::metadata(path)?.is_dir() {
+        return Err(io::Error::from(io::ErrorKind::NotADirectory).into());
+    }
+    let directory = LocalFileSystem::new_with_prefix(path)?;
+    Ok(Arc::new(directory.with_fsync(true).with_automatic_cleanup(true)))
+}
+
+fn open_url(
+    location: &str,
+    settings: impl IntoIterator<Item = (String, String)>,
+) -> Opened<(Arc<dyn ObjectStore>, Path)> {
+    let url = Url::parse(location)?;
+    if url.scheme() == "memory" {
+        return Err("what is in memory is gone with the process".into());
+    }
+    let settings = settings.into_iter();
+    let settings = settings.map(|(name, value)| (name.to_ascii_lowercase(), value));
+    let (objects, root) = object_store::parse_url_opts(&url, settings)?;
+    Ok((Arc::from(objects), root))
+}
+
+fn read_part(file: &File, at: u64, len: u64) -> io::Result<Bytes> {
     use std::os::unix::fs::FileExt;
     let mut bytes = vec![0; usize::try_from(len).map_err(io::Error::other)?];
     file.read_exact_at(&mut bytes, at)?;

@@ -9,6 +9,13 @@ use crate::note::Note;
 use crate::stage::Staged;
 use crate::store::Store;
 
+/// What a marker of this version says, and every later one.
+const MARKER_WORDS: &str = "cylinder vault ";
+const VERSION: u32 = 1;
+
+/// How often an account is listed anew when a note is gone before it could be read.
+const LISTINGS: usize = 5;
+
 /// The history of any number of accounts, in one store.
 #[derive(Clone, Debug)]
 pub struct Vault {
@@ -20,7 +27,8 @@ impl Vault {
     ///
     /// # Errors
     ///
-    /// [`VaultError::NotAVault`]; [`VaultError::TooNew`]; what the store says.
+    /// [`VaultError::NotAVault`]; [`VaultError::TooNew`]; [`VaultError::Marker`]; what the store
+    /// says.
     pub fn open(store: Store) -> Result<Self> {
         match Self::find(&store)? {
             true => Ok(Self { store }),
@@ -32,15 +40,19 @@ impl Vault {
     ///
     /// # Errors
     ///
-    /// [`VaultError::NotEmpty`] where something else is; [`VaultError::TooNew`]; what the store
-    /// says.
+    /// [`VaultError::NotEmpty`] where something else is; [`VaultError::TooNew`];
+    /// [`VaultError::Marker`]; what the store says.
     pub fn open_or_create(store: Store) -> Result<Self> {
         if !Self::find(&store)? {
-            if let Some(found) = store.first()? {
-                return Err(VaultError::NotEmpty { place: store.place().to_owned(), found });
+            match store.first()? {
+                // Whoever else does the same at this moment writes the same,
+                None => store.put(MARKER, MARKER_TEXT)?,
+                // and may have done so since we looked.
+                Some(_) if Self::find(&store)? => {}
+                Some(found) => {
+                    return Err(VaultError::NotEmpty { place: store.place().to_owned(), found });
+                }
             }
-            // Whoever else does the same at this moment writes the same.
-            store.put(MARKER, MARKER_TEXT)?;
         }
         Ok(Self { store })
     }
@@ -55,10 +67,10 @@ impl Vault {
             return Ok(true);
         }
         let place = store.place().to_owned();
-        let text = String::from_utf8_lossy(&marker).trim_end().escape_debug().to_string();
-        match text.starts_with("cylinder vault ") {
-            true => Err(VaultError::TooNew { place, version: text }),
-            false => Err(VaultError::NotAVault { place }),
+        let found = String::from_utf8_lossy(&marker).trim_end().escape_default().to_string();
+        match version(&found) {
+            Some(version) if version > VERSION => Err(VaultError::TooNew { place, version: found }),
+            _ => Err(VaultError::Marker { place, found }),
         }
     }
 
@@ -116,7 +128,24 @@ impl Account {
     }
 
     /// Lists what there is of it. One request, and one for each note.
+    ///
+    /// # Errors
+    ///
+    /// What the store says, and [`VaultError::Note`]: a note that cannot be read may have been one
+    /// that drops what is seen.
     pub fn history(&self) -> Result<History> {
+        // A note goes when all that it names is gone. Who listed before and reads after that would
+        // take what is gone for something that is there: he lists again.
+        for _ in 1..LISTINGS {
+            match self.look() {
+                Err(error) if error.is_not_found() => {}
+                looked => return looked,
+            }
+        }
+        self.look()
+    }
+
+    fn look(&self) -> Result<History> {
         let objects = self.store.list(&format!("{ACCOUNTS}/{}", self.key))?;
         History::new(&objects, |object, name| {
             let path = self.path(object);
@@ -142,4 +171,10 @@ impl Account {
     pub fn delete(&self, name: &str) -> Result<()> {
         self.store.delete(&self.path(name))
     }
+}
+
+/// The version in the first line of a marker.
+fn version(marker: &str) -> Option<u32> {
+    let words = marker.strip_prefix(MARKER_WORDS)?;
+    words.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
