@@ -1,6 +1,7 @@
 //! `cylinder prune`: forgets old snapshots of a vault, and reclaims what nobody needs.
 
 use std::io::{self, Write};
+use std::time::{Duration, SystemTime};
 
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
@@ -82,8 +83,13 @@ fn prune(args: &PruneArgs, opened: &Vault, options: &Options) -> Result<Exit, Cl
             }
         }
     }
+    let mut report = json!({ "accounts": documents, "dry_run": args.dry_run });
+    if !args.dry_run {
+        let swept = sweep(opened, options)?;
+        report["swept"] = json!(swept);
+    }
     if args.json {
-        print(&format!("{:#}\n", json!({ "accounts": documents, "dry_run": args.dry_run })))?;
+        print(&format!("{report:#}\n"))?;
     }
     Ok(exit)
 }
@@ -99,6 +105,15 @@ fn prune_account(
         plan.apply(account, &history, options)?;
     }
     Ok(plan)
+}
+
+/// Removes what interrupted writers left in a directory, as long ago as dropped segments.
+fn sweep(opened: &Vault, options: &Options) -> Result<Vec<String>, CliError> {
+    let before = options.now.saturating_sub(options.grace);
+    let before = u64::try_from(before).unwrap_or(0);
+    let before = SystemTime::UNIX_EPOCH + Duration::from_secs(before);
+    let swept = opened.store().sweep(before).map_err(explain)?;
+    Ok(swept.iter().map(|path| path.display().to_string()).collect())
 }
 
 /// Puts an account under a legal hold.

@@ -58,6 +58,9 @@ pub fn explain(error: VaultError) -> CliError {
         VaultError::Note { .. } => {
             "without it nobody knows what may be used; try another copy of the object"
         }
+        VaultError::Marker { .. } => {
+            "if it is one, write the line \"cylinder vault 1\" into that object"
+        }
         VaultError::Engine(_) => "try again",
     };
     CliError::failed("cannot use the vault", error).hint(hint)

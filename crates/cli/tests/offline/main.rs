@@ -10,3 +10,5 @@ mod places;
 mod program;
 mod sample;
 mod usage;
+mod vault_prune;
+mod vaults;
