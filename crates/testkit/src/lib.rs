@@ -5,6 +5,8 @@
 
 pub mod cyrus;
 pub mod damage;
+#[cfg(feature = "stores")]
+pub mod faults;
 pub mod fuzz;
 pub mod imap;
 pub mod lmtp;
@@ -12,6 +14,8 @@ pub mod locks;
 pub mod mail;
 pub mod process;
 mod rng;
+#[cfg(feature = "stores")]
+pub mod s3;
 pub mod skip;
 pub mod spool_builder;
 pub mod storm;

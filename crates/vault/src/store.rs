@@ -18,9 +18,9 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Mutex;
 use url::Url;
 
+use crate::directory::{Directory, Ground};
 use crate::error::{Result, VaultError};
 use crate::stage::Staged;
-use crate::sweep;
 
 /// Threads that drive requests. They wait most of the time.
 const DRIVERS: usize = 2;
@@ -51,8 +51,7 @@ pub struct Store {
     root: Path,
     /// For people.
     place: Arc<str>,
-    /// Where it is in the file system, if it is there.
-    directory: Option<PathBuf>,
+    ground: Ground,
     runtime: Arc<Runtime>,
 }
 
@@ -84,9 +83,9 @@ impl Store {
     ) -> Result<Self> {
         let wrong = |source| VaultError::Location { location: location.to_owned(), source };
         if let Some(path) = directory_of(location).map_err(wrong)? {
-            let directory = open_directory(&path).map_err(wrong)?;
-            let store = Self::over(directory, Path::default(), location)?;
-            return Ok(Self { directory: Some(path), ..store });
+            let (objects, directory) = open_directory(&path).map_err(wrong)?;
+            let store = Self::over(objects, Path::default(), location)?;
+            return Ok(Self { ground: directory.into(), ..store });
         }
         let (objects, root) = open_url(location, settings).map_err(wrong)?;
         Self::over(objects, root, location)
@@ -100,7 +99,7 @@ impl Store {
     pub fn over(objects: Arc<dyn ObjectStore>, root: Path, place: &str) -> Result<Self> {
         let runtime = Builder::new_multi_thread().worker_threads(DRIVERS).enable_all().build();
         let runtime = Arc::new(runtime.map_err(VaultError::Engine)?);
-        Ok(Self { objects, root, place: place.into(), directory: None, runtime })
+        Ok(Self { objects, root, place: place.into(), ground: Ground::default(), runtime })
     }
 
     /// Where it is, for people.
@@ -171,8 +170,11 @@ impl Store {
     /// Stores an object; it is there, durably, when this returns.
     pub fn put(&self, object: &str, bytes: impl Into<Bytes>) -> Result<()> {
         let (path, payload) = (self.path(object)?, PutPayload::from(bytes.into()));
-        let objects = Arc::clone(&self.objects);
-        self.ask("store", object, async move { objects.put(&path, payload).await }).map(|_| ())
+        let (objects, ground) = (Arc::clone(&self.objects), self.ground.clone());
+        self.ask("store", object, async move {
+            ground.make(|| objects.put(&path, payload.clone())).await?;
+            ground.settle_new(path.into()).await
+        })
     }
 
     /// Stores what was staged.
@@ -186,19 +188,24 @@ impl Store {
     /// Stores a large object in parts. It appears when all of them are there.
     fn upload(&self, object: &str, file: &File, size: u64) -> Result<()> {
         let path = self.path(object)?;
-        let objects = Arc::clone(&self.objects);
-        let upload =
-            self.ask("store", object, async move { objects.put_multipart(&path).await })?;
+        let (objects, ground) = (Arc::clone(&self.objects), self.ground.clone());
+        let begin = path.clone();
+        let upload = self.ask("store", object, async move {
+            ground.make(|| objects.put_multipart(&begin)).await
+        })?;
         let upload = Arc::new(Mutex::new(upload));
         let sent = self.send_parts(object, &upload, file, size).and_then(|()| {
-            let upload = Arc::clone(&upload);
-            self.ask("store", object, async move { upload.lock().await.complete().await })
+            let (upload, ground) = (Arc::clone(&upload), self.ground.clone());
+            self.ask("store", object, async move {
+                upload.lock().await.complete().await?;
+                ground.settle_new(path.into()).await
+            })
         });
         if sent.is_err() {
             // Best effort. What stays of an upload is invisible, and not free of charge.
             drop(self.ask("abort", object, async move { upload.lock().await.abort().await }));
         }
-        sent.map(|_| ())
+        sent
     }
 
     fn send_parts(&self, object: &str, upload: &Upload, file: &File, size: u64) -> Result<()> {
@@ -220,8 +227,12 @@ impl Store {
     /// Removes an object. That it is not there is no error: somebody else may have been faster.
     pub fn delete(&self, object: &str) -> Result<()> {
         let path = self.path(object)?;
-        let objects = Arc::clone(&self.objects);
-        match self.ask("delete", object, async move { objects.delete(&path).await }) {
+        let (objects, ground) = (Arc::clone(&self.objects), self.ground.clone());
+        let deleted = self.ask("delete", object, async move {
+            objects.delete(&path).await?;
+            ground.settle_gone(path.into()).await
+        });
+        match deleted {
             Err(error) if error.is_not_found() => Ok(()),
             done => done,
         }
@@ -232,12 +243,8 @@ impl Store {
     ///
     /// Of a bucket, nobody but its owner can: unfinished uploads are removed by a lifecycle rule.
     pub fn sweep(&self, before: SystemTime) -> Result<Vec<PathBuf>> {
-        let Some(directory) = &self.directory else { return Ok(Vec::new()) };
-        sweep::sweep(directory, before).map_err(|error| VaultError::Store {
-            op: "sweep",
-            object: self.place.to_string(),
-            source: object_store::Error::Generic { store: "directory", source: error.into() },
-        })
+        let ground = self.ground.clone();
+        self.ask("sweep", "", async move { ground.sweep(before).await })
     }
 
     fn path(&self, object: &str) -> Result<Path> {
@@ -298,13 +305,10 @@ fn directory_of(location: &str) -> Opened<Option<PathBuf>> {
     Ok(Some(path))
 }
 
-fn open_directory(path: &std::path::Path) -> Opened<Arc<dyn ObjectStore>> {
-    // A file would do until something is looked for beneath it.
-    if !std::fs::metadata(path)?.is_dir() {
-        return Err(io::Error::from(io::ErrorKind::NotADirectory).into());
-    }
-    let directory = LocalFileSystem::new_with_prefix(path)?;
-    Ok(Arc::new(directory.with_fsync(true).with_automatic_cleanup(true)))
+fn open_directory(path: &std::path::Path) -> Opened<(Arc<dyn ObjectStore>, Directory)> {
+    let directory = Directory::open(path)?;
+    let objects = LocalFileSystem::new_with_prefix(directory.path())?;
+    Ok((Arc::new(objects.with_fsync(true).with_automatic_cleanup(true)), directory))
 }
 
 fn open_url(

@@ -1,0 +1,97 @@
+//! Objects that go in parts, and what reads them in pieces.
+
+use std::io::Write;
+
+use segment::ReadAt;
+use testkit::faults::Call;
+use vault::{ObjectFile, Stage, Staged};
+
+use crate::places::{Place, bytes, everywhere};
+
+fn stage(content: &[u8]) -> Staged {
+    let mut stage = Stage::new();
+    for piece in content.chunks(999_983) {
+        stage.write_all(piece).expect("staged");
+    }
+    stage.flush().expect("staged");
+    stage.finish()
+}
+
+#[test]
+fn a_small_one_stays_in_memory_and_a_large_one_does_not() {
+    let small = stage(&bytes(16 << 20, 1));
+    assert!(matches!(small, Staged::Memory(_)) && small.size() == 16 << 20);
+    let large = stage(&bytes((16 << 20) + 1, 1));
+    assert!(matches!(large, Staged::File { .. }) && large.size() == (16 << 20) + 1);
+    assert_eq!(stage(b"").size(), 0);
+}
+
+#[test]
+fn a_large_object_goes_in_parts_and_comes_back() {
+    let content = bytes(40_000_000, 3);
+    everywhere(|store| {
+        for _ in 0..2 {
+            store.put_staged("accounts/x/large", stage(&content)).expect("stored");
+            let listed = store.list("accounts/x").expect("a listing");
+            assert_eq!((listed.len(), listed[0].size), (1, 40_000_000));
+        }
+        assert!(store.read_all("accounts/x/large").expect("read") == content, "other bytes");
+        // Across the places where parts meet, and the last bytes.
+        for at in [(8 << 20) - 5, (32 << 20) - 1, 39_999_990] {
+            let got = store.read("accounts/x/large", at..at + 10).expect("a range");
+            assert_eq!(got, content[at as usize..at as usize + 10]);
+        }
+    });
+}
+
+#[test]
+fn a_small_object_takes_the_place_of_a_large_one_and_back() {
+    let content = bytes(17 << 20, 5);
+    everywhere(|store| {
+        store.put_staged("x", stage(&content)).expect("stored");
+        store.put_staged("x", stage(&content[..10])).expect("stored");
+        assert_eq!(store.read_all("x").expect("read"), content[..10]);
+        store.put_staged("x", stage(&content)).expect("stored");
+        assert_eq!(store.list("").expect("a listing")[0].size, 17 << 20);
+    });
+}
+
+#[test]
+fn an_object_is_read_like_a_file_with_one_request_for_its_end() {
+    let content = bytes(1 << 20, 9);
+    for place in Place::all() {
+        let (store, faults) = place.faulty();
+        store.put("x", content.clone()).expect("stored");
+        let file = ObjectFile::new(store, "x".to_owned(), 1 << 20);
+        assert_eq!(file.len(), 1 << 20);
+        let read = |at: usize, len: usize| {
+            let mut got = vec![0; len];
+            file.read_exact_at(at as u64, &mut got).expect("there");
+            assert_eq!(got, content[at..at + len], "{len} bytes at {at}");
+        };
+        let from = (1 << 20) - (256 << 10);
+        for (at, len) in [((1 << 20) - 512, 512), (from, 256 << 10), (from + 7, 1), (1 << 20, 0)] {
+            read(at, len);
+        }
+        assert_eq!(faults.count(Call::Get), 1);
+        for (at, len) in [(0, 10), (from - 1, 2), (0, 1 << 20)] {
+            read(at, len);
+        }
+        assert_eq!(faults.count(Call::Get), 4);
+        for (at, len) in [(1 << 20, 1), ((1 << 20) - 1, 2), (usize::MAX, 2)] {
+            let error = file.read_exact_at(at as u64, &mut vec![0; len]).expect_err("not there");
+            assert_eq!(error.kind(), std::io::ErrorKind::UnexpectedEof);
+        }
+    }
+}
+
+#[test]
+fn an_object_that_is_shorter_than_it_was_listed_is_not_believed() {
+    everywhere(|store| {
+        store.put("x", bytes(1_000, 1)).expect("stored");
+        let file = ObjectFile::new(store.clone(), "x".to_owned(), 2_000);
+        for at in [0, 500, 999, 1_990] {
+            file.read_exact_at(at, &mut [0; 10]).expect_err("the end is not where it should be");
+        }
+    });
+}
