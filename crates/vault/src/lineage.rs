@@ -16,14 +16,10 @@ use crate::vault::Account;
 impl Account {
     /// Opens a lineage for reading: its segments are fetched when they are needed.
     pub fn open(&self, lineage: &Lineage) -> OpenLineage {
-        let open = |entry: &Entry| OpenSegment {
-            path: self.path(&entry.name.to_string()),
-            store: self.store().clone(),
-            entry: entry.clone(),
-            content: OnceLock::new(),
-        };
-        let segments = lineage.entries.iter().map(open).collect();
-        OpenLineage { component: self.component().to_owned(), segments }
+        let mut opened =
+            OpenLineage { component: self.component().to_owned(), segments: Vec::new() };
+        lineage.entries.iter().for_each(|entry| opened.push(self, entry));
+        opened
     }
 }
 
@@ -41,6 +37,16 @@ struct OpenSegment {
 }
 
 impl OpenLineage {
+    /// Adds a segment that was just stored; what was opened of the others stays open.
+    pub fn push(&mut self, account: &Account, entry: &Entry) {
+        self.segments.push(OpenSegment {
+            path: account.path(&entry.name.to_string()),
+            store: account.store().clone(),
+            entry: entry.clone(),
+            content: OnceLock::new(),
+        });
+    }
+
     /// The lineage as a chain.
     pub fn chain(&self) -> Chain<'_> {
         let link = |segment: &OpenSegment| Link {

@@ -109,9 +109,9 @@ fn prune_account(
 
 /// Removes what interrupted writers left in a directory, as long ago as dropped segments.
 fn sweep(opened: &Vault, options: &Options) -> Result<Vec<String>, CliError> {
-    let before = options.now.saturating_sub(options.grace);
-    let before = u64::try_from(before).unwrap_or(0);
-    let before = SystemTime::UNIX_EPOCH + Duration::from_secs(before);
+    // To the moment: what was written within this very second counts too.
+    let grace = Duration::from_secs(u64::try_from(options.grace).unwrap_or(0));
+    let before = SystemTime::now().checked_sub(grace).unwrap_or(SystemTime::UNIX_EPOCH);
     let swept = opened.store().sweep(before).map_err(explain)?;
     Ok(swept.iter().map(|path| path.display().to_string()).collect())
 }
@@ -180,10 +180,11 @@ fn explain_prune(error: PruneError) -> CliError {
         error @ PruneError::Future(_) => CliError::plain(error).hint(
             "check the clocks of this machine and of the server; --accept-removals does it anyway",
         ),
-        error @ (PruneError::Rewrite(_) | PruneError::Compress(_) | PruneError::ReadBack(_)) => {
-            CliError::failed("it was left as it is", error)
-                .hint("cylinder verify says what is damaged in the vault")
-        }
+        error @ (PruneError::Rewrite(_)
+        | PruneError::Lossy(_)
+        | PruneError::Compress(_)
+        | PruneError::ReadBack(_)) => CliError::failed("it was left as it is", error)
+            .hint("cylinder verify says what is damaged in the vault"),
     }
 }
 

@@ -246,7 +246,7 @@ fn give_tar(
         program: crate::PROGRAM.to_owned(),
         workers: processors(),
         seq: None,
-        joins: Vec::new(),
+        rewritten_at: None,
         catalog: false,
     };
     let output = Output::open(path)?;

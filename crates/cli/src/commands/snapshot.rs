@@ -86,7 +86,7 @@ fn take(
         program: PROGRAM.to_owned(),
         workers,
         seq: None,
-        joins: Vec::new(),
+        rewritten_at: None,
         catalog: false,
     };
     let how = match args.compress {

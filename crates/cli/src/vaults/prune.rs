@@ -7,6 +7,7 @@ use engine::base::Base;
 use engine::ports::Silent;
 use engine::snapshot::{self, SnapshotError};
 use jiff::tz::TimeZone;
+use model::Finding;
 use model::state::Digest;
 use segment::chain::{Chain, ChainError};
 use segment::compress::{Compression, Writer};
@@ -87,6 +88,9 @@ pub enum PruneError {
     /// Writing it anew.
     #[error("it cannot be written anew")]
     Rewrite(#[from] SnapshotError),
+    /// Something in it cannot be read now.
+    #[error("it cannot be written anew without a loss: {0}")]
+    Lossy(String),
     /// Compressing it.
     #[error("it cannot be compressed")]
     Compress(#[source] std::io::Error),
@@ -133,7 +137,6 @@ impl Plan {
 
         let needed = needed(history, keep.iter().map(|verdict| &verdict.entry));
         let drop = history.live().filter(|entry| !needed.contains(&entry.name.own));
-        // A torn segment may be all that is left of something: it is not for us to drop.
         let drop = drop.filter(|entry| history.lineage(&entry.name.own).torn.is_none());
         let drop: Vec<SegmentName> = drop.map(|entry| entry.name.clone()).collect();
         let hide = forget.iter().map(|verdict| verdict.entry.name.clone());
@@ -168,15 +171,16 @@ impl Plan {
         for name in &self.notes {
             account.delete(name)?;
         }
-        let mut drop = self.drop.clone();
         match &self.rewrite {
             Some(keep) => {
-                let old = rewrite(account, history, keep, options)?;
-                drop.extend(old.into_iter().filter(|name| !self.drop.contains(name)));
+                let replaced = rewrite(account, history, keep, options)?;
+                put_note(account, What::Dropped, &replaced, options)
             }
-            None => put_note(account, What::Hidden, &self.hide, options)?,
+            None => {
+                put_note(account, What::Hidden, &self.hide, options)?;
+                put_note(account, What::Dropped, &self.drop, options)
+            }
         }
-        put_note(account, What::Dropped, &drop, options)
     }
 }
 
@@ -285,20 +289,28 @@ fn put_note(
     Ok(account.put_note(&Note::new(what, options.now, &options.host, PROGRAM, names))?)
 }
 
-/// Writes the kept snapshots as a new lineage, reads it back, and tells what it replaces.
+/// Writes the kept snapshots as a new lineage, reads it back, and tells what it replaces: all
+/// that was live before and is no part of it.
 fn rewrite(
     account: &Account,
     history: &History,
     keep: &[Entry],
     options: &Options,
 ) -> Result<Vec<SegmentName>, PruneError> {
-    let old: Vec<SegmentName> = history.live().map(|entry| entry.name.clone()).collect();
+    // A torn segment may be all that is left of something: it is not for us to drop.
+    let whole = |entry: &&Entry| history.lineage(&entry.name.own).torn.is_none();
+    let old: Vec<SegmentName> =
+        history.live().filter(whole).map(|entry| entry.name.clone()).collect();
     let mut lineage = Lineage::default();
+    // Later than all notes: what they drop must not be mistaken for what is written now.
+    let noted = history.notes.iter().map(|(_, note)| note.at.saturating_add(1)).max();
+    let rewritten_at = noted.unwrap_or(i64::MIN).max(options.now);
     for entry in keep {
-        let entry = copy(account, history, entry, &lineage, options)?;
+        let entry = copy(account, history, entry, &lineage, rewritten_at, options)?;
         lineage.entries.push(entry);
     }
     read_back(account, &lineage)?;
+    // An interrupted prune may have written some of the very same segments.
     Ok(old.into_iter().filter(|name| lineage.entries.iter().all(|new| new.name != *name)).collect())
 }
 
@@ -308,6 +320,7 @@ fn copy(
     history: &History,
     entry: &Entry,
     lineage: &Lineage,
+    rewritten_at: i64,
     options: &Options,
 ) -> Result<Entry, PruneError> {
     let old = account.open(&history.lineage(&entry.name.own));
@@ -328,12 +341,22 @@ fn copy(
         program: PROGRAM.to_owned(),
         workers: options.workers,
         seq: Some(seq),
-        joins: Vec::new(),
+        rewritten_at: Some(rewritten_at),
         catalog: true,
     };
     let writer = Writer::new(Stage::new(), Compression::Zstd, options.workers);
     let (writer, summary) =
         snapshot::snapshot(source, &messages, base.as_ref(), writer, &taking, &Silent)?;
+    let is_known = |finding: &Finding| {
+        head.findings.iter().any(|known| {
+            (known.code.as_str(), known.place.as_str(), known.uid)
+                == (finding.kind.code(), finding.place.as_str(), finding.uid)
+        })
+    };
+    // A copy that lacks something must never take the place of what it was made of.
+    if let Some(lost) = summary.findings.iter().find(|finding| !is_known(finding)) {
+        return Err(PruneError::Lossy(lost.to_string()));
+    }
     let name = SegmentName {
         seq,
         taken_at: taking.taken_at,

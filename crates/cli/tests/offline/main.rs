@@ -10,5 +10,6 @@ mod places;
 mod program;
 mod sample;
 mod usage;
+mod vault_kill;
 mod vault_prune;
 mod vaults;

@@ -77,7 +77,7 @@ fn take(spool: &Spool, account: &str, since: &[&Vec<u8>]) -> Vec<u8> {
         program: "cylinder test".to_owned(),
         workers: 1,
         seq: None,
-        joins: Vec::new(),
+        rewritten_at: None,
         catalog: false,
     };
     let taken = snapshot::snapshot(source, &messages, base.as_ref(), Vec::new(), &options, &Silent);

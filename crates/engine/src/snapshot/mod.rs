@@ -43,8 +43,8 @@ pub struct Options {
     pub workers: usize,
     /// The segment's number, higher than its parent's; `None` for the next one.
     pub seq: Option<u32>,
-    /// SHA-256 of the manifests of other branches' last segments, which this one makes needless.
-    pub joins: Vec<Digest>,
+    /// When the snapshot was written once more, seconds since 1970; `None` if it is taken now.
+    pub rewritten_at: Option<i64>,
     /// Whether the segment lists the envelopes of its messages; see [`catalog`](crate::catalog).
     pub catalog: bool,
 }
@@ -367,7 +367,7 @@ impl<W: Write> Run<'_, W> {
             program: self.options.program.clone(),
             parent: self.base.map(Base::parent),
             chain: self.base.map(Base::chain_id),
-            joins: self.options.joins.clone(),
+            rewritten_at: self.options.rewritten_at,
             cyrus: Cyrus { era: self.account.cyrus.clone() },
             gone: gone.collect(),
             links: self.links.to_stored(),

@@ -128,7 +128,7 @@ fn manifest(account: &SourceAccount, base: Option<&Base<'_>>, options: &Options)
         program: options.program.clone(),
         parent: base.map(Base::parent),
         chain: base.map(Base::chain_id),
-        joins: options.joins.clone(),
+        rewritten_at: options.rewritten_at,
         cyrus: Cyrus { era },
         gone: Vec::new(),
         locks: Vec::new(),

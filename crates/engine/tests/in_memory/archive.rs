@@ -233,7 +233,7 @@ pub fn options(seq: i64) -> Options {
         program: "test".to_owned(),
         workers: 2,
         seq: None,
-        joins: Vec::new(),
+        rewritten_at: None,
         catalog: false,
     }
 }

@@ -32,10 +32,10 @@ pub struct ManifestHead {
     /// SHA-256 of the manifest that the chain begins with; `None` in that one itself.
     #[serde(with = "optional_digest")]
     pub chain: Option<Digest>,
-    /// SHA-256 of the manifests of other branches' last segments, which nobody needs to continue
-    /// any more.
-    #[serde(with = "digests", default, skip_serializing_if = "Vec::is_empty")]
-    pub joins: Vec<Digest>,
+    /// When this was written in place of the snapshot that was taken, seconds since 1970. Thus
+    /// nothing is ever written twice under the same identity, one of them to be thrown away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rewritten_at: Option<i64>,
     /// What it was taken from.
     pub cyrus: Cyrus,
     /// All mailboxes of the account, unchanged ones included.
@@ -236,24 +236,5 @@ mod optional_digest {
         deserializer: D,
     ) -> Result<Option<Digest>, D::Error> {
         Ok(Option::<Wrapped>::deserialize(deserializer)?.map(|wrapped| wrapped.0))
-    }
-}
-
-mod digests {
-    use model::state::Digest;
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    #[derive(Serialize, Deserialize)]
-    struct Wrapped(#[serde(with = "super::digest")] Digest);
-
-    pub fn serialize<S: Serializer>(digests: &[Digest], serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(digests.iter().map(|digest| Wrapped(*digest)))
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Vec<Digest>, D::Error> {
-        let wrapped = Vec::<Wrapped>::deserialize(deserializer)?;
-        Ok(wrapped.into_iter().map(|wrapped| wrapped.0).collect())
     }
 }

@@ -1,0 +1,167 @@
+//! Killed at every call that changes a directory: nothing that was there is lost, nothing half is
+//! seen, the next run goes on, and a prune leaves no trace of it.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use testkit::process;
+use testkit::skip::{Need, skip};
+
+use crate::program::{CYLINDER, cylinder, run};
+use crate::vaults::{SENT, Scene, backup_arguments};
+
+const STRACE: &str = "/usr/bin/strace";
+
+/// Each thread counts its own calls. The one that drives requests writes to wake others, and would
+/// always be the first to be killed if those writes counted with the rest.
+const CALLS: [&str; 2] = ["fsync,mkdir,rename,link,unlink,rmdir", "write"];
+
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// More calls than any thread of these runs makes.
+const CALLS_MAX: usize = 200;
+
+/// Runs the program, killing it when one of its threads makes its nth such call. Whether it ran
+/// to its end.
+fn survives(calls: &str, nth: usize, arguments: &[String]) -> bool {
+    let mut command = Command::new(STRACE);
+    let inject = format!("inject={calls}:signal=KILL:when={nth}");
+    command.args(["-f", "-qq", "-o", "/dev/null", "-e"]).arg(format!("trace={calls}"));
+    command.args(["-e", &inject, CYLINDER]).args(arguments);
+    let output = process::run(&mut command, b"", PATIENCE).expect("strace runs");
+    output.status.success()
+}
+
+/// Puts the vault back as it was.
+fn reset(scene: &Scene, from: &Path) {
+    let vault = scene.path("vault");
+    drop(std::fs::remove_dir_all(&vault));
+    run(Command::new("/bin/cp").arg("-a").arg(from).arg(&vault)).expect(0);
+}
+
+/// Kills a command at its first call, its second, and so on, each time on the same vault; `check`
+/// looks at what each kill left.
+fn at_every_call(
+    test: &str,
+    scene: &Scene,
+    arguments: &[String],
+    mut check: impl FnMut(usize),
+) -> Option<()> {
+    if !Path::new(STRACE).exists() {
+        skip(test, Need::Tools, STRACE);
+        return None;
+    }
+    let before = scene.path("before");
+    run(Command::new("/bin/cp").arg("-a").arg(scene.path("vault")).arg(&before)).expect(0);
+    for calls in CALLS {
+        for nth in 1.. {
+            assert!(nth < CALLS_MAX, "it is killed for ever");
+            reset(scene, &before);
+            if survives(calls, nth, arguments) {
+                assert!(nth > 2, "it was hardly ever killed");
+                break;
+            }
+            check(nth);
+        }
+    }
+    Some(())
+}
+
+/// Nothing is left but what has the names of a vault's objects.
+fn assert_tidy(scene: &Scene, nth: usize) {
+    let prune = ["prune", "--vault", &scene.vault(), "--keep-last", "9", "--grace", "0"];
+    // The first writes down what is to go, the second deletes it, the third the note of it.
+    for _ in 0..3 {
+        cylinder(prune).expect(0);
+    }
+    let tidy = |name: &String| name.ends_with(".snapshot.tar.zst") || name.contains("-hidden-");
+    let objects = scene.objects();
+    assert!(objects.keys().all(tidy), "kill {nth} left {:?}", objects.keys());
+    let verified = cylinder(["verify", "--vault", &scene.vault(), "--read-data"]);
+    verified.expect(0);
+}
+
+#[test]
+fn a_backup_killed_at_any_call_is_there_or_not_and_the_next_one_goes_on() {
+    let scene = Scene::new();
+    scene.backup(5).expect(0);
+    let spool = scene.spool(8);
+    let arguments = backup_arguments(&spool, &scene.vault(), &["glad"]);
+    let mut finished = 0;
+    at_every_call("a_backup_killed_at_any_call", &scene, &arguments, |nth| {
+        let numbers = scene.numbers();
+        assert!(numbers == [1] || numbers == [1, 2], "kill {nth}: {numbers:?}");
+        assert_eq!(scene.restored("1"), 5 + SENT);
+        if numbers.len() == 2 {
+            finished += 1;
+            assert_eq!(scene.restored("2"), 8 + SENT);
+        }
+        let report = cylinder(&arguments).expect(0).document();
+        assert_eq!(report["failed"], 0, "{report}");
+        assert_eq!(scene.restored("2"), 8 + SENT);
+        assert_tidy(&scene, nth);
+    });
+    assert!(finished > 0 || !Path::new(STRACE).exists(), "it was never killed after its last put");
+}
+
+#[test]
+fn a_first_backup_killed_at_any_call_leaves_nothing_in_the_way() {
+    let scene = Scene::new();
+    let spool = scene.spool(5);
+    let arguments = backup_arguments(&spool, &scene.vault(), &["glad"]);
+    std::fs::create_dir(scene.path("vault")).expect("a directory");
+    at_every_call("a_first_backup_killed_at_any_call", &scene, &arguments, |nth| {
+        cylinder(&arguments).expect(0);
+        assert_eq!(scene.restored("1"), 5 + SENT);
+        assert_tidy(&scene, nth);
+    });
+}
+
+#[test]
+fn a_prune_killed_at_any_call_loses_nothing_that_is_kept() {
+    let scene = Scene::new();
+    for messages in [5, 8, 4] {
+        scene.backup(messages).expect(0);
+    }
+    let rules = ["--keep-last", "1", "--max-garbage", "0", "--grace", "0"];
+    let vault = scene.vault();
+    let arguments = [&["prune", "--vault", &vault][..], &rules].concat();
+    let arguments: Vec<String> = arguments.into_iter().map(str::to_owned).collect();
+    at_every_call("a_prune_killed_at_any_call", &scene, &arguments, |nth| {
+        assert_eq!(scene.restored("3"), 4 + SENT, "kill {nth}");
+        for _ in 0..3 {
+            cylinder(&arguments).expect(0);
+        }
+        assert_eq!(scene.numbers(), [3]);
+        assert_eq!(scene.restored("3"), 4 + SENT);
+        let left = scene.objects();
+        assert_eq!(left.len(), 1, "kill {nth} left {:?}", left.keys());
+    });
+}
+
+#[test]
+fn an_erasure_killed_at_any_call_is_completed() {
+    let scene = Scene::new();
+    for messages in [5, 8] {
+        scene.backup(messages).expect(0);
+    }
+    let arguments = ["prune", "--vault", &scene.vault(), "--forget", "glad", "--accept-removals"];
+    let arguments: Vec<String> = arguments.into_iter().map(str::to_owned).collect();
+    let rest = ["prune", "--vault", &scene.vault(), "--keep-last", "9", "--grace", "0"];
+    at_every_call("an_erasure_killed_at_any_call", &scene, &arguments, |nth| {
+        // Whatever is left of it looks whole, or is not shown; the next prune goes on if the note
+        // was there.
+        let is_note = |name: &String| name.contains("-erased-") && name.ends_with(".note.json");
+        let was_noted = scene.objects().keys().any(is_note);
+        let is_begun = scene.objects().len() < 2 || was_noted;
+        for _ in 0..3 {
+            cylinder(rest).expect(0);
+        }
+        if is_begun {
+            assert_eq!(scene.objects().len(), 0, "kill {nth}");
+        } else {
+            assert_eq!(scene.numbers(), [1, 2]);
+        }
+    });
+}
