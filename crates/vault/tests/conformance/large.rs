@@ -1,6 +1,9 @@
 //! Objects that go in parts, and what reads them in pieces.
 
+use std::error::Error;
+use std::fs::File;
 use std::io::Write;
+use std::process::Command;
 
 use segment::ReadAt;
 use testkit::faults::Call;
@@ -94,4 +97,55 @@ fn an_object_that_is_shorter_than_it_was_listed_is_not_believed() {
             file.read_exact_at(at, &mut [0; 10]).expect_err("the end is not where it should be");
         }
     });
+}
+
+/// A file to be stored, for a process that may not write as much itself.
+const SOURCE: &str = "CONFORMANCE_SOURCE";
+
+#[test]
+fn a_full_disk_is_an_error_and_nothing_stays_of_what_did_not_fit() {
+    let source = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(source.path(), bytes(20 << 20, 1)).expect("written");
+    // A limit of 5 MB to each file stands for the disk: it ends a write in the middle too.
+    let child = Command::new("/bin/sh")
+        .args(["-c", "ulimit -f 10000 && trap '' XFSZ && exec \"$0\" --exact \"$1\" --nocapture"])
+        .arg(std::env::current_exe().expect("this program"))
+        .arg("large::what_fits_is_stored_and_what_does_not_leaves_nothing")
+        .env(SOURCE, source.path())
+        .output()
+        .expect("a child process");
+    let said = String::from_utf8_lossy(&child.stdout);
+    assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stderr));
+    assert!(said.contains("1 passed"), "{said}");
+}
+
+/// By itself there is room; the test above runs it where there is none.
+#[test]
+fn what_fits_is_stored_and_what_does_not_leaves_nothing() {
+    let limited = std::env::var_os(SOURCE);
+    let file = match &limited {
+        Some(path) => File::open(path).expect("the source"),
+        None => {
+            let mut file = tempfile::tempfile().expect("a file");
+            file.write_all(&bytes(20 << 20, 1)).expect("written");
+            file
+        }
+    };
+    let [_, place, _] = Place::all();
+    let store = place.store();
+    let results = [
+        store.put("a/memory", bytes(12 << 20, 1)),
+        store.put_staged("a/file", Staged::File { file, size: 20 << 20 }),
+    ];
+    for result in results {
+        assert_eq!(result.is_err(), limited.is_some());
+        let Err(error) = result else { continue };
+        assert!(error.to_string().starts_with("cannot store "), "{error}");
+        let why = error.source().map(ToString::to_string).unwrap_or_default();
+        assert!(why.contains("File too large"), "{why}");
+    }
+    assert_eq!(place.remains(), 0);
+    let there = if limited.is_some() { 0 } else { 2 };
+    assert_eq!(store.list("a").expect("a listing").len(), there);
+    store.put("a/small", bytes(1_000, 1)).expect("there is room for that");
 }
