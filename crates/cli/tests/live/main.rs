@@ -14,5 +14,6 @@ mod program;
 mod restored;
 mod round_trip;
 mod storm;
+mod vault;
 mod versions;
 mod waiting;
