@@ -20,6 +20,7 @@ mod records;
 pub mod snapshot;
 pub mod source;
 mod stored;
+pub mod words;
 
 pub use exceptions::Exceptions;
 pub use source::SourceAccount;
