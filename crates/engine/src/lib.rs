@@ -7,6 +7,7 @@
 pub mod archive;
 pub mod base;
 pub mod catalog;
+pub mod changes;
 mod envelope;
 mod exceptions;
 pub mod export;

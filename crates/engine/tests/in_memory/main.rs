@@ -5,6 +5,7 @@ mod archive;
 mod catalog;
 mod changes;
 mod costs;
+mod differences;
 mod history;
 mod mail;
 mod orphans;
