@@ -12,6 +12,7 @@ mod envelope;
 mod exceptions;
 pub mod export;
 mod fetch;
+pub mod find;
 pub mod folder;
 mod held;
 mod known;

@@ -6,6 +6,7 @@ mod catalog;
 mod changes;
 mod costs;
 mod differences;
+mod finding;
 mod history;
 mod mail;
 mod orphans;
