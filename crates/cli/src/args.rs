@@ -39,6 +39,18 @@ pub enum Command {
     History(HistoryArgs),
     /// Print one message of an account in a vault
     Show(ShowArgs),
+    /// Tell what differs between two snapshots of an account in a vault.
+    ///
+    /// Mailboxes that came, went or were renamed; messages that came or went, as clients saw it;
+    /// flags, rights and subscriptions that changed. Exit code 0 whether or not anything differs.
+    Diff(DiffArgs),
+    /// Find messages in all snapshots of an account in a vault.
+    ///
+    /// Tells of each message that has all the texts that are given, in which mailboxes it was in
+    /// which snapshots, and whether the newest one still has it. Case does not matter, and encoded
+    /// words are decoded. Expunged messages whose files were kept, and deleted mailboxes, are
+    /// searched as well. Without any text, all messages are listed.
+    Find(FindArgs),
     /// Say whether what a vault holds can be given back.
     ///
     /// Looks at names and manifests always, and with --read-data at messages, too. What is damaged
@@ -173,6 +185,53 @@ pub struct ShowArgs {
     /// Which snapshot: its number, or a time, meaning the last one before it [default: newest]
     #[arg(long = "at", value_name = "TIME|SEQ")]
     pub when: Option<String>,
+}
+
+/// What `diff` takes.
+#[derive(Debug, Args)]
+pub struct DiffArgs {
+    #[command(flatten)]
+    pub at: VaultAccountArgs,
+    /// The earlier snapshot: its number, or a time, meaning the last one before it
+    #[arg(value_name = "T1")]
+    pub before: String,
+    /// The later one, likewise [default: newest]
+    #[arg(value_name = "T2")]
+    pub after: Option<String>,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What `find` takes.
+#[derive(Debug, Args)]
+pub struct FindArgs {
+    #[command(flatten)]
+    pub at: VaultAccountArgs,
+    /// Only messages that were in this mailbox
+    #[arg(long, value_name = "NAME")]
+    pub mailbox: Option<String>,
+    /// This text is in From
+    #[arg(long, value_name = "TEXT")]
+    pub from: Option<String>,
+    /// This text is in To
+    #[arg(long, value_name = "TEXT")]
+    pub to: Option<String>,
+    /// This text is in Subject
+    #[arg(long, value_name = "TEXT")]
+    pub subject: Option<String>,
+    /// This text is in Message-ID
+    #[arg(long, value_name = "TEXT")]
+    pub message_id: Option<String>,
+    /// Only in snapshots from this one on: a number, or a time
+    #[arg(long, value_name = "TIME|SEQ")]
+    pub since: Option<String>,
+    /// Only messages that clients saw in a snapshot from T1 to T2, and not in that of T2 any more
+    #[arg(long, num_args = 2, value_names = ["T1", "T2"], conflicts_with = "since")]
+    pub vanished_between: Option<Vec<String>>,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// What `verify` takes.

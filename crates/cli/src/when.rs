@@ -28,10 +28,24 @@ pub fn parse_at(text: &str, zone: &TimeZone) -> Option<At> {
     }
     let local = match text.parse::<civil::Date>() {
         // A date with a time parses as a date too.
-        Ok(date) if text.len() <= "2026-11-23".len() => date.at(23, 59, 59, 0),
+        Ok(date) if is_date_alone(text) => date.at(23, 59, 59, 0),
         _ => text.parse::<civil::DateTime>().ok()?,
     };
     Some(At::Time(zone.to_timestamp(local).ok()?.as_second()))
+}
+
+/// The same for a beginning: a date alone means the beginning of that day.
+pub fn parse_since(text: &str, zone: &TimeZone) -> Option<At> {
+    match text.parse::<civil::Date>() {
+        Ok(date) if is_date_alone(text) => {
+            Some(At::Time(zone.to_timestamp(date.at(0, 0, 0, 0)).ok()?.as_second()))
+        }
+        _ => parse_at(text, zone),
+    }
+}
+
+fn is_date_alone(text: &str) -> bool {
+    text.len() <= "2026-11-23".len()
 }
 
 /// Seconds since 1970 as an RFC 3339 time in UTC; the bare number where no calendar has it.
@@ -61,6 +75,15 @@ mod tests {
         assert_eq!(at("1970-01-02 00:01"), Some(At::Time(86_460)));
         assert_eq!(at("1970-01-01"), Some(At::Time(86_399)));
         assert_eq!(at("tuesday"), None);
+    }
+
+    #[test]
+    fn a_day_begins_with_its_first_second() {
+        let since = |text| parse_since(text, &TimeZone::UTC);
+        assert_eq!(since("1970-01-02"), Some(At::Time(86_400)));
+        assert_eq!(since("1970-01-02 00:01"), Some(At::Time(86_460)));
+        assert_eq!(since("17"), Some(At::Seq(17)));
+        assert_eq!(since("tuesday"), None);
     }
 
     #[test]

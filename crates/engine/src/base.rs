@@ -71,19 +71,7 @@ impl<'a> Base<'a> {
 
     /// What the snapshot says of the account, in the words of a description.
     pub(crate) fn describe(&self) -> AccountState {
-        let states = |files: &[StoredFile]| -> BTreeMap<String, FileState> {
-            let listed = files.iter().filter(|file| file.name != exceptions::FILE);
-            listed.map(|f| (f.name.clone(), FileState { size: f.size, digest: f.sha256 })).collect()
-        };
-        let mailboxes = self.mailboxes.iter().map(|(key, mailbox)| {
-            let name = MboxName::new(mailbox.name.as_bytes());
-            (key.clone(), MailboxState { name, files: states(&mailbox.files) })
-        });
-        AccountState {
-            userid: self.userid(),
-            mailboxes: mailboxes.collect(),
-            files: states(&self.head.account_files),
-        }
+        describe(&self.head)
     }
 
     pub(crate) fn links(&self) -> Links {
@@ -200,9 +188,26 @@ pub(crate) fn read_exceptions(
         .ok_or_else(|| ArchiveError::Exceptions { mailbox: mailbox.name.to_string() })
 }
 
+/// What a snapshot says of its account, in the words of a description.
+pub(crate) fn describe(head: &ManifestHead) -> AccountState {
+    let states = |files: &[StoredFile]| -> BTreeMap<String, FileState> {
+        let listed = files.iter().filter(|file| file.name != exceptions::FILE);
+        listed.map(|f| (f.name.clone(), FileState { size: f.size, digest: f.sha256 })).collect()
+    };
+    let mailboxes = head.mailboxes.iter().map(|mailbox| {
+        let name = MboxName::new(mailbox.name.as_bytes());
+        (key_of(mailbox), MailboxState { name, files: states(&mailbox.files) })
+    });
+    AccountState {
+        userid: Userid::new(head.userid.as_bytes()),
+        mailboxes: mailboxes.collect(),
+        files: states(&head.account_files),
+    }
+}
+
 /// A mailbox's identity is its directory's name without the number that tells it from an earlier
 /// directory of the same mailbox.
-fn key_of(mailbox: &StoredMailbox) -> MailboxKey {
+pub(crate) fn key_of(mailbox: &StoredMailbox) -> MailboxKey {
     let name = links::split(&mailbox.dir).map_or(mailbox.dir.as_str(), |(name, _)| name);
     MailboxKey(name.as_bytes().to_vec())
 }

@@ -6,6 +6,7 @@
 
 use model::Guid;
 use segment::chain::{Chain, Snapshot};
+use segment::manifest::ManifestHead;
 
 use crate::archive::ArchiveError;
 use crate::envelope;
@@ -35,12 +36,19 @@ pub struct Envelope {
 ///
 /// What keeps manifest or file from being read, and a file that is no catalogue.
 pub fn read(chain: &Chain<'_>, snapshot: &Snapshot<'_>) -> Result<Vec<Envelope>, ArchiveError> {
-    let Some(file) = snapshot.head()?.catalog else { return Ok(Vec::new()) };
-    let bytes = chain.file(&file)?;
-    parse(&bytes).ok_or_else(|| ArchiveError::Catalog {
-        account: chain.account().to_owned(),
-        seq: snapshot.seq(),
-    })
+    listed(chain, &snapshot.head()?)
+}
+
+/// Reads the catalogue that a manifest names.
+///
+/// # Errors
+///
+/// What keeps the file from being read, and a file that is no catalogue.
+pub fn listed(chain: &Chain<'_>, head: &ManifestHead) -> Result<Vec<Envelope>, ArchiveError> {
+    let Some(file) = &head.catalog else { return Ok(Vec::new()) };
+    let bytes = chain.file(file)?;
+    let (account, seq) = (&head.account, head.seq);
+    parse(&bytes).ok_or_else(|| ArchiveError::Catalog { account: account.clone(), seq })
 }
 
 /// The name of a segment's catalogue among the account's files.

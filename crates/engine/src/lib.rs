@@ -7,10 +7,12 @@
 pub mod archive;
 pub mod base;
 pub mod catalog;
+pub mod changes;
 mod envelope;
 mod exceptions;
 pub mod export;
 mod fetch;
+pub mod find;
 pub mod folder;
 mod held;
 mod known;
@@ -20,6 +22,7 @@ mod records;
 pub mod snapshot;
 pub mod source;
 mod stored;
+pub mod words;
 
 pub use exceptions::Exceptions;
 pub use source::SourceAccount;

@@ -2,6 +2,8 @@
 
 pub mod backup;
 pub mod demo;
+pub mod diff;
+pub mod find;
 pub mod history;
 pub mod list;
 pub mod man;

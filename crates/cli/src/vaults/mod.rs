@@ -1,6 +1,7 @@
 //! Vaults, as commands use them: opened, explained, and one snapshot of an account chosen.
 
 pub mod backup;
+pub mod find;
 mod garbage;
 pub mod prune;
 pub mod verify;
@@ -118,9 +119,14 @@ pub fn choose(history: &History, userid: &str, at: Option<&str>) -> Result<Entry
                     .hint(format!("the first was taken at {first}"))
             })
         }
-        None => Err(CliError::usage(format!("--at {text} is neither a number nor a time"))
-            .hint("use a snapshot's number, or a time like 2026-11-23 or 2026-11-23T19:00:00Z")),
+        None => Err(no_moment(text)),
     }
+}
+
+/// Says that a text is no snapshot.
+pub fn no_moment(text: &str) -> CliError {
+    CliError::usage(format!("{text:?} is neither a snapshot's number nor a time"))
+        .hint("use a snapshot's number, or a time like 2026-11-23 or 2026-11-23T19:00:00Z")
 }
 
 /// The folders of a snapshot, as their owner knows them, for a hint.

@@ -12,4 +12,5 @@ mod sample;
 mod usage;
 mod vault_kill;
 mod vault_prune;
+mod vault_search;
 mod vaults;

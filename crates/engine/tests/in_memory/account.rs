@@ -36,6 +36,8 @@ pub struct Mailbox {
     pub uidvalidity: u32,
     pub partition: String,
     pub flags: Vec<Option<Vec<u8>>>,
+    /// Identifiers and rights.
+    pub acl: Vec<(Vec<u8>, Vec<u8>)>,
     /// The records of cyrus.index.
     pub records: Vec<Record>,
     /// The records of cyrus.expunge, which there is if it has any.
@@ -65,6 +67,7 @@ impl Mailbox {
             uidvalidity: 1_400_000_000,
             partition: "default".to_owned(),
             flags: Vec::new(),
+            acl: vec![(b"glad".to_vec(), b"lrswipkxtecdan".to_vec())],
             records: Vec::new(),
             expunged: Vec::new(),
             last_uid: 0,
@@ -122,7 +125,7 @@ impl Mailbox {
             uniqueid: self.id.as_deref().map(UniqueId::from),
             jmapid: None,
             quotaroot: Some(MboxName::from("user.glad")),
-            acl: vec![(b"glad".to_vec(), b"lrswipkxtecdan".to_vec())],
+            acl: self.acl.clone(),
             user_flags: self.flags.clone(),
         };
         header.write().expect("a header")

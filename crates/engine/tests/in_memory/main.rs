@@ -5,6 +5,8 @@ mod archive;
 mod catalog;
 mod changes;
 mod costs;
+mod differences;
+mod finding;
 mod history;
 mod mail;
 mod orphans;
