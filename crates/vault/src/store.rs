@@ -321,7 +321,10 @@ fn open_url(
     if url.scheme() == "memory" {
         return Err("what is in memory is gone with the process".into());
     }
-    let settings = settings.into_iter();
+    // Of two settings the later one counts. Without ours, the parts of a large segment would have
+    // 30 seconds each, which a slow line cannot keep.
+    let patience = [("timeout".to_owned(), "300 seconds".to_owned())];
+    let settings = patience.into_iter().chain(settings);
     let settings = settings.map(|(name, value)| (name.to_ascii_lowercase(), value));
     let (objects, root) = object_store::parse_url_opts(&url, settings)?;
     Ok((Arc::from(objects), root))

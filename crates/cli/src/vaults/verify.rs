@@ -107,6 +107,8 @@ pub fn account(account: &Account, history: &History, depth: Depth) -> Result<Rep
             report.affected.extend(affected(account, history, entry, &lost, &bad));
         }
     }
+    report.damage.sort_by(|one, next| one.object.cmp(&next.object));
+    report.affected.sort_by_key(|affected| affected.seq);
     Ok(report)
 }
 

@@ -68,6 +68,12 @@ impl Scene {
         snapshots.iter().map(|snapshot| snapshot["seq"].as_u64().expect("a number")).collect()
     }
 
+    /// The same, also where there is nothing left.
+    pub fn numbers_or_none(&self) -> Vec<u64> {
+        let ran = self.glad("history", &["--json"]);
+        if ran.code == 0 { self.numbers() } else { Vec::new() }
+    }
+
     /// The objects of glad, by name.
     pub fn objects(&self) -> BTreeMap<String, PathBuf> {
         objects(&self.path("vault"))
@@ -76,8 +82,16 @@ impl Scene {
 
 /// The objects of glad in that vault, by name.
 pub fn objects(vault: &Path) -> BTreeMap<String, PathBuf> {
+    objects_of(vault, "glad")
+}
+
+/// The objects of an account in that vault, by name.
+pub fn objects_of(vault: &Path, account: &str) -> BTreeMap<String, PathBuf> {
     let name = |path: &PathBuf| path.file_name().expect("a name").to_string_lossy().into_owned();
-    files(&vault.join("accounts/glad")).into_iter().map(|path| (name(&path), path)).collect()
+    files(&vault.join("accounts").join(account))
+        .into_iter()
+        .map(|path| (name(&path), path))
+        .collect()
 }
 
 pub fn backup_arguments(spool: &Spool, vault: &str, accounts: &[&str]) -> Vec<String> {
