@@ -243,3 +243,19 @@ fn nobody_else_may_read_a_vault() {
         assert_eq!(mode & 0o077, 0, "{} has mode {mode:o}", path.display());
     }
 }
+
+/// Written by the first release, as [`Scene`] does it: snapshots of 5, 8 and 9 messages, the first
+/// of which was pruned before the third was taken. It is never made anew.
+#[test]
+fn the_vault_of_every_release_is_opened() {
+    let scene = Scene::new();
+    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/vault-1");
+    run(Command::new("/bin/cp").arg("-a").arg(kept).arg(scene.path("vault"))).expect(0);
+    assert_eq!(scene.numbers(), [2, 3]);
+    assert_eq!(scene.restored("2"), 8 + SENT);
+    assert_eq!(scene.restored("3"), 9 + SENT);
+    cylinder(["verify", "--vault", &scene.vault(), "--read-data"]).expect(0);
+    scene.backup(5).expect(0);
+    assert_eq!(scene.numbers(), [2, 3, 4]);
+    assert_eq!(scene.restored("4"), 5 + SENT);
+}
