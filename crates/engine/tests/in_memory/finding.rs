@@ -193,6 +193,20 @@ fn what_2_3_keeps_apart_and_what_is_not_what_its_record_says_is_found() {
 }
 
 #[test]
+fn a_message_whose_file_was_missing_is_found_from_when_it_is_stored() {
+    let mut account = account(&["one", "two"]);
+    let lost = account.mailboxes[0].bodies.remove(&2).expect("the second");
+    let mut archive = vault();
+    archive.take(&account);
+    account.mailboxes[0].bodies.insert(2, lost);
+    archive.take(&account);
+    // Its index is the same in both.
+    let found = found(&archive, Query::default());
+    assert_eq!(places(&found, &guid("one")), [place("user.glad", 1, State::Visible, 1, 2)]);
+    assert_eq!(places(&found, &guid("two")), [place("user.glad", 2, State::Visible, 2, 2)]);
+}
+
+#[test]
 fn a_mailbox_that_is_wanted_chooses_messages_and_all_their_places_are_told() {
     let mut account = account(&["one", "two"]);
     let mut archive = vault();
