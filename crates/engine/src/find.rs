@@ -185,14 +185,14 @@ impl<'p> Search<'p> {
     }
 
     /// Looks through the catalogue of a segment; tells whether any message of it matches.
-    pub fn catalogue(&mut self, envelopes: &[Envelope]) -> bool {
-        let Some(matching) = &mut self.matching else { return !envelopes.is_empty() };
-        let query = &self.query;
-        let matches = envelopes.iter().filter(|envelope| query.matches(envelope));
-        let mut guids: Vec<Guid> = matches.map(|envelope| envelope.guid).collect();
+    pub fn catalogue(&mut self, envelopes: impl IntoIterator<Item = Envelope>) -> bool {
+        let mut envelopes = envelopes.into_iter();
+        let Some(matching) = &mut self.matching else { return envelopes.next().is_some() };
+        let matches = envelopes.filter(|envelope| self.query.matches(envelope));
+        let guids: Vec<Guid> = matches.map(|envelope| envelope.guid).collect();
         let any = !guids.is_empty();
         if any {
-            matching.add(guids.drain(..));
+            matching.add(guids.into_iter());
         }
         any
     }

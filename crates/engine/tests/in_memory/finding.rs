@@ -47,7 +47,7 @@ fn subject(text: &str) -> Query {
 fn feed(search: &mut Search<'_>, chain: &Chain<'_>) -> Vec<Guids> {
     let mut visible = Vec::new();
     for segment in chain.snapshots() {
-        search.catalogue(&read(chain, segment).expect("a catalogue"));
+        search.catalogue(read(chain, segment).expect("a catalogue"));
         if !segment.is_part() {
             let number = u32::try_from(visible.len()).expect("few") + 1;
             let errors = search.snapshot(number, chain, &segment.head().expect("a manifest"));
@@ -306,7 +306,7 @@ fn branches_of_a_history_make_one_span() {
         [(&chain, 0, 1), (&chain, 1, 3), (&chain, 2, 5), (&branch, 1, 2), (&branch, 2, 4)]
     {
         let segment = &chain.snapshots()[at];
-        search.catalogue(&read(chain, segment).expect("a catalogue"));
+        search.catalogue(read(chain, segment).expect("a catalogue"));
         search.snapshot(number, chain, &segment.head().expect("a manifest"));
     }
     let found = search.finish(None);
@@ -370,7 +370,7 @@ fn a_damaged_index_hides_its_mailbox_and_nothing_else() {
     let mut search = Search::new(Query::default(), &|_| true);
     for number in [1, 2] {
         let segment = &chain.snapshots()[number as usize - 1];
-        search.catalogue(&read(&chain, segment).expect("a catalogue"));
+        search.catalogue(read(&chain, segment).expect("a catalogue"));
         let errors = search.snapshot(number, &chain, &segment.head().expect("a manifest"));
         assert_eq!(errors.len(), number as usize - 1, "{errors:?}");
     }

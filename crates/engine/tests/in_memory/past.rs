@@ -115,7 +115,7 @@ fn check_found(chain: &Chain<'_>, seen: &[Seen], subject: Option<u8>) -> Result<
     let mut number = 0;
     for segment in chain.snapshots() {
         let envelopes = read(chain, segment).expect("a catalogue");
-        search.catalogue(&envelopes);
+        search.catalogue(envelopes.iter().cloned());
         let of = |text: &str| subject.as_ref().is_none_or(|subject| text.contains(subject));
         let matches = envelopes.iter().filter(|e| of(&String::from_utf8_lossy(&e.subject)));
         matching.extend(matches.map(|envelope| envelope.guid));
