@@ -1,6 +1,8 @@
 //! A directory as a store: what the storage engine does not do for it.
 
+use std::collections::BTreeSet;
 use std::error::Error;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -8,7 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use object_store::Result;
+use object_store::path::Path as ObjectPath;
+use object_store::{ListResult, Result};
 use rustix::fs::{Mode, OFlags};
 
 use crate::sweep;
@@ -55,6 +58,19 @@ impl Ground {
         self.run(move |directory| directory.settle_gone(&object)).await
     }
 
+    /// Makes sure that a listing lacks nothing: the engine leaves out, in silence, whatever it
+    /// cannot look at.
+    pub async fn vouch(&self, prefix: &ObjectPath, listed: &ListResult) -> Result<()> {
+        if self.0.is_none() {
+            return Ok(());
+        }
+        let objects = listed.objects.iter().map(|meta| &meta.location);
+        let names = objects.chain(&listed.common_prefixes).filter_map(ObjectPath::filename);
+        let names: BTreeSet<OsString> = names.map(OsString::from).collect();
+        let prefix = prefix.to_string();
+        self.run(move |directory| directory.vouch(&prefix, &names)).await
+    }
+
     /// Removes what interrupted writers left behind, if it was last written to before that time.
     pub async fn sweep(&self, before: SystemTime) -> Result<Vec<PathBuf>> {
         self.run(move |directory| sweep::sweep(&directory.path, before)).await
@@ -94,6 +110,21 @@ impl Directory {
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    fn vouch(&self, directory: &str, names: &BTreeSet<OsString>) -> io::Result<()> {
+        for entry in sweep::entries(&self.path.join(directory))? {
+            if names.contains(&entry.file_name()) {
+                continue;
+            }
+            match entry.metadata() {
+                // New, half of an object, or no object at all.
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// The engine does not sync a directory that it takes for older than it is, because somebody

@@ -119,9 +119,11 @@ impl Store {
 
     fn look(&self, directory: &str) -> Result<(Vec<Object>, Vec<String>)> {
         let prefix = self.path(directory)?;
-        let objects = Arc::clone(&self.objects);
+        let (objects, ground) = (Arc::clone(&self.objects), self.ground.clone());
         let listed = self.ask("list", directory, async move {
-            objects.list_with_delimiter(Some(&prefix)).await
+            let listed = objects.list_with_delimiter(Some(&prefix)).await?;
+            ground.vouch(&prefix, &listed).await?;
+            Ok(listed)
         })?;
         let last = |path: &Path| path.filename().unwrap_or_default().to_owned();
         let mut found: Vec<Object> = listed

@@ -54,7 +54,7 @@ fn sweep_directory(directory: &Path, before: SystemTime) -> io::Result<Vec<PathB
 }
 
 /// The entries of a directory; none, if it is not there.
-fn entries(directory: &Path) -> io::Result<Vec<DirEntry>> {
+pub fn entries(directory: &Path) -> io::Result<Vec<DirEntry>> {
     match fs::read_dir(directory) {
         Ok(entries) => entries.collect(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),

@@ -1,7 +1,9 @@
 //! What is a place for a store, and what is not.
 
 use std::error::Error;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
+use std::thread;
 
 use testkit::s3::S3Server;
 use vault::{Store, VaultError};
@@ -135,4 +137,36 @@ fn what_the_environment_names_is_written_to() {
     let store = Store::open(&location).expect("a store");
     store.put("x", bytes(10, 1)).expect("stored");
     assert_eq!(store.read_all("x").expect("read"), bytes(10, 1));
+}
+
+#[test]
+fn a_directory_that_may_be_read_and_not_entered_is_not_taken_for_an_empty_one() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().to_str().expect("text").to_owned();
+    let store = Store::open_with(&path, []).expect("a store");
+    store.put("accounts/glad/x", bytes(10, 1)).expect("stored");
+    store.put("accounts/iris/x", bytes(10, 1)).expect("stored");
+    let mode = |path: &str, mode| {
+        let permissions = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(directory.path().join(path), permissions).expect("set");
+    };
+    mode("", 0o755);
+    mode("accounts/glad", 0o744);
+    // Root may enter everything, so that it is somebody else who looks.
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            if rustix::process::geteuid().is_root() {
+                let nobody = rustix::process::Uid::from_raw(65_534);
+                rustix::thread::set_thread_res_uid(nobody, nobody, nobody).expect("another user");
+            } else {
+                mode("accounts/glad", 0o400);
+            }
+            let store = Store::open_with(&path, []).expect("a store");
+            assert_eq!(store.list("accounts/iris").expect("a listing").len(), 1);
+            let error = store.list("accounts/glad").expect_err("nobody knows what is there");
+            assert_eq!(error.to_string(), format!("cannot list {path}/accounts/glad"));
+        });
+    });
+    mode("accounts/glad", 0o755);
+    assert_eq!(store.list("accounts/glad").expect("a listing").len(), 1);
 }
