@@ -36,7 +36,7 @@ pub struct Envelope {
 ///
 /// What keeps manifest or file from being read, and a file that is no catalogue.
 pub fn read(chain: &Chain<'_>, snapshot: &Snapshot<'_>) -> Result<Vec<Envelope>, ArchiveError> {
-    listed(chain, &snapshot.head()?)
+    Ok(listed(chain, &snapshot.head()?)?.envelopes().collect())
 }
 
 /// Reads the catalogue that a manifest names.
@@ -44,11 +44,31 @@ pub fn read(chain: &Chain<'_>, snapshot: &Snapshot<'_>) -> Result<Vec<Envelope>,
 /// # Errors
 ///
 /// What keeps the file from being read, and a file that is no catalogue.
-pub fn listed(chain: &Chain<'_>, head: &ManifestHead) -> Result<Vec<Envelope>, ArchiveError> {
-    let Some(file) = &head.catalog else { return Ok(Vec::new()) };
-    let bytes = chain.file(file)?;
+pub fn listed(chain: &Chain<'_>, head: &ManifestHead) -> Result<Listed, ArchiveError> {
+    let Some(file) = &head.catalog else { return Ok(Listed { bytes: Vec::new() }) };
+    let listed = Listed { bytes: chain.file(file)? };
     let (account, seq) = (&head.account, head.seq);
-    parse(&bytes).ok_or_else(|| ArchiveError::Catalog { account: account.clone(), seq })
+    let is_whole = listed.lines().all(|line| parse_line(line).is_some());
+    match is_whole {
+        true => Ok(listed),
+        false => Err(ArchiveError::Catalog { account: account.clone(), seq }),
+    }
+}
+
+/// A catalogue in memory, as it is stored: that of a million messages would not fit otherwise.
+pub struct Listed {
+    bytes: Vec<u8>,
+}
+
+impl Listed {
+    /// The envelopes, in the order in which the messages were stored.
+    pub fn envelopes(&self) -> impl Iterator<Item = Envelope> + '_ {
+        self.lines().filter_map(parse_line)
+    }
+
+    fn lines(&self) -> impl Iterator<Item = &[u8]> {
+        self.bytes.split_inclusive(|byte| *byte == b'\n')
+    }
 }
 
 /// The name of a segment's catalogue among the account's files.
@@ -79,26 +99,22 @@ impl Catalog {
     }
 }
 
-/// Reads a catalogue; `None` if it is not one.
-fn parse(bytes: &[u8]) -> Option<Vec<Envelope>> {
-    let mut envelopes = Vec::new();
-    for line in bytes.split_inclusive(|byte| *byte == b'\n') {
-        let mut values = line.strip_suffix(b"\n")?.split(|byte| *byte == b'\t');
-        let guid = Guid::from_hex(values.next()?)?;
-        let mut value = || values.next().map(<[u8]>::to_vec);
-        let [date, from, to, subject, message_id] =
-            [value()?, value()?, value()?, value()?, value()?];
-        if values.next().is_some() {
-            return None;
-        }
-        envelopes.push(Envelope { guid, date, from, to, subject, message_id });
-    }
-    Some(envelopes)
+/// Reads a line of a catalogue; `None` if it is not one.
+fn parse_line(line: &[u8]) -> Option<Envelope> {
+    let mut values = line.strip_suffix(b"\n")?.split(|byte| *byte == b'\t');
+    let guid = Guid::from_hex(values.next()?)?;
+    let mut value = || values.next().map(<[u8]>::to_vec);
+    let [date, from, to, subject, message_id] = [value()?, value()?, value()?, value()?, value()?];
+    values.next().is_none().then_some(Envelope { guid, date, from, to, subject, message_id })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn parse(bytes: &[u8]) -> Option<Vec<Envelope>> {
+        Listed { bytes: bytes.to_vec() }.lines().map(parse_line).collect()
+    }
 
     #[test]
     fn reads_what_it_wrote_and_nothing_that_was_cut() {

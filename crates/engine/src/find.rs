@@ -185,14 +185,14 @@ impl<'p> Search<'p> {
     }
 
     /// Looks through the catalogue of a segment; tells whether any message of it matches.
-    pub fn catalogue(&mut self, envelopes: &[Envelope]) -> bool {
-        let Some(matching) = &mut self.matching else { return !envelopes.is_empty() };
-        let query = &self.query;
-        let matches = envelopes.iter().filter(|envelope| query.matches(envelope));
-        let mut guids: Vec<Guid> = matches.map(|envelope| envelope.guid).collect();
+    pub fn catalogue(&mut self, envelopes: impl IntoIterator<Item = Envelope>) -> bool {
+        let mut envelopes = envelopes.into_iter();
+        let Some(matching) = &mut self.matching else { return envelopes.next().is_some() };
+        let matches = envelopes.filter(|envelope| self.query.matches(envelope));
+        let guids: Vec<Guid> = matches.map(|envelope| envelope.guid).collect();
         let any = !guids.is_empty();
         if any {
-            matching.add(guids.drain(..));
+            matching.add(guids.into_iter());
         }
         any
     }
@@ -299,7 +299,7 @@ impl<'p> Search<'p> {
     }
 
     /// Ends the search. If `gone_from` is given, only those messages are found that clients saw,
-    /// and that are not in it.
+    /// in a mailbox that is wanted, and that are not in it.
     pub fn finish(mut self, gone_from: Option<&Guids>) -> Found {
         let mut spans = Vec::new();
         for mailbox in self.mailboxes.values_mut() {
@@ -309,12 +309,12 @@ impl<'p> Search<'p> {
         spans.sort_unstable_by_key(|Span { key: (uid, guid, state), first, name, .. }| {
             (*guid, *first, *state, *name, *uid)
         });
-        let is_found = |spans: &[Span]| {
-            let vanished = |gone_from: &Guids| {
-                let visible = |span: &Span| span.key.2 == State::Visible;
-                spans.iter().any(visible) && !gone_from.contains(&spans[0].key.1)
-            };
-            spans.iter().any(|span| span.is_wanted) && gone_from.is_none_or(vanished)
+        let is_found = |spans: &[Span]| match gone_from {
+            None => spans.iter().any(|span| span.is_wanted),
+            Some(visible) => {
+                let was_seen = |span: &Span| span.is_wanted && span.key.2 == State::Visible;
+                spans.iter().any(was_seen) && !visible.contains(&spans[0].key.1)
+            }
         };
         let of_one = |a: &Span, b: &Span| a.key.1 == b.key.1;
         let found = spans.chunk_by(of_one).filter(|spans| is_found(spans));

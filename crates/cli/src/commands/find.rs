@@ -16,7 +16,7 @@ use crate::args::FindArgs;
 use crate::error::{CliError, Exit};
 use crate::render::{count, plain};
 use crate::vaults;
-use crate::vaults::find::{Scope, Searched, envelopes, search};
+use crate::vaults::find::{Scope, Searched, catalogue, search};
 use crate::when::{At, parse_since, rfc3339};
 
 /// Runs the command. What is damaged is named, and the rest is searched.
@@ -117,15 +117,18 @@ impl Listing<'_> {
         self.begin(out)?;
         let mut is_first = true;
         for source in &self.searched.sources {
-            let envelopes = envelopes(self.account, source).unwrap_or_else(|error| {
-                trouble = Some(error);
-                Vec::new()
-            });
-            for envelope in &envelopes {
+            let listed = match catalogue(self.account, source) {
+                Ok(listed) => listed,
+                Err(error) => {
+                    trouble = Some(error);
+                    continue;
+                }
+            };
+            for envelope in listed.envelopes() {
                 let position = self.found.position(&envelope.guid);
                 if let Some(at) = position.filter(|at| !printed[*at]) {
                     printed[at] = true;
-                    self.message(out, envelope, std::mem::replace(&mut is_first, false))?;
+                    self.message(out, &envelope, std::mem::replace(&mut is_first, false))?;
                 }
             }
         }

@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use engine::archive::ArchiveError;
-use engine::catalog::{self, Envelope};
+use engine::catalog::{self, Listed};
 use engine::find::{Found, Guids, Query, Search};
 use model::state::Digest;
 use segment::chain::{Chain, Snapshot};
 use vault::{Account, Entry, History, Lineage};
 
-/// An open segment keeps its last bytes in memory, so only so many are open at a time.
-const SEGMENTS_OPEN: usize = 64;
+/// An open segment keeps some of its bytes in memory, so only so many are open at a time.
+const SEGMENTS_OPEN: usize = 16;
 
 /// Which snapshots to look at, and what makes a message count.
 pub struct Scope<'a> {
@@ -75,10 +75,10 @@ pub fn search(account: &Account, history: &History, scope: &Scope<'_>, query: Qu
 /// # Errors
 ///
 /// If it cannot be read, now.
-pub fn envelopes(account: &Account, entry: &Entry) -> Result<Vec<Envelope>, ArchiveError> {
+pub fn catalogue(account: &Account, entry: &Entry) -> Result<Listed, ArchiveError> {
     let opened = account.open(&Lineage { entries: vec![entry.clone()], torn: None });
     let chain = opened.chain();
-    catalog::read(&chain, chain.tip()?)
+    catalog::listed(&chain, &chain.tip()?.head()?)
 }
 
 /// A walk through the segments of one lineage after the other, each of them once.
@@ -120,7 +120,9 @@ impl Walk<'_> {
     ) -> Result<(), ArchiveError> {
         let head = segment.head()?;
         match catalog::listed(chain, &head) {
-            Ok(envelopes) if self.search.catalogue(&envelopes) => self.sources.push(entry.clone()),
+            Ok(listed) if self.search.catalogue(listed.envelopes()) => {
+                self.sources.push(entry.clone())
+            }
             Ok(_) => {}
             Err(error) => self.trouble.add(error),
         }

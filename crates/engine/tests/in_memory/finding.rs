@@ -47,7 +47,7 @@ fn subject(text: &str) -> Query {
 fn feed(search: &mut Search<'_>, chain: &Chain<'_>) -> Vec<Guids> {
     let mut visible = Vec::new();
     for segment in chain.snapshots() {
-        search.catalogue(&read(chain, segment).expect("a catalogue"));
+        search.catalogue(read(chain, segment).expect("a catalogue"));
         if !segment.is_part() {
             let number = u32::try_from(visible.len()).expect("few") + 1;
             let errors = search.snapshot(number, chain, &segment.head().expect("a manifest"));
@@ -193,6 +193,20 @@ fn what_2_3_keeps_apart_and_what_is_not_what_its_record_says_is_found() {
 }
 
 #[test]
+fn a_message_whose_file_was_missing_is_found_from_when_it_is_stored() {
+    let mut account = account(&["one", "two"]);
+    let lost = account.mailboxes[0].bodies.remove(&2).expect("the second");
+    let mut archive = vault();
+    archive.take(&account);
+    account.mailboxes[0].bodies.insert(2, lost);
+    archive.take(&account);
+    // Its index is the same in both.
+    let found = found(&archive, Query::default());
+    assert_eq!(places(&found, &guid("one")), [place("user.glad", 1, State::Visible, 1, 2)]);
+    assert_eq!(places(&found, &guid("two")), [place("user.glad", 2, State::Visible, 2, 2)]);
+}
+
+#[test]
 fn a_mailbox_that_is_wanted_chooses_messages_and_all_their_places_are_told() {
     let mut account = account(&["one", "two"]);
     let mut archive = vault();
@@ -292,7 +306,7 @@ fn branches_of_a_history_make_one_span() {
         [(&chain, 0, 1), (&chain, 1, 3), (&chain, 2, 5), (&branch, 1, 2), (&branch, 2, 4)]
     {
         let segment = &chain.snapshots()[at];
-        search.catalogue(&read(chain, segment).expect("a catalogue"));
+        search.catalogue(read(chain, segment).expect("a catalogue"));
         search.snapshot(number, chain, &segment.head().expect("a manifest"));
     }
     let found = search.finish(None);
@@ -356,7 +370,7 @@ fn a_damaged_index_hides_its_mailbox_and_nothing_else() {
     let mut search = Search::new(Query::default(), &|_| true);
     for number in [1, 2] {
         let segment = &chain.snapshots()[number as usize - 1];
-        search.catalogue(&read(&chain, segment).expect("a catalogue"));
+        search.catalogue(read(&chain, segment).expect("a catalogue"));
         let errors = search.snapshot(number, &chain, &segment.head().expect("a manifest"));
         assert_eq!(errors.len(), number as usize - 1, "{errors:?}");
     }

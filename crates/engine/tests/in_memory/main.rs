@@ -11,5 +11,6 @@ mod history;
 mod mail;
 mod orphans;
 mod parts;
+mod past;
 mod spool;
 mod tree;

@@ -6,7 +6,6 @@ use engine::archive::finding_of;
 use engine::base::Base;
 use engine::ports::Silent;
 use engine::snapshot::snapshot;
-use model::state::Digest;
 use model::{FindingKind, Guid, SystemFlags};
 use segment::chain::{Chain, Link, Opener};
 use segment::reader::{ReadError, SegmentRef};
