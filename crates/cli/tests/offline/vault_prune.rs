@@ -1,6 +1,8 @@
 //! Forgetting: by rules, by erasure, and never under a hold.
 
 use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use crate::program::{Ran, cylinder};
 use crate::vaults::{SENT, Scene};
@@ -121,4 +123,51 @@ fn what_nobody_understands_is_left_alone() {
     assert!(foreign.exists());
     let report = cylinder(["verify", "--vault", &scene.vault(), "--json"]).expect(3).document();
     assert_eq!(report["accounts"][0]["damage"][0]["object"], "README", "{report}");
+}
+
+/// One machine backs up, another prunes as hard as it can, a third restores.
+#[test]
+fn backups_prunes_and_restores_at_the_same_time_lose_nothing() {
+    let scene = grown(2);
+    let over = AtomicBool::new(false);
+    let rounds = thread::scope(|scope| {
+        let pruning = scope.spawn(|| {
+            let mut rounds = 0;
+            while !over.load(Ordering::Relaxed) {
+                prune(&scene, &["--keep-last", "2", "--max-garbage", "0"]).expect(0);
+                rounds += 1;
+            }
+            rounds
+        });
+        let reading = scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                let ran = scene.glad("show", &["--mailbox", "INBOX", "--uid", "1"]).expect(0);
+                assert!(!ran.stdout.is_empty());
+            }
+        });
+        // Fewer and more messages by turns, so that there is garbage all the time.
+        let stop = Stop(&over);
+        for messages in [9, 4, 8, 3, 7, 4, 9, 3, 6, 5] {
+            let report = scene.backup(messages).expect(0).document();
+            assert_eq!(report["failed"], 0, "{report}");
+        }
+        drop(stop);
+        reading.join().expect("no panic");
+        pruning.join().expect("no panic")
+    });
+    assert!(rounds > 0);
+    // One of the prunes may have written anew what a backup had just continued; the next joins them.
+    scene.backup(5).expect(0);
+    let newest = scene.numbers().pop().expect("a snapshot").to_string();
+    assert_eq!(scene.restored(&newest), 5 + SENT);
+    cylinder(["verify", "--vault", &scene.vault(), "--read-data"]).expect(0);
+}
+
+/// Ends the other threads, also if this one panics.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
