@@ -84,9 +84,9 @@ pub(crate) fn fetch<K: Work>(
     let second = next_batch(work)?;
     if second.is_empty() {
         // A mailbox of one batch is not worth a thread.
-        return take(work, fill(source, mailbox, first));
+        return take(work, fill(source, mailbox, first, Vec::new())).map(drop);
     }
-    let (sender, queue) = sync_channel::<(Vec<Job>, SyncSender<Batch>)>(2 * workers);
+    let (sender, queue) = sync_channel::<Task>(2 * workers);
     let queue = Mutex::new(queue);
     thread::scope(|scope| {
         for _ in 0..workers {
@@ -96,6 +96,8 @@ pub(crate) fn fetch<K: Work>(
         let sender = sender;
         let mut waiting = VecDeque::from([first, second]);
         let mut under_way: VecDeque<Receiver<Batch>> = VecDeque::new();
+        // Memory that is used again need not be fetched from the kernel page by page.
+        let mut spare: Vec<Vec<u8>> = Vec::new();
         loop {
             while under_way.len() < 2 * workers {
                 let jobs = match waiting.pop_front() {
@@ -106,14 +108,15 @@ pub(crate) fn fetch<K: Work>(
                     break;
                 }
                 let (reply, batch) = sync_channel(1);
-                if sender.send((jobs, reply)).is_err() {
+                let buffer = spare.pop().unwrap_or_default();
+                if sender.send(Task { jobs, buffer, reply }).is_err() {
                     break;
                 }
                 under_way.push_back(batch);
             }
             let Some(batch) = under_way.pop_front() else { return Ok(()) };
             match batch.recv() {
-                Ok(batch) => take(work, batch)?,
+                Ok(batch) => spare.push(take(work, batch)?),
                 // Only a worker that panicked drops its reply; the scope passes the panic on.
                 Err(_) => return Ok(()),
             }
@@ -134,11 +137,19 @@ fn next_batch<K: Work>(work: &mut K) -> Result<Vec<Job>, K::Error> {
     Ok(batch)
 }
 
-fn take<K: Work>(work: &mut K, batch: Batch) -> Result<(), K::Error> {
+/// Hands a batch over; what is left is its memory.
+fn take<K: Work>(work: &mut K, batch: Batch) -> Result<Vec<u8>, K::Error> {
     for (job, outcome) in batch.results {
         work.done(&job, outcome, &batch.bytes)?;
     }
-    Ok(())
+    Ok(batch.bytes)
+}
+
+/// A batch to be filled.
+struct Task {
+    jobs: Vec<Job>,
+    buffer: Vec<u8>,
+    reply: SyncSender<Batch>,
 }
 
 /// Some messages in order, and what reading them gave.
@@ -147,23 +158,20 @@ struct Batch {
     results: Vec<(Job, Outcome)>,
 }
 
-fn work_off(
-    source: &dyn MessageSource,
-    mailbox: usize,
-    queue: &Mutex<Receiver<(Vec<Job>, SyncSender<Batch>)>>,
-) {
+fn work_off(source: &dyn MessageSource, mailbox: usize, queue: &Mutex<Receiver<Task>>) {
     loop {
         let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok((jobs, reply)) = next else { return };
+        let Ok(Task { jobs, buffer, reply }) = next else { return };
         // The taker may have given up on an error: then nobody wants this batch.
-        if reply.send(fill(source, mailbox, jobs)).is_err() {
+        if reply.send(fill(source, mailbox, jobs, buffer)).is_err() {
             return;
         }
     }
 }
 
-fn fill(source: &dyn MessageSource, mailbox: usize, jobs: Vec<Job>) -> Batch {
-    let mut batch = Batch { bytes: Vec::new(), results: Vec::with_capacity(jobs.len()) };
+fn fill(source: &dyn MessageSource, mailbox: usize, jobs: Vec<Job>, mut bytes: Vec<u8>) -> Batch {
+    bytes.clear();
+    let mut batch = Batch { bytes, results: Vec::with_capacity(jobs.len()) };
     for job in jobs {
         let outcome = match job.action {
             Action::Read => read_message(source, mailbox, &job.record, &mut batch.bytes)
@@ -205,6 +213,14 @@ pub(crate) fn read_message(
             hash.update(&bytes[start..end]);
             bytes.truncate(start);
             return hash_rest(file, hash, (end - start) as u64);
+        }
+        // As long as the record says, and with its hash: no need to ask whether more follows.
+        if (end - start) as u64 == record.size {
+            let guid = Guid(Sha1::digest(&bytes[start..end]).into());
+            if guid == record.guid {
+                bytes.truncate(end);
+                return Ok(Outcome::Whole { start, end, guid });
+            }
         }
         if end == bytes.len() {
             bytes.resize(end + (end - start).clamp(64 << 10, 1 << 20), 0);

@@ -58,8 +58,10 @@ const CHOICES: &str = "
   cyrus.index and a cyrus.cache that is a little smaller than Cyrus 3.6 would have made it.
 - What all others copy is the directory of the partition. cylinder reads mailboxes.db and the
   account's own files as well, computes SHA-1 of every message and compares it with the index, and
-  SHA-256 of the whole output. It leaves cyrus.cache out, as Cyrus makes it anew; GNU tar without
+  SHA-256 of the metadata. It leaves cyrus.cache out, as Cyrus makes it anew; GNU tar without
   cyrus.cache shows what that is worth.
+- `cylinder backup` stores into a vault in a directory: compressed with zstd, with the envelopes of
+  all messages, and synced to the disk before it ends.
 - GNU tar writes to a pipe that `cat` reads, as cylinder does: tar would not read the mail if it
   wrote to /dev/null. With `-g` it writes what changed since a full run.
 - restic has its defaults: a local repository, its own cache in an empty directory, automatic

@@ -28,6 +28,7 @@ pub struct Racer {
 #[derive(Debug)]
 enum Kind {
     Cylinder { base: &'static str, compress: &'static [&'static str] },
+    Vault,
     Tar { options: &'static [&'static str], filter: &'static [&'static str] },
     IncrementalTar,
     Restic,
@@ -63,6 +64,7 @@ pub const RACERS: &[Racer] = &[
         kind: Kind::Tar { options: &[], filter: &["zstd", "-3", "-T0"] },
     },
     Racer { name: "GNU tar -g", kind: Kind::IncrementalTar },
+    Racer { name: "cylinder backup", kind: Kind::Vault },
     Racer { name: RESTIC, kind: Kind::Restic },
     Racer { name: "borg", kind: Kind::Borg { compression: &[] } },
     Racer {
@@ -92,13 +94,15 @@ impl Racer {
             Kind::Restic => Some(("restic", "restic")),
             Kind::Borg { .. } => Some(("borg", "borgbackup")),
             Kind::Rsync => Some(("rsync", "rsync")),
-            Kind::Cylinder { .. } | Kind::Tar { .. } | Kind::IncrementalTar | Kind::Cat => None,
+            Kind::Cylinder { .. } | Kind::Vault => None,
+            Kind::Tar { .. } | Kind::IncrementalTar | Kind::Cat => None,
         }
     }
 
     /// Where it keeps what it saved, if it is not what it writes to the pipe.
     pub fn store(&self, ground: &Ground<'_>) -> Option<PathBuf> {
-        let store = matches!(&self.kind, Kind::Restic | Kind::Borg { .. } | Kind::Rsync);
+        let store =
+            matches!(&self.kind, Kind::Vault | Kind::Restic | Kind::Borg { .. } | Kind::Rsync);
         store.then(|| ground.own.join("store"))
     }
 
@@ -140,6 +144,7 @@ impl Racer {
                 }
                 piped(command, if compress.is_empty() { &["cat"] } else { &["wc", "-c"] })
             }
+            (Kind::Vault, _) => ground.backup(),
             (Kind::Tar { options, filter }, Phase::Full) => {
                 let mut command = words!["tar", "cf", "-"];
                 command.extend(options.iter().map(|option| option.to_string()));
@@ -182,6 +187,13 @@ impl Ground<'_> {
         command.extend(words!["--config", self.spool.conf, "--json"]);
         command.extend(options.iter().map(|option| option.to_string()));
         command
+    }
+
+    /// `cylinder backup` into a vault of this round.
+    fn backup(&self) -> Words {
+        let mut command = words![self.bench.cylinder, "backup", self.spool.account];
+        command.extend(words!["--config", self.spool.conf, "--vault", self.own("store")]);
+        piped(command, &["cat"])
     }
 
     /// restic with a repository and a cache of this round.
