@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-/// Keep the mail of a Cyrus IMAP server: snapshot accounts, list snapshots, give mail back.
+/// Keep the mail of a Cyrus IMAP server: snapshot accounts, keep their history, give mail back.
 ///
 /// Data goes to standard output, talk to standard error. Exit codes: 0 done; 1 failed; 2 wrong
 /// usage; 3 done, but something was found wrong (each finding is printed and kept in the

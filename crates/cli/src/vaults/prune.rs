@@ -267,8 +267,10 @@ fn matured(history: &History, options: &Options) -> (Vec<SegmentName>, Vec<Strin
             .collect();
         if there.is_empty() && about_segments {
             notes.push(name.to_string());
-        } else if matches!(name.what, What::Dropped | What::Erased)
-            && note.at.saturating_add(options.grace) <= options.now
+        } else if name.what == What::Erased {
+            // Whoever reads or continues it is to lose it.
+            delete.extend(there);
+        } else if name.what == What::Dropped && note.at.saturating_add(options.grace) <= options.now
         {
             delete.extend(there.into_iter().filter(|name| !alive.contains(&name.own)));
         }

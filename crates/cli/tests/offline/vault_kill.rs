@@ -148,7 +148,7 @@ fn an_erasure_killed_at_any_call_is_completed() {
     }
     let arguments = ["prune", "--vault", &scene.vault(), "--forget", "glad", "--accept-removals"];
     let arguments: Vec<String> = arguments.into_iter().map(str::to_owned).collect();
-    let rest = ["prune", "--vault", &scene.vault(), "--keep-last", "9", "--grace", "0"];
+    let rest = ["prune", "--vault", &scene.vault(), "--keep-last", "9"];
     at_every_call("an_erasure_killed_at_any_call", &scene, &arguments, |nth| {
         // Whatever is left of it looks whole, or is not shown; the next prune goes on if the note
         // was there.
@@ -159,7 +159,9 @@ fn an_erasure_killed_at_any_call_is_completed() {
             cylinder(rest).expect(0);
         }
         if is_begun {
-            assert_eq!(scene.objects().len(), 0, "kill {nth}");
+            let left = scene.objects();
+            let is_half_written = |name: &String| name.contains('#');
+            assert!(left.keys().all(is_half_written), "kill {nth} left {:?}", left.keys());
         } else {
             assert_eq!(scene.numbers(), [1, 2]);
         }
