@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use segment::manifest::ManifestHead;
 use serde_json::{Value, json};
-use vault::{Account, Entry, Lineage};
+use vault::{Account, Entry, Lineage, What};
 
 use crate::args::HistoryArgs;
 use crate::error::{CliError, Exit};
@@ -31,12 +31,27 @@ pub fn run(args: &HistoryArgs) -> Result<Exit, CliError> {
     if let ([.., _, _], false) = (heads.as_slice(), args.json) {
         let _ = writeln!(out, "{} heads: the next backup joins them", heads.len());
     }
+    let verified = history.notes_of(What::Verified).last().map(|(_, note)| note);
+    if let (Some(note), false) = (verified, args.json) {
+        let _ = writeln!(
+            out,
+            "last verified {}, {} % of the messages read: {}",
+            rfc3339(note.at),
+            note.percent.unwrap_or(0),
+            count(note.findings.unwrap_or(0), "finding"),
+        );
+    }
     if args.json {
         let report = json!({
             "account": args.at.account,
             "snapshots": documents,
             "heads": heads.iter().map(|head| head.name.to_string()).collect::<Vec<_>>(),
             "hold": history.is_held(),
+            "verified": verified.map(|note| json!({
+                "at": rfc3339(note.at),
+                "percent": note.percent,
+                "findings": note.findings,
+            })),
         });
         out = format!("{report:#}\n").into_bytes();
     }

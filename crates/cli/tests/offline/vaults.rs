@@ -126,6 +126,10 @@ fn every_snapshot_comes_back_and_nothing_new_costs_no_object() {
     let verified = cylinder(["verify", "--vault", &scene.vault(), "--read-data", "--json"]);
     let verified = verified.expect(0).document();
     assert_eq!(verified["accounts"][0]["messages_read"], 9, "{verified}");
+    let noted = &scene.history()["verified"];
+    assert_eq!((&noted["percent"], &noted["findings"]), (&100.into(), &0.into()), "{noted}");
+    let text = scene.glad("history", &[]).expect(0).text();
+    assert!(text.contains("100 % of the messages read: 0 findings"), "{text}");
 }
 
 #[test]
