@@ -9,6 +9,8 @@ use model::Finding;
 use model::diff::Step;
 use serde_json::{Value, json};
 
+use crate::error::CliError;
+
 /// How a snapshot went, on standard error: standard output may be the snapshot itself.
 pub fn snapshot(summary: &Summary, json: bool) {
     let mut stderr = io::stderr().lock();
@@ -113,6 +115,13 @@ pub fn restored(account: &str, seq: u32, to: &str, summary: &export::Summary, js
             "{account} {seq}: {messages} ({size}) in {mailboxes} restored to {to}{wrong}"
         )
     };
+}
+
+/// Writes what a command was asked for to standard output, all of it.
+pub fn print(what: &str, bytes: impl AsRef<[u8]>) -> Result<(), CliError> {
+    let mut stdout = io::stdout().lock();
+    let printed = stdout.write_all(bytes.as_ref()).and_then(|()| stdout.flush());
+    printed.map_err(|error| CliError::failed(format!("cannot print {what}"), error))
 }
 
 /// A finding with all that helps to act on it.

@@ -100,10 +100,7 @@ fn stored_mailbox(chain: &dyn Held, stored: &StoredMailbox) -> Result<SourceMail
 
 impl StoredMessages<'_> {
     fn guid(&self, mailbox: usize, record: &RecordKey) -> Option<Guid> {
-        match self.contents.get(mailbox)?.get(record.uid) {
-            Some(found) => found,
-            None => Some(record.guid),
-        }
+        self.contents.get(mailbox)?.stored(record.uid, record.guid)
     }
 }
 
@@ -168,11 +165,8 @@ pub fn look_up(
     else {
         return Ok(Found::NoMessage);
     };
-    Ok(match mailbox.contents.get(uid) {
-        Some(None) => Found::NotStored,
-        Some(Some(found)) => Found::Message(found),
-        None => Found::Message(record.guid),
-    })
+    let stored = mailbox.contents.stored(uid, record.guid);
+    Ok(stored.map_or(Found::NotStored, Found::Message))
 }
 
 /// A message of a stored snapshot, by its place.
@@ -196,8 +190,7 @@ pub fn placed(chain: &Chain<'_>, snapshot: &Snapshot<'_>) -> Result<Vec<Placed>,
         let mailbox = stored_mailbox(chain, mailbox)?;
         let records = Records::read(&mailbox.files);
         for record in records.linked() {
-            let guid = mailbox.contents.get(record.uid).unwrap_or(Some(record.guid));
-            let Some(guid) = guid else { continue };
+            let Some(guid) = mailbox.contents.stored(record.uid, record.guid) else { continue };
             placed.push(Placed { mailbox: mailbox.name.clone(), uid: record.uid, guid });
         }
     }

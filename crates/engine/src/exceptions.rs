@@ -27,6 +27,12 @@ impl Exceptions {
         Some(self.0[at].1)
     }
 
+    /// The GUID of what is stored for a message: what was found, nothing included, or what its
+    /// record says.
+    pub fn stored(&self, uid: Uid, recorded: Guid) -> Option<Guid> {
+        self.get(uid).unwrap_or(Some(recorded))
+    }
+
     /// Whether every message is what its record says.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

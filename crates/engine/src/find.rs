@@ -266,7 +266,7 @@ impl<'p> Search<'p> {
         let contents = read_exceptions(chain, stored)?;
         let mut listed = Vec::new();
         for record in Records::read(&files).linked() {
-            let guid = contents.get(record.uid).unwrap_or(Some(record.guid));
+            let guid = contents.stored(record.uid, record.guid);
             let Some(guid) = guid.filter(|guid| !guid.is_zero()) else { continue };
             let state = match (stored.deleted, record.is_expunged()) {
                 (_, true) => State::Expunged,

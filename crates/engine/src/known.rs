@@ -124,7 +124,7 @@ fn add(
     listed: impl Iterator<Item = (model::Uid, Guid)>,
     exceptions: &Exceptions,
 ) {
-    guids.extend(listed.filter_map(|(uid, guid)| exceptions.get(uid).unwrap_or(Some(guid))));
+    guids.extend(listed.filter_map(|(uid, guid)| exceptions.stored(uid, guid)));
 }
 
 impl Base<'_> {

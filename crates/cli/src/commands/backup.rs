@@ -1,6 +1,5 @@
 //! `cylinder backup`: accounts of a live server into a vault.
 
-use std::io::{self, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
@@ -173,8 +172,7 @@ impl Report {
                 bytes(self.bytes),
             )
         };
-        let printed = io::stdout().write_all(text.as_bytes());
-        printed.map_err(|error| CliError::failed("cannot print the report", error))?;
+        render::print("the report", &text)?;
         Ok(self.exit())
     }
 

@@ -1,6 +1,6 @@
 //! `cylinder diff`: what differs between two snapshots of a vault.
 
-use std::io::{self, Write};
+use std::io::Write;
 
 use engine::changes::{AccountChange, At, Change, Changes, Message, compare};
 use engine::folder::relative_name;
@@ -10,6 +10,7 @@ use vault::Entry;
 
 use crate::args::DiffArgs;
 use crate::error::{CliError, Exit};
+use crate::render;
 use crate::render::plain;
 use crate::when::rfc3339;
 use crate::{archive, vaults};
@@ -33,8 +34,7 @@ pub fn run(args: &DiffArgs) -> Result<Exit, CliError> {
         true => format!("{:#}\n", document(userid, [&before, &after], &changes)).into_bytes(),
         false => text(userid, [&before, &after], &changes),
     };
-    let printed = io::stdout().write_all(&out);
-    printed.map_err(|error| CliError::failed("cannot print the differences", error))?;
+    render::print("the differences", &out)?;
     Ok(Exit::Done)
 }
 

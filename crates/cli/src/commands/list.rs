@@ -1,6 +1,6 @@
 //! `cylinder list`: what an archive holds.
 
-use std::io::{self, Write};
+use std::io::Write;
 
 use engine::archive::Listed;
 use engine::folder::relative_name;
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::archive::Archives;
 use crate::args::ListArgs;
 use crate::error::{CliError, Exit};
-use crate::render::{bytes, count, plain};
+use crate::render::{self, bytes, count, plain};
 
 /// Runs the command. What is whole is listed even if something else is not; the error follows.
 pub fn run(args: &ListArgs) -> Result<Exit, CliError> {
@@ -39,8 +39,7 @@ pub fn run(args: &ListArgs) -> Result<Exit, CliError> {
         }
         footer(&mut out, &listed);
     }
-    let printed = io::stdout().write_all(&out);
-    printed.map_err(|error| CliError::failed("cannot print the list", error))?;
+    render::print("the list", &out)?;
     if let Some(trouble) = found.trouble.into_iter().next() {
         return Err(trouble);
     }

@@ -1,6 +1,6 @@
 //! `cylinder restore`: an account, or some of its mailboxes, given back.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use engine::archive::{StoredMessages, stored};
@@ -171,8 +171,7 @@ fn announce(account: &SourceAccount, head: &ManifestHead) -> Result<(), CliError
         let messages = render::count(messages, "message");
         text.push_str(&format!("    {:<40} {messages}\n", mailbox.name.to_string()));
     }
-    let printed = io::stdout().write_all(text.as_bytes());
-    printed.map_err(|error| CliError::failed("cannot print what would be restored", error))
+    render::print("what would be restored", text)
 }
 
 fn give(

@@ -1,7 +1,5 @@
 //! `cylinder show`: one message of a vault.
 
-use std::io::{self, Write};
-
 use engine::archive::{Found, look_up};
 use engine::folder::is_named;
 use model::{Guid, Uid};
@@ -11,6 +9,7 @@ use segment::manifest::StoredMailbox;
 use crate::archive;
 use crate::args::ShowArgs;
 use crate::error::{CliError, Exit};
+use crate::render;
 use crate::vaults::{self, folders};
 
 /// Runs the command. The message goes to standard output, byte for byte as it was delivered, and
@@ -32,8 +31,7 @@ pub fn run(args: &ShowArgs) -> Result<Exit, CliError> {
         CliError::plain(format!("snapshot {seq} of {account} holds no message {guid}"))
             .hint("cylinder find looks for it in all snapshots")
     })?;
-    let printed = io::stdout().write_all(&message);
-    printed.map_err(|error| CliError::failed("cannot print the message", error))?;
+    render::print("the message", &message)?;
     Ok(Exit::Done)
 }
 

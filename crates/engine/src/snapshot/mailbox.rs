@@ -192,10 +192,7 @@ pub(super) fn kept(
 ) -> Option<(RecordKey, Option<Guid>)> {
     match step {
         RecordStep::Add(record) => Some((record, None)),
-        RecordStep::Keep(record) => {
-            let found = had.exceptions.get(record.uid);
-            Some((record, found.unwrap_or(Some(record.guid))))
-        }
+        RecordStep::Keep(record) => Some((record, had.exceptions.stored(record.uid, record.guid))),
         RecordStep::Replace(record) => {
             let found = had.exceptions.get(record.uid).flatten();
             Some((record, found.filter(|found| *found == record.guid)))
