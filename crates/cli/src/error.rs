@@ -119,17 +119,8 @@ impl CliError {
     }
 
     fn causes(&self) -> Vec<String> {
-        let mut causes = Vec::new();
-        let mut source = self.source.as_deref().map(|error| error as &(dyn Error + 'static));
-        while let Some(error) = source {
-            let text = error.to_string();
-            // Wrappers that only repeat what they wrap tell nothing new.
-            if causes.last() != Some(&text) {
-                causes.push(text);
-            }
-            source = error.source();
-        }
-        causes
+        let source = self.source.as_deref();
+        source.map_or_else(Vec::new, |error| texts_of(error as &(dyn Error + 'static)))
     }
 
     fn write_text(&self, out: &mut impl Write) -> io::Result<()> {
@@ -156,6 +147,21 @@ impl CliError {
             "hints": self.hints,
         })
     }
+}
+
+/// What an error says, and what every error behind it adds.
+pub fn texts_of(error: &(dyn Error + 'static)) -> Vec<String> {
+    let mut texts = Vec::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let text = error.to_string();
+        // Wrappers that only repeat what they wrap tell nothing new.
+        if texts.last() != Some(&text) {
+            texts.push(text);
+        }
+        next = error.source();
+    }
+    texts
 }
 
 #[cfg(test)]

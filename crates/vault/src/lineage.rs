@@ -14,6 +14,11 @@ use crate::store::Store;
 use crate::vault::Account;
 
 impl Account {
+    /// Opens a segment without what it continues: its manifest, its own files and messages.
+    pub fn open_alone(&self, entry: &Entry) -> OpenLineage {
+        self.open(&Lineage { entries: vec![entry.clone()], torn: None })
+    }
+
     /// Opens a lineage for reading: its segments are fetched when they are needed.
     pub fn open(&self, lineage: &Lineage) -> OpenLineage {
         let mut opened =

@@ -1,14 +1,14 @@
 //! `cylinder history`: the snapshots of an account in a vault.
 
-use std::io::{self, Write};
+use std::io::Write;
 
 use segment::manifest::ManifestHead;
 use serde_json::{Value, json};
-use vault::{Account, Entry, Lineage, What};
+use vault::{Account, Entry, What};
 
 use crate::args::HistoryArgs;
 use crate::error::{CliError, Exit};
-use crate::render::{bytes, count, plain};
+use crate::render::{self, bytes, count, plain};
 use crate::vaults;
 use crate::when::rfc3339;
 
@@ -55,14 +55,13 @@ pub fn run(args: &HistoryArgs) -> Result<Exit, CliError> {
         });
         out = format!("{report:#}\n").into_bytes();
     }
-    let printed = io::stdout().write_all(&out);
-    printed.map_err(|error| CliError::failed("cannot print the history", error))?;
+    render::print("the history", &out)?;
     Ok(exit)
 }
 
 fn head(account: &Account, entry: &Entry) -> Result<ManifestHead, CliError> {
     // The manifest is in its own segment; what that continues need not be opened.
-    let opened = account.open(&Lineage { entries: vec![entry.clone()], torn: None });
+    let opened = account.open_alone(entry);
     let chain = opened.chain();
     let snapshot =
         chain.at(entry.name.seq).map_err(|error| crate::archive::explain(error.into()))?;

@@ -1,6 +1,5 @@
 //! `cylinder prune`: forgets old snapshots of a vault, and reclaims what nobody needs.
 
-use std::io::{self, Write};
 use std::time::{Duration, SystemTime};
 
 use jiff::tz::TimeZone;
@@ -10,7 +9,7 @@ use vault::{Account, Note, SegmentName, Vault, What};
 
 use crate::args::PruneArgs;
 use crate::error::{CliError, Exit};
-use crate::render::{bytes, count, plain};
+use crate::render::{self, bytes, count, plain};
 use crate::vaults::prune::{Options, Plan, PruneError, erase};
 use crate::vaults::{account, explain, open};
 use crate::when::rfc3339;
@@ -54,10 +53,7 @@ pub fn run(args: &PruneArgs) -> Result<Exit, CliError> {
 }
 
 fn prune(args: &PruneArgs, opened: &Vault, options: &Options) -> Result<Exit, CliError> {
-    let components = match args.accounts.is_empty() {
-        true => opened.accounts().map_err(explain)?,
-        false => args.accounts.iter().map(|user| segment::names::escape(user.as_bytes())).collect(),
-    };
+    let components = vaults::components(opened, &args.accounts)?;
     let mut exit = Exit::Done;
     let mut documents = Vec::new();
     for component in components {
@@ -183,7 +179,8 @@ fn explain_prune(error: PruneError) -> CliError {
         error @ (PruneError::Rewrite(_)
         | PruneError::Lossy(_)
         | PruneError::Compress(_)
-        | PruneError::ReadBack(_)) => CliError::failed("it was left as it is", error)
+        | PruneError::ReadBack(_)
+        | PruneError::Wrong(..)) => CliError::failed("it was left as it is", error)
             .hint("cylinder verify says what is damaged in the vault"),
     }
 }
@@ -244,6 +241,5 @@ fn document(component: &str, plan: &Plan) -> Value {
 }
 
 fn print(text: &str) -> Result<(), CliError> {
-    let printed = io::stdout().write_all(text.as_bytes());
-    printed.map_err(|error| CliError::failed("cannot print the report", error))
+    render::print("the report", text)
 }

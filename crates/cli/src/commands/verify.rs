@@ -1,14 +1,12 @@
 //! `cylinder verify`: whether what a vault holds can be given back.
 
-use std::io::{self, Write};
-
 use serde_json::{Value, json};
 use vault::{Account, History, Note, Vault, VaultError, What};
 
 use crate::args::VerifyArgs;
 use crate::error::{CliError, Exit};
 use crate::progress::Progress;
-use crate::render::{bytes, count, plain};
+use crate::render::{self, bytes, count, plain};
 use crate::vaults::verify::{Affected, Depth, Report, account};
 use crate::vaults::{explain, open};
 use crate::when::rfc3339;
@@ -20,10 +18,7 @@ const TOLD: usize = 20;
 /// Runs the command.
 pub fn run(args: &VerifyArgs) -> Result<Exit, CliError> {
     let opened = open(&args.vault)?;
-    let components = match args.accounts.is_empty() {
-        true => opened.accounts().map_err(explain)?,
-        false => args.accounts.iter().map(|user| segment::names::escape(user.as_bytes())).collect(),
-    };
+    let components = vaults::components(&opened, &args.accounts)?;
     let now = when::now();
     let depth = match args.read_data {
         None | Some(0) => Depth::Structure,
@@ -46,8 +41,7 @@ pub fn run(args: &VerifyArgs) -> Result<Exit, CliError> {
         true => format!("{:#}\n", json!({ "accounts": documents })),
         false => format!("{} verified\n", count(components.len() as u64, "account")),
     };
-    let printed = io::stdout().write_all(text.as_bytes());
-    printed.map_err(|error| CliError::failed("cannot print the report", error))?;
+    render::print("the report", &text)?;
     Ok(exit)
 }
 

@@ -76,7 +76,7 @@ pub fn search(account: &Account, history: &History, scope: &Scope<'_>, query: Qu
 ///
 /// If it cannot be read, now.
 pub fn catalogue(account: &Account, entry: &Entry) -> Result<Listed, ArchiveError> {
-    let opened = account.open(&Lineage { entries: vec![entry.clone()], torn: None });
+    let opened = account.open_alone(entry);
     let chain = opened.chain();
     catalog::listed(&chain, &chain.tip()?.head()?)
 }

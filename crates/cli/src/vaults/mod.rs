@@ -14,6 +14,7 @@ use engine::folder::relative_name;
 use jiff::tz::TimeZone;
 use model::{MboxName, Userid};
 use segment::manifest::{ManifestHead, StoredMailbox};
+use segment::names;
 use vault::{Account, Entry, History, Store, Vault, VaultError};
 
 use crate::error::CliError;
@@ -65,6 +66,14 @@ pub fn explain(error: VaultError) -> CliError {
         VaultError::Engine(_) => "try again",
     };
     CliError::failed("cannot use the vault", error).hint(hint)
+}
+
+/// The accounts that were named, or all there are: their components in segment names.
+pub fn components(vault: &Vault, named: &[String]) -> Result<Vec<String>, CliError> {
+    match named.is_empty() {
+        true => vault.accounts().map_err(explain),
+        false => Ok(named.iter().map(|user| names::escape(user.as_bytes())).collect()),
+    }
 }
 
 /// The name of this machine, for notes.

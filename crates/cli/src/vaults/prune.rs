@@ -9,16 +9,16 @@ use engine::snapshot::{self, SnapshotError};
 use jiff::tz::TimeZone;
 use model::Finding;
 use model::state::Digest;
-use segment::chain::{Chain, ChainError};
+use segment::chain::ChainError;
 use segment::compress::{Compression, Writer};
 use segment::reader::ReadError;
-use segment::verify;
 use vault::policy::{Rules, Verdict, judge};
 use vault::{
     Account, Entry, History, Lineage, Note, SegmentKind, SegmentName, Stage, VaultError, What,
 };
 
 use super::garbage::{Garbage, weigh};
+use super::verify;
 use crate::{PROGRAM, when};
 
 /// How to prune.
@@ -97,6 +97,9 @@ pub enum PruneError {
     /// What was written anew is not what was to be written; the old one stays.
     #[error("what was written anew cannot be read back")]
     ReadBack(#[source] ReadError),
+    /// Likewise.
+    #[error("what was written anew is damaged: {0}: {1}")]
+    Wrong(String, String),
 }
 
 impl From<ReadError> for PruneError {
@@ -372,21 +375,9 @@ fn copy(
 
 /// Reads every byte of what was written: only then is the old one dropped.
 fn read_back(account: &Account, lineage: &Lineage) -> Result<(), PruneError> {
-    let opened = account.open(lineage);
-    let chain: Chain<'_> = opened.chain();
-    for snapshot in chain.snapshots() {
-        let segment = snapshot.segment().map_err(PruneError::ReadBack)?;
-        let mut wrong = None;
-        let before = |guid: &model::Guid| {
-            chain.find_message(guid, snapshot.seq()).is_ok_and(|found| found.is_some())
-        };
-        verify::segment(segment, &before, &mut |problem| {
-            wrong.get_or_insert(problem);
-        })
-        .map_err(PruneError::ReadBack)?;
-        if let Some(wrong) = wrong {
-            return Err(PruneError::ReadBack(wrong));
-        }
+    let report = verify::lineage(account, lineage).map_err(PruneError::ReadBack)?;
+    match report.damage.into_iter().next() {
+        None => Ok(()),
+        Some(damage) => Err(PruneError::Wrong(damage.object, damage.detail)),
     }
-    Ok(())
 }

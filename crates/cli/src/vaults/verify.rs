@@ -6,10 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use engine::archive::{ArchiveError, Placed, placed};
 use model::Guid;
 use model::state::Digest;
-use segment::chain::Chain;
+use segment::chain::Snapshot;
+use segment::manifest::{Located, TableRow};
 use segment::reader::ReadError;
 use segment::verify;
-use vault::{Account, Entry, History, SegmentKind, VaultError};
+use vault::{Account, Entry, History, Lineage, SegmentKind, VaultError};
+
+use crate::error::texts_of;
 
 /// What is wrong with an object.
 #[derive(Debug)]
@@ -77,31 +80,35 @@ pub enum Depth {
 
 /// Verifies all that can be restored, and what the next backup continues.
 pub fn account(account: &Account, history: &History, depth: Depth) -> Result<Report, VaultError> {
-    let mut report = Report::default();
+    let mut verifier = Verifier::new(account);
     for name in &history.strange {
-        report.damaged(name, "it has none of the names that a vault's objects have", None);
+        verifier.report.damaged(name, "it has none of the names that a vault's objects have", None);
     }
     let mut lost: BTreeSet<Digest> = BTreeSet::new();
     let mut bad: BTreeMap<Digest, BTreeSet<Guid>> = BTreeMap::new();
-    for entry in history.live() {
-        if let Some(missing) = history.lineage(&entry.name.own).torn {
+    let mut live: Vec<&Entry> = history.live().collect();
+    // What a segment continues comes before it.
+    live.sort_by_key(|entry| entry.name.seq);
+    for entry in live {
+        let lineage = history.lineage(&entry.name.own);
+        if let Some(missing) = lineage.torn {
             let detail = format!("it continues {missing}, which is not there");
-            report.damaged(&entry.name, detail, None);
+            verifier.report.damaged(&entry.name, detail, None);
             if entry.name.kind == SegmentKind::Snapshot {
-                report.affected.push(Affected { seq: entry.name.seq, message: None });
+                verifier.report.affected.push(Affected { seq: entry.name.seq, message: None });
             }
             continue;
         }
-        report.segments += 1;
-        match segment(account, history, entry, depth, &mut report) {
+        match verifier.segment(&lineage, depth) {
             Ok(guids) if guids.is_empty() => {}
             Ok(guids) => drop(bad.insert(entry.name.own, guids)),
             Err(error) => {
-                report.damaged(&entry.name, chain_of(&error), None);
+                verifier.report.damaged(&entry.name, chain_of(&error), None);
                 lost.insert(entry.name.own);
             }
         }
     }
+    let mut report = verifier.report;
     if !lost.is_empty() || !bad.is_empty() {
         for entry in history.snapshots() {
             report.affected.extend(affected(account, history, entry, &lost, &bad));
@@ -112,78 +119,114 @@ pub fn account(account: &Account, history: &History, depth: Depth) -> Result<Rep
     Ok(report)
 }
 
-/// Verifies one segment; gives the messages that cannot be had from it.
-fn segment(
-    account: &Account,
-    history: &History,
-    entry: &Entry,
-    depth: Depth,
-    report: &mut Report,
-) -> Result<BTreeSet<Guid>, ReadError> {
-    let opened = account.open(&history.lineage(&entry.name.own));
-    let chain = opened.chain();
-    let Some(snapshot) = chain.snapshots().last() else { return Ok(BTreeSet::new()) };
-    let head = snapshot.head()?;
-    let parent = head.parent.as_ref().map(|parent| parent.sha256);
-    if parent != entry.name.parent {
-        report.damaged(&entry.name, "its manifest names another parent than its name", None);
+/// Reads every byte of a lineage.
+///
+/// # Errors
+///
+/// What makes it impossible to go on; everything else is in the report.
+pub fn lineage(account: &Account, lineage: &Lineage) -> Result<Report, ReadError> {
+    let mut verifier = Verifier::new(account);
+    for upto in 1..=lineage.entries.len() {
+        let begun = Lineage { entries: lineage.entries[..upto].to_vec(), torn: None };
+        verifier.segment(&begun, Depth::All)?;
     }
-    if head.taken_at.unix != entry.name.taken_at {
-        report.damaged(&entry.name, "its manifest names another time than its name", None);
-    }
-    let mut bad = BTreeSet::new();
-    match depth {
-        Depth::Structure => {}
-        Depth::Sample { percent, day } => {
-            let segment = snapshot.segment()?;
-            for row in snapshot.table()?.iter().filter(|row| is_due(&row.guid, percent, day)) {
-                report.messages += 1;
-                report.bytes += row.size;
-                let located = segment::manifest::Located { offset: row.offset, size: row.size };
-                if let Err(error) = segment.message(&row.guid, located) {
-                    report.damaged(&entry.name, chain_of(&error), Some(row.guid));
-                    bad.insert(row.guid);
-                }
-            }
-        }
-        Depth::All => read_all(&chain, entry, report, &mut bad)?,
-    }
-    Ok(bad)
+    Ok(verifier.report)
 }
 
-fn read_all(
-    chain: &Chain<'_>,
-    entry: &Entry,
-    report: &mut Report,
-    bad: &mut BTreeSet<Guid>,
-) -> Result<(), ReadError> {
-    let Some(snapshot) = chain.snapshots().last() else { return Ok(()) };
-    let segment = snapshot.segment()?;
-    let before =
-        |guid: &Guid| chain.find_message(guid, snapshot.seq()).is_ok_and(|found| found.is_some());
-    let mut problems = Vec::new();
-    let counts = verify::segment(segment, &before, &mut |problem| problems.push(problem));
-    for problem in &problems {
-        report.damaged(&entry.name, chain_of(problem), None);
+/// Verifies segments, each after those that it continues, and opens each once.
+struct Verifier<'a> {
+    account: &'a Account,
+    /// The messages that each segment holds, sorted: 20 bytes each.
+    tables: BTreeMap<Digest, Vec<Guid>>,
+    report: Report,
+}
+
+impl<'a> Verifier<'a> {
+    fn new(account: &'a Account) -> Self {
+        Self { account, tables: BTreeMap::new(), report: Report::default() }
     }
-    let is_broken = counts.is_err() || !problems.is_empty();
-    match &counts {
-        Ok(counts) => {
-            report.messages += counts.messages;
-            report.bytes += counts.message_bytes;
+
+    /// Verifies the last segment of a lineage; gives the messages that cannot be had from it.
+    fn segment(&mut self, lineage: &Lineage, depth: Depth) -> Result<BTreeSet<Guid>, ReadError> {
+        let mut bad = BTreeSet::new();
+        let Some((entry, before)) = lineage.entries.split_last() else { return Ok(bad) };
+        let opened = self.account.open_alone(entry);
+        let chain = opened.chain();
+        let Some(snapshot) = chain.snapshots().last() else { return Ok(bad) };
+        self.report.segments += 1;
+        let head = snapshot.head()?;
+        let parent = head.parent.as_ref().map(|parent| parent.sha256);
+        if parent != entry.name.parent {
+            let detail = "its manifest names another parent than its name";
+            self.report.damaged(&entry.name, detail, None);
         }
-        Err(error) => report.damaged(&entry.name, chain_of(error), None),
-    }
-    if is_broken {
-        // Which messages that costs is only known by trying each.
-        for row in snapshot.table()?.iter() {
-            let located = segment::manifest::Located { offset: row.offset, size: row.size };
-            if segment.message(&row.guid, located).is_err() {
-                bad.insert(row.guid);
+        if head.taken_at.unix != entry.name.taken_at {
+            let detail = "its manifest names another time than its name";
+            self.report.damaged(&entry.name, detail, None);
+        }
+        match depth {
+            Depth::Structure => {}
+            Depth::Sample { percent, day } => {
+                let due = |guid: &Guid| is_due(guid, percent, day);
+                let rows = snapshot.table()?;
+                for row in rows.iter().filter(|row| due(&row.guid)) {
+                    self.report.messages += 1;
+                    self.report.bytes += row.size;
+                    if let Err(error) = message(snapshot, &row) {
+                        self.report.damaged(&entry.name, chain_of(&error), Some(row.guid));
+                        bad.insert(row.guid);
+                    }
+                }
             }
+            Depth::All => self.read_all(snapshot, entry, before, &mut bad)?,
         }
+        Ok(bad)
     }
-    Ok(())
+
+    fn read_all(
+        &mut self,
+        snapshot: &Snapshot<'_>,
+        entry: &Entry,
+        before: &[Entry],
+        bad: &mut BTreeSet<Guid>,
+    ) -> Result<(), ReadError> {
+        let held_before = |guid: &Guid| {
+            let mut tables = before.iter().filter_map(|entry| self.tables.get(&entry.name.own));
+            tables.any(|table| table.binary_search(guid).is_ok())
+        };
+        let mut problems = Vec::new();
+        let report_problem = &mut |problem| problems.push(problem);
+        let counts = verify::segment(snapshot.segment()?, &held_before, report_problem);
+        for problem in &problems {
+            self.report.damaged(&entry.name, chain_of(problem), None);
+        }
+        let is_broken = counts.is_err() || !problems.is_empty();
+        match &counts {
+            Ok(counts) => {
+                self.report.messages += counts.messages;
+                self.report.bytes += counts.message_bytes;
+            }
+            Err(error) => self.report.damaged(&entry.name, chain_of(error), None),
+        }
+        let rows = snapshot.table()?;
+        if is_broken {
+            // Which messages that costs is only known by trying each.
+            bad.extend(
+                rows.iter().filter(|row| message(snapshot, row).is_err()).map(|row| row.guid),
+            );
+        }
+        // Rows ascend, unless they are damaged.
+        let mut guids: Vec<Guid> = rows.iter().map(|row| row.guid).collect();
+        guids.sort_unstable();
+        self.tables.insert(entry.name.own, guids);
+        Ok(())
+    }
+}
+
+/// Reads a message and compares it with its GUID.
+fn message(snapshot: &Snapshot<'_>, row: &TableRow) -> Result<(), ReadError> {
+    let located = Located { offset: row.offset, size: row.size };
+    snapshot.segment()?.message(&row.guid, located).map(drop)
 }
 
 /// Whether it is this message's turn.
@@ -230,13 +273,6 @@ fn affected(
 }
 
 /// An error with all its reasons, in one line.
-fn chain_of(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
+fn chain_of(error: &(dyn std::error::Error + 'static)) -> String {
+    texts_of(error).join(": ")
 }
