@@ -1,8 +1,10 @@
-//! Writes the spool of one account, `glad`, for benchmarks, or delivers one more message to it.
+//! Writes the spool of one account, `glad`, or of many, for benchmarks, or delivers one more message
+//! to `glad`.
 //!
 //! Usage: `bench-spool --out DIR --messages N [OPTION]...` and `bench-spool --deliver DIR`.
 //! Prints what there is as JSON. A spool follows from its options alone.
 //!
+//! - `--accounts N`: `glad` and others like it, each with that many messages; otherwise one.
 //! - `--mailboxes N`: how many there are; otherwise half the square root of the messages.
 //! - `--copies PERCENT`: that many copies on top, as hard links, most in other mailboxes.
 //! - `--tiny`: made-up messages of 400 bytes or so, where their number is all that matters.
@@ -51,6 +53,7 @@ struct Options {
     out: Option<PathBuf>,
     deliver: Option<PathBuf>,
     corpus: Option<PathBuf>,
+    accounts: u64,
     messages: u64,
     mailboxes: Option<u64>,
     copies: u64,
@@ -59,7 +62,7 @@ struct Options {
 
 impl Options {
     fn parse(mut arguments: impl Iterator<Item = String>) -> Outcome<Self> {
-        let mut options = Self::default();
+        let mut options = Self { accounts: 1, ..Self::default() };
         while let Some(name) = arguments.next() {
             if name == "--tiny" {
                 options.tiny = true;
@@ -70,6 +73,7 @@ impl Options {
                 "--out" => options.out = Some(value.into()),
                 "--deliver" => options.deliver = Some(value.into()),
                 "--corpus" => options.corpus = Some(value.into()),
+                "--accounts" => options.accounts = value.parse()?,
                 "--messages" => options.messages = value.parse()?,
                 "--mailboxes" => options.mailboxes = Some(value.parse()?),
                 "--copies" => options.copies = value.parse()?,
@@ -85,18 +89,22 @@ fn build(options: &Options) -> Outcome<Value> {
     let mut source = Source::new(options)?;
     let era = SpoolOptions { cache: true, ..SpoolOptions::new(Era::V3_6) };
     let mut spool = SpoolBuilder::create(out, era)?;
-    let plan = plan(options.messages, options.mailboxes);
     let mut inbox = PathBuf::new();
-    for (number, (name, messages)) in plan.iter().enumerate() {
-        let mut mailbox = spool.mailbox(name)?;
-        if number == 0 {
-            inbox = mailbox.directory().to_owned();
+    let mut mailboxes = 0;
+    for account in 0..options.accounts {
+        let user = user(account);
+        for (name, messages) in plan(&user, options.messages, options.mailboxes) {
+            let mut mailbox = spool.mailbox(&name)?;
+            if mailboxes == 0 {
+                inbox = mailbox.directory().to_owned();
+            }
+            for _ in 0..messages {
+                source.fill(&mut mailbox, options.copies)?;
+            }
+            spool.finish_mailbox(mailbox)?;
+            spool.subscribe(&user, &name);
+            mailboxes += 1;
         }
-        for _ in 0..*messages {
-            source.fill(&mut mailbox, options.copies)?;
-        }
-        spool.finish_mailbox(mailbox)?;
-        spool.subscribe(USER, name);
     }
     let spool = spool.finish()?;
     let mut conf = OpenOptions::new().append(true).open(&spool.imapd_conf)?;
@@ -107,8 +115,9 @@ fn build(options: &Options) -> Outcome<Value> {
         "spool": spool.partition,
         "account": USER,
         "inbox": inbox,
-        "mailboxes": plan.len(),
-        "messages": options.messages,
+        "accounts": options.accounts,
+        "mailboxes": mailboxes,
+        "messages": options.messages * options.accounts,
         "copies": source.copies,
         "message_bytes": source.bytes,
     });
@@ -116,10 +125,14 @@ fn build(options: &Options) -> Outcome<Value> {
     Ok(description)
 }
 
-/// The mailboxes and how many messages each has.
-fn plan(messages: u64, mailboxes: Option<u64>) -> Vec<(String, u64)> {
+fn user(number: u64) -> String {
+    if number == 0 { USER.to_owned() } else { format!("{USER}{number}") }
+}
+
+/// The mailboxes of an account and how many messages each has.
+fn plan(user: &str, messages: u64, mailboxes: Option<u64>) -> Vec<(String, u64)> {
     let mailboxes = mailboxes.unwrap_or(messages.isqrt() / 2).max(1);
-    let mut plan = vec![(format!("user.{USER}"), messages)];
+    let mut plan = vec![(format!("user.{user}"), messages)];
     if mailboxes == 1 {
         return plan;
     }
@@ -133,17 +146,17 @@ fn plan(messages: u64, mailboxes: Option<u64>) -> Vec<(String, u64)> {
         };
         let count = ((messages as f64 * share) as u64).min(plan[0].1);
         plan[0].1 -= count;
-        plan.push((name_of(number), count));
+        plan.push((name_of(user, number), count));
     }
     plan
 }
 
-fn name_of(number: u64) -> String {
+fn name_of(user: &str, number: u64) -> String {
     match (number, number % 3) {
-        (1, _) => format!("user.{USER}.Sent"),
-        (_, 0) => format!("user.{USER}.Lists.list{number}"),
-        (_, 1) => format!("user.{USER}.Archive.{}.part{number}", 2000 + number % 20),
-        _ => format!("user.{USER}.Folder {number}"),
+        (1, _) => format!("user.{user}.Sent"),
+        (_, 0) => format!("user.{user}.Lists.list{number}"),
+        (_, 1) => format!("user.{user}.Archive.{}.part{number}", 2000 + number % 20),
+        _ => format!("user.{user}.Folder {number}"),
     }
 }
 
