@@ -108,19 +108,37 @@ impl SourceAccount {
         }
         (keys, findings)
     }
+}
 
-    /// The fingerprints of everything that is in memory.
-    pub fn describe(&self, keys: &[MailboxKey]) -> AccountState {
-        let mailboxes = self.mailboxes.iter().zip(keys).map(|(mailbox, key)| {
+/// An account, and the fingerprints of everything of it that is in memory: they are taken once,
+/// whatever it is compared with.
+#[derive(Clone, Debug)]
+pub struct Described {
+    /// The account.
+    pub account: SourceAccount,
+    /// The [identity](SourceAccount::keys) of each of its mailboxes.
+    pub keys: Vec<MailboxKey>,
+    /// What is wrong with those identities.
+    pub findings: Vec<Finding>,
+    /// The fingerprints.
+    pub state: AccountState,
+}
+
+impl From<SourceAccount> for Described {
+    fn from(account: SourceAccount) -> Self {
+        let (keys, findings) = account.keys();
+        let mailboxes = account.mailboxes.iter().zip(&keys).map(|(mailbox, key)| {
             let files = mailbox.files.iter();
             let files = files.map(|(name, bytes)| (name.clone(), fingerprint(bytes))).collect();
             (key.clone(), MailboxState { name: mailbox.name.clone(), files })
         });
-        AccountState {
-            userid: self.userid.clone(),
+        let files = account.files.iter();
+        let state = AccountState {
+            userid: account.userid.clone(),
             mailboxes: mailboxes.collect(),
-            files: self.files.iter().map(|f| (f.name.clone(), fingerprint(&f.bytes))).collect(),
-        }
+            files: files.map(|f| (f.name.clone(), fingerprint(&f.bytes))).collect(),
+        };
+        Self { account, keys, findings, state }
     }
 }
 

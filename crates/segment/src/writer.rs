@@ -250,6 +250,9 @@ impl<W: Write> SegmentWriter<W> {
         if manifest_bytes > MANIFEST_MAX {
             return Err(WriteError::TooLarge { what: "the manifest", value: manifest_bytes });
         }
+        // Whoever opens the segment begins with the manifest.
+        let at = self.at;
+        self.out.flush().map_err(|source| WriteError::Write { at, source })?;
         let part = Part::Manifest(self.seq);
         self.header(part, Kind::File, self.mtime, manifest_bytes)?;
         let manifest_offset = self.at;

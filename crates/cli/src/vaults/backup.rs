@@ -4,6 +4,7 @@ use engine::base::Base;
 use engine::live::live;
 use engine::ports::Monitor;
 use engine::snapshot::{self, SnapshotError, Summary, parts};
+use engine::source::Described;
 use model::Userid;
 use model::diff::Step;
 use segment::compress::{Compression, Writer};
@@ -114,11 +115,17 @@ impl Backup<'_> {
         let frozen = self.server.freeze(userid)?;
         let taken_at = when::now();
         let (source, messages) = live(frozen);
+        let source = Described::from(source);
         let mut opened = account.open(&lineage);
         loop {
             let chain = opened.chain();
             let base = (!lineage.entries.is_empty()).then(|| Base::new(&chain)).transpose();
             let base = base.map_err(BackupError::Base)?;
+            if let Some((base, newest)) = base.as_ref().zip(to_be_unchanged(&lineage, &joined))
+                && snapshot::is_unchanged(&source, base)?
+            {
+                return Ok(Outcome::Unchanged(newest));
+            }
             let options = self.options(taken_at, seq);
             let part = parts::part(
                 &source,
@@ -196,18 +203,22 @@ impl Backup<'_> {
     }
 }
 
-/// The snapshot that is still true, if nothing has changed since.
-fn unchanged(lineage: &Lineage, summary: &Summary, joined: &[SegmentName]) -> Option<SegmentName> {
+/// The snapshot that is still true if nothing has changed since.
+fn to_be_unchanged(lineage: &Lineage, joined: &[SegmentName]) -> Option<SegmentName> {
     let newest = lineage.entries.last()?;
+    let is_snapshot = newest.name.kind == SegmentKind::Snapshot;
+    (is_snapshot && joined.is_empty()).then(|| newest.name.clone())
+}
+
+/// The snapshot that is still true, since the one that was taken says nothing else.
+fn unchanged(lineage: &Lineage, summary: &Summary, joined: &[SegmentName]) -> Option<SegmentName> {
     // A mailbox of which messages are missing is looked at each time.
     let looked_in_vain = |step: &Step| matches!(step, Step::Update { files, dropped, .. } if files.is_empty() && dropped.is_empty());
     let same = summary.plan.steps.iter().all(looked_in_vain)
         && summary.links == 0
         && summary.totals.messages_new == 0
-        && summary.findings_new == 0
-        && joined.is_empty()
-        && newest.name.kind == SegmentKind::Snapshot;
-    same.then(|| newest.name.clone())
+        && summary.findings_new == 0;
+    to_be_unchanged(lineage, joined).filter(|_| same)
 }
 
 fn name_of(

@@ -28,7 +28,7 @@ use crate::folder::relative_name;
 use crate::known::Known;
 use crate::ports::{MessageSource, Monitor};
 use crate::records::Facts;
-use crate::source::{LockHeld, SourceAccount};
+use crate::source::{Described, LockHeld, SourceAccount};
 
 /// How a snapshot is to be taken.
 #[derive(Clone, Debug)]
@@ -99,19 +99,20 @@ pub enum SnapshotError {
 /// Only what makes the result worthless: output that cannot be written, a chain that cannot be
 /// read. Everything wrong with the account itself is a finding, and the rest is saved.
 pub fn snapshot<W: Write>(
-    account: SourceAccount,
+    account: impl Into<Described>,
     messages: &dyn MessageSource,
     base: Option<&Base<'_>>,
     out: W,
     options: &Options,
     monitor: &dyn Monitor,
 ) -> Result<(W, Summary), SnapshotError> {
-    let (keys, mut findings) = account.keys();
+    let described = account.into();
+    let plan = plan(&described, base)?;
+    let Described { account, keys, mut findings, state: want } = described;
     findings.splice(0..0, account.findings.iter().cloned());
     for finding in &findings {
         monitor.finding(finding);
     }
-    let Comparison { want, plan } = compare(&account, &keys, base)?;
     let seq = options.seq_after(base);
     let links = base.map(Base::links).unwrap_or_default();
     let mut run = Run {
@@ -140,12 +141,18 @@ pub fn snapshot<W: Write>(
     run.finish(plan)
 }
 
-/// What a snapshot would do. Nothing is read but metadata.
+/// Whether a snapshot would say what the segment that it continues says: then there is no need to
+/// take it. Nothing is read but metadata.
+///
+/// Costs less than to take one and look at it, and says no wherever a message must be looked at.
 ///
 /// # Errors
 /// A chain that cannot be read, or that is of another account.
-pub fn plan(account: &SourceAccount, base: Option<&Base<'_>>) -> Result<Plan, SnapshotError> {
-    Ok(compare(account, &account.keys().0, base)?.plan)
+pub fn is_unchanged(account: &Described, base: &Base<'_>) -> Result<bool, SnapshotError> {
+    let of_mailboxes = account.account.mailboxes.iter().flat_map(|mailbox| &mailbox.findings);
+    let mut told = account.account.findings.iter().chain(&account.findings).chain(of_mailboxes);
+    let is_new = told.any(|finding| !base.tells(finding));
+    Ok(!is_new && plan(account, Some(base))?.steps.is_empty())
 }
 
 impl Options {
@@ -154,31 +161,22 @@ impl Options {
     }
 }
 
-/// An account as it is, and what makes the chain equal to it.
-struct Comparison {
-    want: AccountState,
-    plan: Plan,
-}
-
-fn compare(
-    account: &SourceAccount,
-    keys: &[MailboxKey],
-    base: Option<&Base<'_>>,
-) -> Result<Comparison, SnapshotError> {
-    let want = account.describe(keys);
+/// What makes the chain equal to the account as it is.
+fn plan(account: &Described, base: Option<&Base<'_>>) -> Result<Plan, SnapshotError> {
+    let want = &account.state;
     let have = match base {
-        Some(base) if base.userid() != account.userid => {
-            let (wanted, found) = (account.userid.to_string(), base.userid().to_string());
+        Some(base) if base.userid() != want.userid => {
+            let (wanted, found) = (want.userid.to_string(), base.userid().to_string());
             return Err(SnapshotError::ForeignAccount { wanted, found });
         }
         Some(base) => base.describe(),
-        None => AccountState::empty(account.userid.clone()),
+        None => AccountState::empty(want.userid.clone()),
     };
-    let mut plan = diff(&want, &have);
+    let mut plan = diff(want, &have);
     if let Some(base) = base {
-        look_again(base, &want, &mut plan).map_err(SnapshotError::Archive)?;
+        look_again(base, want, &mut plan).map_err(SnapshotError::Archive)?;
     }
-    Ok(Comparison { want, plan })
+    Ok(plan)
 }
 
 /// Adds the mailboxes of which messages were missing last time, even if nothing changed since:

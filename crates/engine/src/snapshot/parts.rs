@@ -21,13 +21,13 @@ use segment::writer::WriteError;
 
 use super::mailbox::{kept, steps};
 use super::store::Store;
-use super::{Comparison, Options, SnapshotError, compare};
+use super::{Options, SnapshotError, plan};
 use crate::base::{Base, HadMailbox};
 use crate::fetch::{Action, Job, Outcome, Work, fetch};
 use crate::known::Known;
 use crate::ports::{MessageSource, Monitor};
 use crate::records::Records;
-use crate::source::SourceAccount;
+use crate::source::{Described, SourceAccount};
 
 /// A part that was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,7 +49,7 @@ pub struct PartSummary {
 ///
 /// # Errors
 /// A chain that cannot be read, or that is of another account.
-pub fn missing(account: &SourceAccount, base: Option<&Base<'_>>) -> Result<u64, SnapshotError> {
+pub fn missing(account: &Described, base: Option<&Base<'_>>) -> Result<u64, SnapshotError> {
     let mut ahead = Ahead::new(account, base)?;
     let named = ahead.bytes(u64::MAX)?;
     Ok(named.saturating_add(ahead.bytes_unnamed()?))
@@ -66,7 +66,7 @@ pub fn missing(account: &SourceAccount, base: Option<&Base<'_>>) -> Result<u64, 
 /// # Errors
 /// Those of [`snapshot`](super::snapshot).
 pub fn part<W: Write>(
-    account: &SourceAccount,
+    described: &Described,
     messages: &dyn MessageSource,
     base: Option<&Base<'_>>,
     out: impl FnOnce() -> W,
@@ -75,7 +75,8 @@ pub fn part<W: Write>(
     monitor: &dyn Monitor,
 ) -> Result<Option<(W, PartSummary)>, SnapshotError> {
     let limit = limit.max(1);
-    let mut ahead = Ahead::new(account, base)?;
+    let account = &described.account;
+    let mut ahead = Ahead::new(described, base)?;
     if ahead.bytes(limit)? < limit {
         return Ok(None);
     }
@@ -157,7 +158,7 @@ fn lacking<'r>(
 struct Ahead<'a> {
     account: &'a SourceAccount,
     positions: BTreeMap<MailboxKey, usize>,
-    want: AccountState,
+    want: &'a AccountState,
     known: Known<'a>,
     mailboxes: Vec<Planned>,
 }
@@ -172,10 +173,10 @@ struct Planned {
 }
 
 impl<'a> Ahead<'a> {
-    fn new(account: &'a SourceAccount, base: Option<&'a Base<'a>>) -> Result<Self, SnapshotError> {
-        let (keys, _) = account.keys();
-        let Comparison { want, plan } = compare(account, &keys, base)?;
-        let positions: BTreeMap<MailboxKey, usize> = keys.into_iter().zip(0..).collect();
+    fn new(described: &'a Described, base: Option<&'a Base<'a>>) -> Result<Self, SnapshotError> {
+        let Described { account, keys, state: want, .. } = described;
+        let plan = plan(described, base)?;
+        let positions: BTreeMap<MailboxKey, usize> = keys.iter().cloned().zip(0..).collect();
         let mailboxes = planned(&plan, &positions);
         Ok(Self { account, positions, want, known: Known::new(base), mailboxes })
     }

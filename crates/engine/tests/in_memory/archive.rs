@@ -60,7 +60,7 @@ impl Archive {
         let part = {
             let chain = self.chain(account);
             let base = chain.as_ref().map(|chain| Base::new(chain).expect("a base"));
-            part(&source, &messages, base.as_ref(), out, limit, &options, &Silent)
+            part(&source.into(), &messages, base.as_ref(), out, limit, &options, &Silent)
                 .expect("a part, or none")
         };
         assert_eq!(messages.count_held(), account.mailboxes.len(), "the snapshot wants them");
@@ -75,7 +75,7 @@ impl Archive {
     pub fn missing(&self, account: &Account) -> u64 {
         let chain = self.chain(account);
         let base = chain.as_ref().map(|chain| Base::new(chain).expect("a base"));
-        missing(&account.source().0, base.as_ref()).expect("a chain that can be read")
+        missing(&account.source().0.into(), base.as_ref()).expect("a chain that can be read")
     }
 
     /// The chain so far, if there is one.

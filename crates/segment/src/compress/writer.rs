@@ -18,6 +18,10 @@ const GZIP_LEVEL: u32 = 6;
 /// Frames under way for each thread: one being compressed, one waiting for it.
 const UNDER_WAY: usize = 2;
 
+/// A frame that is ended before it is full has at least this: smaller ones cost more in size than
+/// they save in decoding.
+const WORTH_A_FRAME: usize = FRAME / 16;
+
 /// Compresses what is written to it and passes it on, frame by frame, in order.
 ///
 /// Memory: some 4 MiB a thread. [`finish`](Self::finish) must be called; what is dropped before
@@ -137,8 +141,12 @@ impl<W: Write> Write for Writer<W> {
         Ok(len)
     }
 
-    /// Flushes the sink only: a frame is cut where it is full, not where somebody flushes.
+    /// Ends the frame that is being filled, if it is large enough to be worth it, and flushes the
+    /// sink. Whoever reads what follows need not decode what went before.
     fn flush(&mut self) -> io::Result<()> {
+        if self.pending.len() >= WORTH_A_FRAME {
+            self.send_frame()?;
+        }
         self.out.flush()
     }
 }
