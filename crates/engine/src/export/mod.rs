@@ -124,6 +124,16 @@ trait Exporter {
     /// One of its messages.
     fn message(&mut self, record: &Record, guid: Guid, body: Body<'_>) -> io::Result<()>;
 
+    /// Whether a message can be given [again](Self::again).
+    fn can_repeat(&self, _record: &RecordKey, _guid: Guid) -> bool {
+        false
+    }
+
+    /// One whose bytes were given before; `false` if they are needed once more.
+    fn again(&mut self, _record: &Record, _guid: Guid) -> io::Result<bool> {
+        Ok(false)
+    }
+
     /// The mailbox ends.
     fn end(&mut self) -> io::Result<()>;
 }
@@ -244,7 +254,14 @@ impl<J: Iterator<Item = RecordKey>> Work for Folder<'_, '_, J> {
     type Error = ExportError;
 
     fn next(&mut self) -> Result<Option<Job>, ExportError> {
-        Ok(self.jobs.next().map(|record| Job { record, action: Action::Read }))
+        let Some(record) = self.jobs.next() else { return Ok(None) };
+        let guid = self.run.account.mailboxes[self.at].content_of(&record);
+        // A copy lies anywhere in an archive; to read it would cost more than all around it.
+        let action = match guid.filter(|guid| self.exporter.can_repeat(&record, *guid)) {
+            Some(guid) => Action::Carry(guid),
+            None => Action::Read,
+        };
+        Ok(Some(Job { record, action }))
     }
 
     fn done(&mut self, job: &Job, outcome: Outcome, bytes: &[u8]) -> Result<(), ExportError> {
@@ -253,14 +270,9 @@ impl<J: Iterator<Item = RecordKey>> Work for Folder<'_, '_, J> {
                 let body = &bytes[start..end];
                 self.give(job, guid, body.len() as u64, Body::Whole(body))?
             }
-            Outcome::Large { size, guid } => match self.run.messages.open(self.at, &job.record) {
-                Ok(mut reader) => {
-                    self.give(job, guid, size, Body::Large { size, reader: &mut reader })?
-                }
-                Err(error) => self.unread(job, &error),
-            },
+            Outcome::Large { size, guid } => self.read_large(job, guid, size)?,
             Outcome::Failed(error) => self.unread(job, &error),
-            Outcome::Skipped => 0,
+            Outcome::Skipped => self.repeat(job)?,
         };
         self.run.monitor.advance(1, size);
         Ok(())
@@ -285,15 +297,36 @@ impl<J> Folder<'_, '_, J> {
             self.run.report(finding.at_uid(job.record.uid.0));
             return Ok(size);
         }
-        let write = |source| ExportError::Write {
-            what: format!("message {} of {}", job.record.uid, mailbox.name),
-            source,
-        };
         let record = self.records.record(job.record.uid).unwrap_or_default();
-        self.exporter.message(&record, guid, body).map_err(write)?;
+        let given = self.exporter.message(&record, guid, body);
+        given.map_err(|source| self.cannot_write(job, source))?;
         self.run.summary.messages += 1;
         self.run.summary.bytes += size;
         Ok(size)
+    }
+
+    fn read_large(&mut self, job: &Job, guid: Guid, size: u64) -> Result<u64, ExportError> {
+        match self.run.messages.open(self.at, &job.record) {
+            Ok(mut reader) => self.give(job, guid, size, Body::Large { size, reader: &mut reader }),
+            Err(error) => Ok(self.unread(job, &error)),
+        }
+    }
+
+    /// Hands on a message whose bytes were written before.
+    fn repeat(&mut self, job: &Job) -> Result<u64, ExportError> {
+        let Action::Carry(guid) = job.action else { return Ok(0) };
+        let record = self.records.record(job.record.uid).unwrap_or_default();
+        if !self.exporter.again(&record, guid).map_err(|source| self.cannot_write(job, source))? {
+            return self.read_large(job, guid, job.record.size);
+        }
+        self.run.summary.messages += 1;
+        self.run.summary.bytes += job.record.size;
+        Ok(job.record.size)
+    }
+
+    fn cannot_write(&self, job: &Job, source: io::Error) -> ExportError {
+        let mailbox = &self.run.account.mailboxes[self.at].name;
+        ExportError::Write { what: format!("message {} of {mailbox}", job.record.uid), source }
     }
 
     fn unread(&mut self, job: &Job, error: &io::Error) -> u64 {

@@ -1,7 +1,7 @@
 //! Reading anywhere in a zstd file that has a seek table.
 
 use std::collections::VecDeque;
-use std::io::{self, Read};
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::seek_table::{self, FrameSizes};
@@ -9,10 +9,6 @@ use crate::read_at::ReadAt;
 
 /// Decoded frames that are kept: neighbours are wanted together, and several threads read.
 const CACHED: usize = 16;
-
-/// The largest window that a frame may ask memory for, as a power of two: no larger than the
-/// largest frame.
-const WINDOW_LOG_MAX: u32 = 26;
 
 /// Why a zstd file is not read this way.
 #[derive(Debug, thiserror::Error)]
@@ -34,8 +30,11 @@ pub struct SeekableZstd<R> {
     file: R,
     frames: Vec<Frame>,
     len: u64,
-    cache: Mutex<VecDeque<(usize, Arc<[u8]>)>>,
+    cache: Mutex<VecDeque<(usize, Arc<Slot>)>>,
 }
+
+/// A frame's content, once somebody has decoded it.
+type Slot = Mutex<Option<Arc<Vec<u8>>>>;
 
 /// A frame: where it is in the file, and where its content is in what the file holds.
 #[derive(Clone, Copy)]
@@ -75,38 +74,44 @@ impl<R: ReadAt> SeekableZstd<R> {
         Ok(Self { file, frames, len, cache: Mutex::default() })
     }
 
-    /// The content of frame number `index`.
-    fn content(&self, index: usize) -> io::Result<Arc<[u8]>> {
-        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(cached) = cache.iter().position(|(cached, _)| *cached == index)
-            && let Some((index, content)) = cache.remove(cached)
-        {
-            cache.push_front((index, Arc::clone(&content)));
-            return Ok(content);
+    /// The content of frame number `index`. Who wants one that somebody else decodes waits for it.
+    fn content(&self, index: usize) -> io::Result<Arc<Vec<u8>>> {
+        let slot = self.slot(index);
+        let mut content = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*content {
+            Some(content) => Ok(Arc::clone(content)),
+            None => Ok(Arc::clone(content.insert(Arc::new(self.decode(&self.frames[index])?)))),
         }
-        // Two threads may decode the same frame; neither waits for the other's.
-        drop(cache);
-        let content: Arc<[u8]> = self.decode(&self.frames[index])?.into();
+    }
+
+    fn slot(&self, index: usize) -> Arc<Slot> {
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        cache.truncate(CACHED - 1);
-        cache.push_front((index, Arc::clone(&content)));
-        Ok(content)
+        let cached = cache.iter().position(|(cached, _)| *cached == index);
+        let entry = cached.and_then(|at| cache.remove(at)).unwrap_or_else(|| {
+            cache.truncate(CACHED - 1);
+            (index, Arc::default())
+        });
+        let slot = Arc::clone(&entry.1);
+        cache.push_front(entry);
+        slot
     }
 
     fn decode(&self, frame: &Frame) -> io::Result<Vec<u8>> {
         // No longer than the file, because the table was laid out over it.
         let mut compressed = vec![0; frame.sizes.compressed as usize];
         self.file.read_exact_at(frame.at, &mut compressed)?;
-        let mut decoder = zstd::Decoder::with_buffer(compressed.as_slice())?;
-        decoder.window_log_max(WINDOW_LOG_MAX)?;
         let expected = frame.sizes.content as usize;
+        // A table that lies gets no more than this, and memory that is not written to costs none.
         let mut content = Vec::new();
-        // One byte more would show that the table lies, and a bomb gets no further than that.
-        decoder.take(expected as u64 + 1).read_to_end(&mut content)?;
-        if content.len() == expected {
+        content.try_reserve_exact(expected)?;
+        let decoded = zstd::bulk::Decompressor::new()?
+            .decompress_to_buffer(&compressed, &mut content)
+            .is_ok_and(|len| len == expected);
+        if decoded {
             return Ok(content);
         }
-        let detail = format!("the zstd frame at byte {} is not as long as listed", frame.at);
+        let detail =
+            format!("the zstd frame at byte {} is damaged, or not as long as listed", frame.at);
         Err(io::Error::new(io::ErrorKind::InvalidData, detail))
     }
 }

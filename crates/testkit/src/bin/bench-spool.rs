@@ -168,7 +168,8 @@ struct Source {
     made: u64,
     copies: u64,
     bytes: u64,
-    copied: Vec<(StoredMessage, Vec<u8>)>,
+    /// With the time of arrival, which a copy keeps.
+    copied: Vec<(StoredMessage, i64, Vec<u8>)>,
 }
 
 impl Source {
@@ -200,19 +201,21 @@ impl Source {
     ) -> Outcome {
         if self.rng.chance(copies) && !self.copied.is_empty() {
             let message = self.flags();
-            let (original, bytes) = &self.copied[self.rng.index(self.copied.len())];
-            mailbox.link(original, &NewMessage { bytes, ..message })?;
+            let (original, arrived, bytes) = &self.copied[self.rng.index(self.copied.len())];
+            let copy = NewMessage { bytes, internaldate: *arrived, ..message };
+            mailbox.link(original, &copy)?;
             self.copies += 1;
         }
         let message = self.flags();
+        let arrived = message.internaldate;
         let bytes = self.next();
         let stored = mailbox.add(&NewMessage { bytes: &bytes, ..message })?;
         self.bytes += bytes.len() as u64;
         if copies > 0 && self.copied.len() < COPIED {
-            self.copied.push((stored, bytes));
+            self.copied.push((stored, arrived, bytes));
         } else if copies > 0 {
             let place = self.rng.index(COPIED);
-            self.copied[place] = (stored, bytes);
+            self.copied[place] = (stored, arrived, bytes);
         }
         Ok(())
     }

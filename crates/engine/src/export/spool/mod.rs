@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use cyrus_format::expunge;
 use cyrus_format::header::MailboxHeader;
-use cyrus_format::index::{Index, patch_record, sizes, write_index};
+use cyrus_format::index::{Index, RecordKey, patch_record, sizes, write_index};
 use cyrus_format::mboxlist::{MailboxEntry, MailboxType, MboxList, MboxListEra};
 use cyrus_format::names::NameRules;
 use cyrus_format::paths::{DirHash, PathRules};
@@ -114,6 +114,18 @@ impl<'a> Spool<'a> {
         conf::write(self)
     }
 
+    fn path_of(&self, mailbox: usize, uid: u32) -> PathBuf {
+        self.dirs[mailbox].join(format!("{uid}."))
+    }
+
+    /// A file that a message may share. Like Cyrus' single instance store: one inode within a
+    /// partition. The date is the inode's, so messages with different ones stay apart.
+    fn same(&self, guid: Guid, mtime: i64) -> Option<Written> {
+        let partition = |at: usize| self.entries[at].partition.as_deref();
+        let first = self.written.get(&guid).copied();
+        first.filter(|first| first.mtime == mtime && partition(first.mailbox) == partition(self.at))
+    }
+
     fn dir_of(&self, entry: &MailboxEntry) -> Result<PathBuf, ExportError> {
         let fail = |why: String| ExportError::Layout { what: entry.name.to_string(), why };
         let partition = entry.partition.clone().unwrap_or_else(|| b"default".to_vec());
@@ -177,28 +189,32 @@ impl Exporter for Spool<'_> {
     }
 
     fn message(&mut self, record: &Record, guid: Guid, body: Body<'_>) -> io::Result<()> {
-        let path = self.dirs[self.at].join(format!("{}.", record.uid));
-        let mtime = record.internaldate.secs;
-        let partition = |at: usize| self.entries[at].partition.as_deref();
-        // Like Cyrus' single instance store: one inode within a partition. The date is the
-        // inode's, so messages with different ones stay apart.
-        if let Some(first) = self.written.get(&guid)
-            && first.mtime == mtime
-            && partition(first.mailbox) == partition(self.at)
-        {
-            let existing = self.dirs[first.mailbox].join(format!("{}.", first.uid));
-            match self.tree.link(&existing, &path) {
-                // The file system allows a file only so many names: the next file begins.
-                Err(error) if error.kind() == io::ErrorKind::TooManyLinks => {
-                    self.written.remove(&guid);
-                }
-                linked => return linked,
-            }
+        if self.again(record, guid)? {
+            return Ok(());
         }
+        let mtime = record.internaldate.secs;
+        let path = self.path_of(self.at, record.uid.0);
         body.write_to(self.tree, &path, mtime)?;
         let first = Written { mailbox: self.at, uid: record.uid.0, mtime };
         self.written.entry(guid).or_insert(first);
         Ok(())
+    }
+
+    fn can_repeat(&self, record: &RecordKey, guid: Guid) -> bool {
+        self.same(guid, record.internaldate.secs).is_some()
+    }
+
+    fn again(&mut self, record: &Record, guid: Guid) -> io::Result<bool> {
+        let Some(first) = self.same(guid, record.internaldate.secs) else { return Ok(false) };
+        let existing = self.path_of(first.mailbox, first.uid);
+        match self.tree.link(&existing, &self.path_of(self.at, record.uid.0)) {
+            // The file system allows a file only so many names: the next file begins.
+            Err(error) if error.kind() == io::ErrorKind::TooManyLinks => {
+                self.written.remove(&guid);
+                Ok(false)
+            }
+            linked => linked.map(|()| true),
+        }
     }
 
     fn end(&mut self) -> io::Result<()> {
