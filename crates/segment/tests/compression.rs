@@ -1,6 +1,9 @@
 //! Compressed archives: any length, any number of threads, any number of files in a row.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 use proptest::prelude::*;
 use segment::ReadAt;
@@ -182,5 +185,62 @@ proptest! {
                 None => prop_assert!(read.is_err()),
             }
         }
+    }
+}
+
+/// A file that counts how often it is read.
+struct Counted {
+    file: Vec<u8>,
+    reads: AtomicUsize,
+}
+
+impl ReadAt for &Counted {
+    fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        self.file.read_exact_at(offset, buf)
+    }
+
+    fn len(&self) -> u64 {
+        self.file.len() as u64
+    }
+}
+
+#[test]
+fn readers_of_one_frame_decode_it_once() {
+    let content = sample(5, 2 * FRAME);
+    let file = compress(Compression::Zstd, 0, &content);
+    let counted = Counted { file, reads: AtomicUsize::new(0) };
+    let seekable = SeekableZstd::open(&counted).expect("a seek table");
+    let before = counted.reads.load(Ordering::Relaxed);
+    let begin = Barrier::new(8);
+    thread::scope(|scope| {
+        for reader in 0..8 {
+            let (begin, seekable, content) = (&begin, &seekable, &content);
+            scope.spawn(move || {
+                begin.wait();
+                let mut read = [0; 100];
+                seekable.read_exact_at(reader * 1000, &mut read).expect("there");
+                assert_eq!(read, content[reader as usize * 1000..][..100]);
+            });
+        }
+    });
+    assert_eq!(counted.reads.load(Ordering::Relaxed) - before, 1);
+}
+
+#[test]
+fn what_is_flushed_ends_a_frame_if_it_is_worth_one() {
+    for (len, frames) in [(FRAME / 16 - 1, 1), (FRAME / 16, 2)] {
+        let mut writer = Writer::new(Vec::new(), Compression::Zstd, 1);
+        writer.write_all(&sample(3, len)).expect("memory takes it");
+        writer.flush().expect("memory takes it");
+        writer.write_all(b"what is read first").expect("memory takes it");
+        let counted =
+            Counted { file: writer.finish().expect("memory takes it"), reads: AtomicUsize::new(0) };
+        let seekable = SeekableZstd::open(&counted).expect("a seek table");
+        let before = counted.reads.load(Ordering::Relaxed);
+        let mut all = vec![0; len + 18];
+        seekable.read_exact_at(0, &mut all).expect("there");
+        assert_eq!(counted.reads.load(Ordering::Relaxed) - before, frames);
+        assert!(all[len..] == *b"what is read first");
     }
 }
