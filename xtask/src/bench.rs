@@ -1,5 +1,5 @@
-//! `cargo xtask bench snapshot`: cylinder raced against what people use today, in one go, on one
-//! disk, on the same real mail.
+//! `cargo xtask bench snapshot` and `bench vault`: cylinder raced against what people use today, in
+//! one go, on one disk, on the same real mail.
 
 mod computer;
 mod curve;
@@ -10,13 +10,13 @@ mod page;
 mod race;
 mod racers;
 mod sample;
+mod vault;
 mod workbench;
 
 use std::fs;
 
 use computer::Computer;
 use goals::Results;
-pub use options::ARGUMENTS;
 use options::Options;
 use race::Rules;
 use workbench::Workbench;
@@ -26,8 +26,18 @@ use crate::{Failure, corpus, workspace};
 /// What the results are written to.
 const PAGE: &str = "docs/benchmarks.md";
 
+/// How it is called.
+pub const ARGUMENTS: &str = "snapshot|vault [--quick] [--only PART] [--write] ...";
+
 /// The command.
 pub fn run(args: &[String]) -> Result<(), Failure> {
+    match args.split_first() {
+        Some((what, rest)) if what == "vault" => vault::run(rest),
+        _ => snapshot(args),
+    }
+}
+
+fn snapshot(args: &[String]) -> Result<(), Failure> {
     let options = Options::parse(args)?;
     corpus::run(&[])?;
     let bench = Workbench::set_up()?;

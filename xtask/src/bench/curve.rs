@@ -52,7 +52,7 @@ impl Point {
 
 /// Measures one size.
 pub fn measure(bench: &Workbench, messages: u64, repeat: usize) -> Result<Point, String> {
-    let spool = bench.spool(messages, &["--tiny", "--mailboxes", MAILBOXES])?;
+    let spool = bench.spool(messages, &["--size", "400", "--mailboxes", MAILBOXES])?;
     let ground = Ground { bench, spool: &spool, own: bench.fresh("curve")? };
     let base = ground.own.join("base.tar").display().to_string();
     spool.warm(&bench.meter)?;

@@ -29,7 +29,7 @@ pub struct Locks {
 
 /// Measures it.
 pub fn measure(bench: &Workbench, messages: u64, repeat: usize) -> Result<Locks, String> {
-    let spool = bench.spool(messages, &["--tiny", "--mailboxes", "1"])?;
+    let spool = bench.spool(messages, &["--size", "400", "--mailboxes", "1"])?;
     let ground = Ground { bench, spool: &spool, own: bench.fresh("locks")? };
     let base = ground.own.join("base.tar").display().to_string();
     spool.warm(&bench.meter)?;

@@ -15,7 +15,7 @@ use super::sample::Series;
 /// The whole page.
 pub fn render(options: &Options, computer: &Computer, results: &Results) -> String {
     let mut page = String::from(OPENING);
-    machine(&mut page, options, computer);
+    machine(&mut page, &options.typed, options.repeat, computer);
     page.push_str("\n## What was to be reached\n\n");
     verdicts(&mut page, &results.verdicts());
     for race in results.races.iter().chain(&results.account) {
@@ -76,16 +76,15 @@ const CHOICES: &str = "
   cyrus.index; name locks, which stop no client, are held longer.
 ";
 
-fn machine(page: &mut String, options: &Options, computer: &Computer) {
+/// Where it was measured, and by which command.
+pub fn machine(page: &mut String, typed: &str, rounds: usize, computer: &Computer) {
     let Computer { processors, memory_mib, kernel, file_system, load, date, versions, missing } =
         computer;
     let _ = writeln!(
         page,
-        "Measured on {date} by `{}`, with {} rounds:\n\n\
+        "Measured on {date} by `{typed}`, with {rounds} rounds:\n\n\
          - {processors}, {} MiB of memory, {kernel}, {file_system}; load {load} at the start.\n\
          - {}.",
-        options.typed,
-        options.repeat,
         count(*memory_mib),
         versions.join("; "),
     );
@@ -97,7 +96,8 @@ fn machine(page: &mut String, options: &Options, computer: &Computer) {
     }
 }
 
-fn verdicts(page: &mut String, verdicts: &[Verdict]) {
+/// What was reached, as a table.
+pub fn verdicts(page: &mut String, verdicts: &[Verdict]) {
     page.push_str("| goal | | measured | limit | |\n| --- | --- | --- | --- | --- |\n");
     for Verdict { goal, about, measured, limit, reached } in verdicts {
         let reached = if *reached { "reached" } else { "**not reached**" };
@@ -218,7 +218,8 @@ fn median_and_best(series: &Series) -> String {
     format!("{} | {}", time(series.median()), time(series.best()))
 }
 
-fn per_second(messages: u64, series: &Series) -> u64 {
+/// How many of them in a second.
+pub fn per_second(messages: u64, series: &Series) -> u64 {
     (messages as f64 / series.median().as_secs_f64()) as u64
 }
 

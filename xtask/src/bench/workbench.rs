@@ -53,7 +53,7 @@ impl Workbench {
 
     /// Builds a spool of that many messages.
     pub fn spool(&self, messages: u64, options: &[&str]) -> Result<Spool, String> {
-        self.check_room(messages)?;
+        self.check_room(messages * BYTES_PER_MESSAGE)?;
         let root = self.root.join("spool");
         remove(&root)?;
         eprintln!("\nBuilding a spool of {messages} messages {}", options.join(" "));
@@ -74,15 +74,15 @@ impl Workbench {
         Ok(path)
     }
 
-    fn check_room(&self, messages: u64) -> Result<(), String> {
+    /// Refuses to begin what the disk has no room for.
+    pub fn check_room(&self, needed: u64) -> Result<(), String> {
         let mut df = Command::new("df");
         df.args(["--output=avail", "--block-size=1"]).arg(&self.root);
         let text = process::output(&mut df)?;
         let free: u64 = text.lines().nth(1).and_then(|line| line.trim().parse().ok()).unwrap_or(0);
-        let needed = messages * BYTES_PER_MESSAGE;
         if free < needed {
             let (free, needed) = (free >> 30, (needed >> 30) + 1);
-            return Err(format!("{messages} messages take {needed} GiB of disk, {free} are free"));
+            return Err(format!("this takes {needed} GiB of disk, {free} are free"));
         }
         Ok(())
     }
@@ -97,8 +97,12 @@ pub struct Spool {
     pub conf: String,
     /// The partition: what programs that know nothing of Cyrus copy.
     pub partition: PathBuf,
-    /// The one account.
+    /// The account, or the first of them.
     pub account: String,
+    /// How many there are.
+    pub accounts: u64,
+    /// The directory of that account's INBOX.
+    pub inbox: PathBuf,
     /// How many mailboxes it has.
     pub mailboxes: u64,
     /// Different messages.
@@ -119,6 +123,8 @@ impl Spool {
             conf: text("imapd_conf")?,
             partition: text("spool")?.into(),
             account: text("account")?,
+            accounts: number("accounts")?,
+            inbox: text("inbox")?.into(),
             mailboxes: number("mailboxes")?,
             messages: number("messages")?,
             copies: number("copies")?,

@@ -7,7 +7,8 @@
 //! - `--accounts N`: `glad` and others like it, each with that many messages; otherwise one.
 //! - `--mailboxes N`: how many there are; otherwise half the square root of the messages.
 //! - `--copies PERCENT`: that many copies on top, as hard links, most in other mailboxes.
-//! - `--tiny`: made-up messages of 400 bytes or so, where their number is all that matters.
+//! - `--size BYTES`: made-up messages of about that size; 400 where their number is all that matters,
+//!   and from 60,000 on with attachments that hardly compress.
 //! - `--corpus DIR`: real messages, instead of those of `cargo xtask corpus`.
 //!
 //! INBOX has two fifths of the mail, the second mailbox a tenth, and each further one less than
@@ -57,17 +58,13 @@ struct Options {
     messages: u64,
     mailboxes: Option<u64>,
     copies: u64,
-    tiny: bool,
+    size: Option<usize>,
 }
 
 impl Options {
     fn parse(mut arguments: impl Iterator<Item = String>) -> Outcome<Self> {
         let mut options = Self { accounts: 1, ..Self::default() };
         while let Some(name) = arguments.next() {
-            if name == "--tiny" {
-                options.tiny = true;
-                continue;
-            }
             let value = arguments.next().ok_or_else(|| format!("{name} takes a value"))?;
             match name.as_str() {
                 "--out" => options.out = Some(value.into()),
@@ -76,6 +73,7 @@ impl Options {
                 "--accounts" => options.accounts = value.parse()?,
                 "--messages" => options.messages = value.parse()?,
                 "--mailboxes" => options.mailboxes = Some(value.parse()?),
+                "--size" => options.size = Some(value.parse()?),
                 "--copies" => options.copies = value.parse()?,
                 _ => return Err(format!("no option is called {name}").into()),
             }
@@ -175,17 +173,17 @@ struct Source {
 impl Source {
     fn new(options: &Options) -> Outcome<Self> {
         let corpus = match &options.corpus {
-            _ if options.tiny => Vec::new(),
+            _ if options.size.is_some() => Vec::new(),
             Some(directory) => load_corpus(directory)?,
             None => real_corpus()?,
         };
-        if corpus.is_empty() && !options.tiny {
+        if corpus.is_empty() && options.size.is_none() {
             return Err("the corpus is empty".into());
         }
         Ok(Self {
             rng: Rng::new(options.messages),
             corpus,
-            made_up: MailGenerator::new(1, Sizes::About(400)),
+            made_up: MailGenerator::new(1, Sizes::About(options.size.unwrap_or_default())),
             made: 0,
             copies: 0,
             bytes: 0,

@@ -1,0 +1,165 @@
+//! `cargo xtask bench vault`: backups and what comes back of them, raced against restic and borg.
+
+mod contest;
+mod growth;
+mod page;
+mod programs;
+mod verdicts;
+
+use std::fs;
+
+use contest::Contest;
+use growth::Point;
+use programs::Program;
+
+use super::computer::Computer;
+use super::race;
+use super::workbench::Workbench;
+use crate::{Failure, corpus, workspace};
+
+/// What the results are written to.
+const PAGE: &str = "docs/benchmarks-vault.md";
+
+/// How the options are called.
+pub const ARGUMENTS: &str = "vault [--quick] [--only accounts|fleet|large|growth] [--write]";
+
+/// What is measured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Options {
+    /// The sizes of single accounts of real mail, in messages.
+    accounts: Vec<u64>,
+    /// How many accounts the fleet has, each of 10 mailboxes and 1,000 messages of real mail.
+    fleet: u64,
+    /// How many accounts of 1,000 large messages fill the large vault.
+    large: u64,
+    /// The sizes of the accounts of tiny messages.
+    growth: Vec<u64>,
+    /// How often each account is raced.
+    rounds: usize,
+    /// Whether to write the page.
+    write: bool,
+    /// What was typed.
+    typed: String,
+}
+
+/// Everything that was measured.
+#[derive(Debug, Default)]
+struct Results {
+    /// One account each, smallest first.
+    accounts: Vec<Contest>,
+    /// Many accounts.
+    fleet: Option<Contest>,
+    /// Many bytes.
+    large: Option<Contest>,
+    /// Growing accounts, smallest first.
+    growth: Vec<Point>,
+}
+
+/// The command.
+pub fn run(args: &[String]) -> Result<(), Failure> {
+    let options = Options::parse(args)?;
+    corpus::run(&[])?;
+    let bench = Workbench::set_up()?;
+    let computer = Computer::describe(&bench.root, &bench.cylinder)?;
+    let results = measure(&bench, &options)?;
+    bench.clear()?;
+    let page = page::render(&options, &computer, &results);
+    println!("{page}");
+    if options.write {
+        let path = workspace::root().join(PAGE);
+        fs::write(&path, page).map_err(|e| format!("write {}: {e}", path.display()))?;
+    }
+    Ok(())
+}
+
+fn measure(bench: &Workbench, options: &Options) -> Result<Results, String> {
+    let mut results = Results::default();
+    let missing = race::missing();
+    let is_here =
+        |program: &&Program| !missing.iter().any(|(missing, _)| program.needs() == Some(*missing));
+    let all: Vec<Program> = Program::ALL.iter().filter(is_here).copied().collect();
+    let two: Vec<Program> =
+        all.iter().filter(|p| matches!(p, Program::Cylinder | Program::Restic)).copied().collect();
+    for &messages in &options.accounts {
+        let spool = bench.spool(messages, &["--copies", "12"])?;
+        results.accounts.push(Contest::account(bench, spool, &all, options.rounds)?);
+    }
+    if options.fleet > 0 {
+        let spool = contest::fleet(bench, options.fleet)?;
+        results.fleet = Some(Contest::fleet(bench, spool, &two)?);
+    }
+    if options.large > 0 {
+        let spool = contest::large(bench, options.large)?;
+        results.large = Some(Contest::fleet(bench, spool, &two)?);
+    }
+    for &messages in &options.growth {
+        results.growth.push(growth::measure(bench, messages)?);
+    }
+    Ok(results)
+}
+
+impl Options {
+    /// Reads the arguments behind `bench vault`.
+    fn parse(args: &[String]) -> Result<Self, Failure> {
+        let quick = args.iter().any(|arg| arg == "--quick");
+        let mut options = Self::of(quick);
+        options.typed = format!("cargo xtask bench vault {}", args.join(" ")).trim_end().to_owned();
+        let mut args = args.iter();
+        while let Some(arg) = args.next() {
+            match arg.as_str() {
+                "--quick" => {}
+                "--write" => options.write = true,
+                "--only" => {
+                    let what = args.next().map(String::as_str).unwrap_or_default();
+                    options = options.only(what)?;
+                }
+                other => return Err(Failure::Usage(format!("unknown option `{other}`"))),
+            }
+        }
+        Ok(options)
+    }
+
+    fn of(quick: bool) -> Self {
+        let (write, typed) = (false, String::new());
+        if quick {
+            let (accounts, growth) = (vec![6_046], vec![1_000, 10_000]);
+            return Self { accounts, fleet: 50, large: 5, growth, rounds: 1, write, typed };
+        }
+        let (accounts, growth) = (vec![6_046, 60_460], vec![1_000, 10_000, 100_000, 1_000_000]);
+        Self { accounts, fleet: 1_000, large: 200, growth, rounds: 3, write, typed }
+    }
+
+    fn only(self, what: &str) -> Result<Self, Failure> {
+        let none =
+            Self { accounts: Vec::new(), fleet: 0, large: 0, growth: Vec::new(), ..self.clone() };
+        Ok(match what {
+            "accounts" => Self { accounts: self.accounts, ..none },
+            "fleet" => Self { fleet: self.fleet, ..none },
+            "large" => Self { large: self.large, ..none },
+            "growth" => Self { growth: self.growth, ..none },
+            _ => return Err(Failure::Usage(format!("bench {ARGUMENTS}"))),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Option<Options> {
+        let args: Vec<String> = line.split_whitespace().map(String::from).collect();
+        Options::parse(&args).ok()
+    }
+
+    #[test]
+    fn a_part_can_be_asked_for() {
+        let fleet = parse("--only fleet --write").expect("understood");
+        assert_eq!((fleet.accounts.len(), fleet.fleet, fleet.large), (0, 1_000, 0));
+        assert!(fleet.write && fleet.growth.is_empty());
+        assert_eq!(fleet.typed, "cargo xtask bench vault --only fleet --write");
+        assert_eq!(parse("--quick").expect("understood").fleet, 50);
+        assert_eq!(parse("--only tomorrow"), None);
+        assert_eq!(parse("--only"), None);
+        assert_eq!(parse("more"), None);
+    }
+}
