@@ -166,13 +166,21 @@ impl Content {
         Ok(page)
     }
 
+    /// The upload of that identifier, if it is one of that key.
+    fn upload(&mut self, id: &str, key: &str) -> S3Result<&mut Upload> {
+        let upload = self.uploads.get_mut(id).filter(|upload| upload.key == key);
+        upload.ok_or_else(|| s3_error!(NoSuchUpload))
+    }
+}
+
+impl Upload {
     /// Joins the parts that the client names, in its order.
-    fn join(&self, upload: &Upload, named: Vec<CompletedPart>) -> S3Result<Bytes> {
+    fn join(&self, named: Vec<CompletedPart>) -> S3Result<Bytes> {
         let mut bytes = BytesMut::new();
         let mut before = 0;
         for (at, part) in named.iter().enumerate() {
             let number = part.part_number.ok_or_else(|| s3_error!(InvalidPart))?;
-            let stored = upload.parts.get(&number).ok_or_else(|| s3_error!(InvalidPart))?;
+            let stored = self.parts.get(&number).ok_or_else(|| s3_error!(InvalidPart))?;
             if part.e_tag != tag(stored) {
                 return Err(s3_error!(InvalidPart));
             }
@@ -306,9 +314,7 @@ impl S3 for Bucket {
         let mut content = self.content();
         let stored = content.stored(bytes);
         let e_tag = tag(&stored);
-        let upload = content.uploads.get_mut(&input.upload_id);
-        let upload = upload.filter(|upload| upload.key == input.key);
-        let upload = upload.ok_or_else(|| s3_error!(NoSuchUpload))?;
+        let upload = content.upload(&input.upload_id, &input.key)?;
         upload.parts.insert(input.part_number, stored);
         Ok(S3Response::new(UploadPartOutput { e_tag, ..Default::default() }))
     }
@@ -319,14 +325,11 @@ impl S3 for Bucket {
     ) -> S3Result<S3Response<CompleteMultipartUploadOutput>> {
         let input = req.input;
         let mut content = self.enter(&input.bucket)?;
-        let upload = content.uploads.get(&input.upload_id);
-        let upload = upload.filter(|upload| upload.key == input.key);
-        let upload = upload.ok_or_else(|| s3_error!(NoSuchUpload))?;
         let named = input.multipart_upload.and_then(|named| named.parts).unwrap_or_default();
         if named.is_empty() {
             return Err(s3_error!(MalformedXML));
         }
-        let bytes = content.join(upload, named)?;
+        let bytes = content.upload(&input.upload_id, &input.key)?.join(named)?;
         let stored = content.stored(bytes);
         let e_tag = tag(&stored);
         content.objects.insert(input.key.clone(), stored);
@@ -343,8 +346,9 @@ impl S3 for Bucket {
         &self,
         req: S3Request<AbortMultipartUploadInput>,
     ) -> S3Result<S3Response<AbortMultipartUploadOutput>> {
-        let gone = self.enter(&req.input.bucket)?.uploads.remove(&req.input.upload_id);
-        gone.ok_or_else(|| s3_error!(NoSuchUpload))?;
+        let mut content = self.enter(&req.input.bucket)?;
+        content.upload(&req.input.upload_id, &req.input.key)?;
+        content.uploads.remove(&req.input.upload_id);
         Ok(S3Response::new(AbortMultipartUploadOutput::default()))
     }
 }
