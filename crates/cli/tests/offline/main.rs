@@ -12,6 +12,7 @@ mod sample;
 mod usage;
 mod vault_damage;
 mod vault_kill;
+mod vault_names;
 mod vault_prune;
 mod vault_s3;
 mod vault_search;
