@@ -3,6 +3,8 @@
 pub mod backup;
 pub mod find;
 mod garbage;
+#[cfg(test)]
+mod proof;
 pub mod prune;
 pub mod verify;
 
