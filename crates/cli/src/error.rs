@@ -98,10 +98,15 @@ impl CliError {
 
     /// Whether the reader of our output went away: nothing to tell anybody.
     pub fn is_broken_pipe(&self) -> bool {
+        self.is_io(io::ErrorKind::BrokenPipe)
+    }
+
+    /// Whether the system said this of something below.
+    pub fn is_io(&self, kind: io::ErrorKind) -> bool {
         let mut source = self.source.as_deref().map(|error| error as &(dyn Error + 'static));
         while let Some(error) = source {
             if let Some(error) = error.downcast_ref::<io::Error>()
-                && error.kind() == io::ErrorKind::BrokenPipe
+                && error.kind() == kind
             {
                 return true;
             }

@@ -15,6 +15,8 @@ use crate::render::{bytes, count, finding_json, micros, plain};
 use crate::vaults::backup::{Backup, BackupError, Outcome, PART_BYTES, Stored};
 use crate::{archive, processors, render, spool_error, vaults, when};
 
+const NOT_STORED: &str = "no snapshot was stored";
+
 /// What became of one account.
 struct Done {
     userid: Userid,
@@ -95,10 +97,9 @@ fn explain(error: BackupError) -> CliError {
         BackupError::Base(error) => {
             archive::explain(error).hint("cylinder verify says what is damaged in the vault")
         }
-        BackupError::Snapshot(error) => CliError::failed("no snapshot was stored", error),
-        error @ (BackupError::Compress(_) | BackupError::Removed(_)) => {
-            CliError::failed("no snapshot was stored", error).hint("try again")
-        }
+        BackupError::Snapshot(error) => vaults::explain_staging(NOT_STORED, error),
+        error @ BackupError::Compress(_) => vaults::explain_staging(NOT_STORED, error),
+        error @ BackupError::Removed(_) => CliError::failed(NOT_STORED, error).hint("try again"),
     }
 }
 

@@ -11,6 +11,7 @@ mod program;
 mod sample;
 mod usage;
 mod vault_damage;
+mod vault_full;
 mod vault_kill;
 mod vault_names;
 mod vault_prune;
