@@ -32,6 +32,9 @@ struct Content {
     counter: u64,
     /// How many requests are still to be refused.
     refusals: u32,
+    /// Of how many requests one is refused; 0 for none.
+    refused_of: u64,
+    requests: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -75,6 +78,14 @@ impl Bucket {
         self.content().refusals = requests;
     }
 
+    pub fn requests(&self) -> u64 {
+        self.content().requests
+    }
+
+    pub fn refuse_one_of(&self, requests: u64) {
+        self.content().refused_of = requests;
+    }
+
     fn content(&self) -> MutexGuard<'_, Content> {
         self.content.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -82,8 +93,12 @@ impl Bucket {
     /// Lets a request in: it must be about this bucket, and the server must not be busy.
     fn enter(&self, bucket: &str) -> S3Result<MutexGuard<'_, Content>> {
         let mut content = self.content();
+        content.requests += 1;
         if let Some(left) = content.refusals.checked_sub(1) {
             content.refusals = left;
+            return Err(s3_error!(SlowDown));
+        }
+        if content.requests.checked_rem(content.refused_of) == Some(0) {
             return Err(s3_error!(SlowDown));
         }
         if bucket != &*self.name {
