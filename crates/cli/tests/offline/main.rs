@@ -13,6 +13,7 @@ mod usage;
 mod vault_damage;
 mod vault_full;
 mod vault_kill;
+mod vault_many;
 mod vault_names;
 mod vault_prune;
 mod vault_s3;
