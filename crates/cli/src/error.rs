@@ -98,10 +98,15 @@ impl CliError {
 
     /// Whether the reader of our output went away: nothing to tell anybody.
     pub fn is_broken_pipe(&self) -> bool {
+        self.is_io(io::ErrorKind::BrokenPipe)
+    }
+
+    /// Whether the system said this of something below.
+    pub fn is_io(&self, kind: io::ErrorKind) -> bool {
         let mut source = self.source.as_deref().map(|error| error as &(dyn Error + 'static));
         while let Some(error) = source {
             if let Some(error) = error.downcast_ref::<io::Error>()
-                && error.kind() == io::ErrorKind::BrokenPipe
+                && error.kind() == kind
             {
                 return true;
             }
@@ -151,12 +156,12 @@ impl CliError {
 
 /// What an error says, and what every error behind it adds.
 pub fn texts_of(error: &(dyn Error + 'static)) -> Vec<String> {
-    let mut texts = Vec::new();
+    let mut texts: Vec<String> = Vec::new();
     let mut next = Some(error);
     while let Some(error) = next {
         let text = error.to_string();
-        // Wrappers that only repeat what they wrap tell nothing new.
-        if texts.last() != Some(&text) {
+        // What only repeats the end of what wraps it tells nothing new.
+        if !texts.last().is_some_and(|last| last.ends_with(&text)) {
             texts.push(text);
         }
         next = error.source();
@@ -196,5 +201,14 @@ mod tests {
         let pipe = io::Error::from(io::ErrorKind::BrokenPipe);
         assert!(CliError::failed("cannot write", pipe).is_broken_pipe());
         assert!(!CliError::plain("cannot write").is_broken_pipe());
+    }
+
+    #[test]
+    fn what_a_wrapper_repeats_is_said_once() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("the store says: {0}")]
+        struct Wrapper(#[source] io::Error);
+        let below = io::Error::other("gone for good");
+        assert_eq!(texts_of(&Wrapper(below)), ["the store says: gone for good"]);
     }
 }

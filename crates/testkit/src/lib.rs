@@ -5,6 +5,7 @@
 
 pub mod cyrus;
 pub mod damage;
+pub mod disk;
 #[cfg(feature = "stores")]
 pub mod faults;
 pub mod fuzz;

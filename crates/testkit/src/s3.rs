@@ -5,11 +5,16 @@
 //! parts of 5 MiB. Conditional puts are not honoured, as in some servers: nobody may rely on them.
 
 mod bucket;
+mod line;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::TokioIo;
 use s3s::auth::SimpleAuth;
 use s3s::service::{S3Service, S3ServiceBuilder};
@@ -17,6 +22,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 
 use bucket::Bucket;
+use line::Line;
 
 const BUCKET: &str = "vault";
 const KEY: &str = "loopback";
@@ -27,6 +33,7 @@ const SECRET: &str = "no secret at all";
 pub struct S3Server {
     address: SocketAddr,
     bucket: Bucket,
+    line: Line,
     /// Drives the server until it is taken away.
     runtime: Option<Runtime>,
 }
@@ -44,8 +51,9 @@ impl S3Server {
         let bucket = Bucket::new(BUCKET);
         let mut service = S3ServiceBuilder::new(bucket.clone());
         service.set_auth(SimpleAuth::from_single(KEY, SECRET));
-        runtime.spawn(serve(listener, service.build()));
-        Ok(Self { address, bucket, runtime: Some(runtime) })
+        let line = Line::default();
+        runtime.spawn(serve(listener, service.build(), line.clone()));
+        Ok(Self { address, bucket, line, runtime: Some(runtime) })
     }
 
     /// The `AWS_` variables that lead here, by name: for a child process, or, in lower case, for
@@ -79,9 +87,31 @@ impl S3Server {
         self.bucket.unfinished_uploads()
     }
 
+    /// How many requests came so far, refused ones counted.
+    pub fn requests(&self) -> u64 {
+        self.bucket.requests()
+    }
+
     /// Makes the next requests fail as a server does that has too much to do.
     pub fn refuse(&self, requests: u32) {
         self.bucket.refuse(requests);
+    }
+
+    /// Makes one of so many requests fail like that from now on. 0 is none.
+    pub fn refuse_one_of(&self, requests: u64) {
+        self.bucket.refuse_one_of(requests);
+    }
+
+    /// Answers every request this much later.
+    pub fn delay(&self, by: Duration) {
+        self.line.delay(by);
+    }
+
+    /// Breaks two of three connections that are made from now on, somewhere in the first so many
+    /// bytes of what is sent on them: perhaps before an answer, perhaps in the middle of one, some in good
+    /// order and some not. 0 is none.
+    pub fn cut_within(&self, bytes: u64) {
+        self.line.cut_within(bytes);
     }
 }
 
@@ -94,11 +124,19 @@ impl Drop for S3Server {
     }
 }
 
-async fn serve(listener: TcpListener, service: S3Service) {
+async fn serve(listener: TcpListener, service: S3Service, line: Line) {
     // That no more connections are to be had is seen by whoever wants one.
     while let Ok((socket, _)) = listener.accept().await {
+        let (service, slow) = (service.clone(), line.clone());
+        let answer = service_fn(move |request: Request<Incoming>| {
+            let (answer, slow) = (Service::call(&service, request), slow.clone());
+            async move {
+                slow.wait().await;
+                answer.await
+            }
+        });
         let connection =
-            http1::Builder::new().serve_connection(TokioIo::new(socket), service.clone());
+            http1::Builder::new().serve_connection(TokioIo::new(line.over(socket)), answer);
         // A client may go away at any time.
         tokio::spawn(async move { drop(connection.await) });
     }

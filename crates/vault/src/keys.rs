@@ -12,6 +12,7 @@ use model::Userid;
 use model::state::Digest;
 use segment::names;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 /// The object that makes a vault one.
 pub const MARKER: &str = "cylinder-vault";
@@ -25,10 +26,20 @@ pub const ACCOUNTS: &str = "accounts";
 /// Bytes that a component may hold and a store, or a shell, would take for its own.
 const TOUCHY: [u8; 5] = *b"#^&$!";
 
+/// The longest directory name: what file systems allow.
+pub const KEY_MAX: usize = 255;
+
+/// Between the beginning of a key that would be longer and the hash that stands for the rest. A
+/// component holds this byte behind a `%` only.
+const SHORTENED: char = '~';
+const SHORTENED_DIGITS: usize = 16;
+
 /// The account's directory name.
 ///
 /// It is the account's component in segment names with some bytes more escaped. None of the
-/// escapes that this adds occurs in a component, so that different accounts stay different.
+/// escapes that this adds occurs in a component, so that different accounts stay different. What
+/// would be longer than [`KEY_MAX`] is cut, and ends with `~` and 16 digits of the component's
+/// SHA-256.
 pub fn account_key(userid: &Userid) -> String {
     key_of(&names::escape(userid.as_bytes()))
 }
@@ -36,17 +47,38 @@ pub fn account_key(userid: &Userid) -> String {
 /// The directory name of an account, given by its component.
 pub fn key_of(component: &str) -> String {
     let mut key = String::new();
+    // Where the last byte begins that leaves room for a hash.
+    let mut cut = 0;
     for byte in component.bytes() {
+        // Never behind a `%`: `%~` says something else.
+        if key.len() < KEY_MAX - SHORTENED_DIGITS && !key.ends_with('%') {
+            cut = key.len();
+        }
         match byte {
             touchy if TOUCHY.contains(&touchy) => key.push_str(&format!("%{touchy:02X}")),
             plain => key.push(char::from(plain)),
         }
     }
+    if key.len() > KEY_MAX {
+        key.truncate(cut);
+        key.push(SHORTENED);
+        for byte in &Sha256::digest(component)[..SHORTENED_DIGITS / 2] {
+            key.push_str(&format!("{byte:02x}"));
+        }
+    }
     key
 }
 
+/// Whether a directory name is one that [`key_of`] has cut: only what is in the directory tells
+/// whose it is.
+pub fn is_shortened(key: &str) -> bool {
+    let Some((start, hash)) = key.rsplit_once(SHORTENED) else { return false };
+    let hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    !start.ends_with('%') && hash.len() == SHORTENED_DIGITS && hash.bytes().all(hex)
+}
+
 /// The account's component in segment names that a directory name was made of; `None` if it is
-/// nobody's.
+/// nobody's, or [shortened](is_shortened).
 pub fn component_of(key: &str) -> Option<String> {
     let mut component = key.to_owned();
     for touchy in TOUCHY {
@@ -276,12 +308,46 @@ mod tests {
         assert_eq!(component_of(".."), None);
     }
 
+    #[test]
+    fn a_key_that_would_be_too_long_is_cut_and_says_so() {
+        let fits = account_key(&Userid::from("#".repeat(85).as_str()));
+        assert_eq!((fits.len(), is_shortened(&fits)), (KEY_MAX, false));
+        assert_eq!(component_of(&fits), Some("#".repeat(85)));
+        let keys = [86, 100, 200, 201, 300].map(|n| account_key(&Userid::from(&*"#".repeat(n))));
+        for key in &keys {
+            assert!(key.len() <= KEY_MAX && is_shortened(key), "{key}");
+            assert_eq!(component_of(key), None, "{key}");
+            assert!(key.starts_with(&"%23".repeat(79)), "{key}");
+        }
+        assert!(keys.iter().collect::<std::collections::BTreeSet<_>>().len() == keys.len());
+        let sum = "084d34cfd523fd1d";
+        assert_eq!(keys[1], format!("{}~{sum}", "%23".repeat(79)), "fixed for ever");
+        // A component that was cut itself is no key that was cut.
+        assert!(!is_shortened(&account_key(&Userid::from(&*"x".repeat(300)))));
+    }
+
     proptest! {
         #[test]
         fn every_account_has_a_key_of_its_own(userid in proptest::collection::vec(any::<u8>(), 0..80)) {
             let key = account_key(&Userid::new(&userid[..]));
             prop_assert!(!key.contains(['/', '#', '?', '\\', '*', ' ']) && !key.starts_with('.'));
             prop_assert_eq!(component_of(&key), Some(names::escape(&userid)));
+        }
+
+        #[test]
+        fn no_key_is_too_long(userid in "[#!$a\\x80]{60,300}", at in 0..300usize) {
+            let userid = userid.into_bytes();
+            let key = account_key(&Userid::new(&userid[..]));
+            prop_assert!(key.len() <= KEY_MAX && !key.contains('/'));
+            match is_shortened(&key) {
+                true => prop_assert_eq!(component_of(&key), None),
+                false => prop_assert_eq!(component_of(&key), Some(names::escape(&userid))),
+            }
+            let mut other = userid.clone();
+            if let Some(byte) = other.get_mut(at) {
+                *byte ^= 1;
+                prop_assert!(account_key(&Userid::new(&other[..])) != key);
+            }
         }
 
         #[test]

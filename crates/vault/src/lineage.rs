@@ -19,6 +19,13 @@ impl Account {
         self.open(&Lineage { entries: vec![entry.clone()], torn: None })
     }
 
+    /// Whose segment it is, as the segment itself says; `None` if it cannot be read.
+    pub(crate) fn recorded(&self, entry: &Entry) -> Option<String> {
+        let opened = self.open_alone(entry);
+        let segment = opened.segments.first()?.open().ok()?;
+        Some(segment.account().to_owned())
+    }
+
     /// Opens a lineage for reading: its segments are fetched when they are needed.
     pub fn open(&self, lineage: &Lineage) -> OpenLineage {
         let mut opened =

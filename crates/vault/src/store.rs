@@ -1,5 +1,6 @@
 //! Objects by name: the few things that a vault asks of its storage, without `async`.
 
+use std::error::Error as _;
 use std::fmt;
 use std::fs::File;
 use std::io;
@@ -7,10 +8,11 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
+use object_store::client::{HttpError, HttpErrorKind};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt, PutPayload};
@@ -28,6 +30,11 @@ const DRIVERS: usize = 2;
 /// The bytes of one part of a large upload, at least: S3 wants 5 MiB, and takes 10,000 parts.
 const UPLOAD_PART: u64 = 8 << 20;
 const UPLOAD_PARTS_MAX: u64 = 9_000;
+
+/// How often a request is asked whose answer breaks off, and what is waited in between, each time
+/// as much more.
+const BREAKS: u32 = 6;
+const BREAK_WAIT: Duration = Duration::from_millis(100);
 
 type Upload = Arc<Mutex<Box<dyn MultipartUpload>>>;
 
@@ -120,10 +127,13 @@ impl Store {
     fn look(&self, directory: &str) -> Result<(Vec<Object>, Vec<String>)> {
         let prefix = self.path(directory)?;
         let (objects, ground) = (Arc::clone(&self.objects), self.ground.clone());
-        let listed = self.ask("list", directory, async move {
-            let listed = objects.list_with_delimiter(Some(&prefix)).await?;
-            ground.vouch(&prefix, &listed).await?;
-            Ok(listed)
+        let listed = self.ask_on("list", directory, move || {
+            let (objects, ground, prefix) = (Arc::clone(&objects), ground.clone(), prefix.clone());
+            async move {
+                let listed = objects.list_with_delimiter(Some(&prefix)).await?;
+                ground.vouch(&prefix, &listed).await?;
+                Ok(listed)
+            }
         })?;
         let last = |path: &Path| path.filename().unwrap_or_default().to_owned();
         let mut found: Vec<Object> = listed
@@ -140,8 +150,10 @@ impl Store {
     /// Whether there is anything at all; the name of the first thing found.
     pub fn first(&self) -> Result<Option<String>> {
         let (objects, root) = (Arc::clone(&self.objects), self.root.clone());
-        let first =
-            self.ask("list", "", async move { objects.list(Some(&root)).try_next().await })?;
+        let first = self.ask_on("list", "", move || {
+            let mut listed = objects.list(Some(&root));
+            async move { listed.try_next().await }
+        })?;
         Ok(first.map(|meta| meta.location.to_string()))
     }
 
@@ -153,8 +165,10 @@ impl Store {
             return Ok(Bytes::new());
         }
         let objects = Arc::clone(&self.objects);
-        let bytes =
-            self.ask("read", object, async move { objects.get_range(&path, range).await })?;
+        let bytes = self.ask_on("read", object, move || {
+            let (objects, path, range) = (Arc::clone(&objects), path.clone(), range.clone());
+            async move { objects.get_range(&path, range).await }
+        })?;
         if bytes.len() as u64 == wanted {
             return Ok(bytes);
         }
@@ -166,16 +180,23 @@ impl Store {
     pub fn read_all(&self, object: &str) -> Result<Bytes> {
         let path = self.path(object)?;
         let objects = Arc::clone(&self.objects);
-        self.ask("read", object, async move { objects.get(&path).await?.bytes().await })
+        self.ask_on("read", object, move || {
+            let (objects, path) = (Arc::clone(&objects), path.clone());
+            async move { objects.get(&path).await?.bytes().await }
+        })
     }
 
     /// Stores an object; it is there, durably, when this returns.
     pub fn put(&self, object: &str, bytes: impl Into<Bytes>) -> Result<()> {
         let (path, payload) = (self.path(object)?, PutPayload::from(bytes.into()));
         let (objects, ground) = (Arc::clone(&self.objects), self.ground.clone());
-        self.ask("store", object, async move {
-            ground.make(|| objects.put(&path, payload.clone())).await?;
-            ground.settle_new(path.into()).await
+        self.ask_on("store", object, move || {
+            let (objects, ground) = (Arc::clone(&objects), ground.clone());
+            let (path, payload) = (path.clone(), payload.clone());
+            async move {
+                ground.make(|| objects.put(&path, payload.clone())).await?;
+                ground.settle_new(path.into()).await
+            }
         })
     }
 
@@ -230,9 +251,12 @@ impl Store {
     pub fn delete(&self, object: &str) -> Result<()> {
         let path = self.path(object)?;
         let (objects, ground) = (Arc::clone(&self.objects), self.ground.clone());
-        let deleted = self.ask("delete", object, async move {
-            objects.delete(&path).await?;
-            ground.settle_gone(path.into()).await
+        let deleted = self.ask_on("delete", object, move || {
+            let (objects, ground, path) = (Arc::clone(&objects), ground.clone(), path.clone());
+            async move {
+                objects.delete(&path).await?;
+                ground.settle_gone(path.into()).await
+            }
         });
         match deleted {
             Err(error) if error.is_not_found() => Ok(()),
@@ -263,6 +287,30 @@ impl Store {
         })
     }
 
+    /// The same for a request that may be asked twice. The engine asks again by itself where a
+    /// request failed, but not where its answer broke off, and never deletes twice.
+    fn ask_on<T: Send + 'static, F>(
+        &self,
+        op: &'static str,
+        object: &str,
+        request: impl Fn() -> F + Send + Sync + 'static,
+    ) -> Result<T>
+    where
+        F: Future<Output = object_store::Result<T>> + Send + 'static,
+    {
+        self.ask(op, object, async move {
+            for number in 1..BREAKS {
+                match request().await {
+                    Err(error) if is_broken_off(&error) => {
+                        tokio::time::sleep(BREAK_WAIT * number).await;
+                    }
+                    answer => return answer,
+                }
+            }
+            request().await
+        })
+    }
+
     /// Has a request driven, and waits for its answer.
     fn ask<T: Send + 'static>(
         &self,
@@ -288,6 +336,18 @@ impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Store").field("place", &self.place).finish_non_exhaustive()
     }
+}
+
+/// Whether a connection broke in the middle of an answer.
+fn is_broken_off(error: &object_store::Error) -> bool {
+    let mut next = error.source();
+    while let Some(error) = next {
+        if let Some(error) = error.downcast_ref::<HttpError>() {
+            return error.kind() == HttpErrorKind::Interrupted;
+        }
+        next = error.source();
+    }
+    false
 }
 
 /// What a location turns into, and the place within it.

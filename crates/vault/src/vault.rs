@@ -4,7 +4,9 @@ use model::Userid;
 
 use crate::error::{Result, VaultError};
 use crate::history::{Entry, History};
-use crate::keys::{ACCOUNTS, MARKER, MARKER_TEXT, SegmentName, account_key, component_of, key_of};
+use crate::keys::{
+    ACCOUNTS, MARKER, MARKER_TEXT, SegmentName, account_key, component_of, is_shortened, key_of,
+};
 use crate::note::Note;
 use crate::stage::Staged;
 use crate::store::Store;
@@ -84,10 +86,28 @@ impl Vault {
         &self.store
     }
 
-    /// All accounts that there is anything of: their components in segment names.
+    /// All accounts that there is anything of: their components in segment names. Of one whose
+    /// directory's name was cut, it is read from a segment; where none can be read, the directory's
+    /// name stands for it.
     pub fn accounts(&self) -> Result<Vec<String>> {
-        let keys = self.store.directories(ACCOUNTS)?;
-        Ok(keys.iter().filter_map(|key| component_of(key)).collect())
+        let mut components = Vec::new();
+        for key in self.store.directories(ACCOUNTS)? {
+            match component_of(&key) {
+                Some(component) => components.push(component),
+                None if is_shortened(&key) => components.push(self.recorded(key)?),
+                None => {}
+            }
+        }
+        Ok(components)
+    }
+
+    fn recorded(&self, key: String) -> Result<String> {
+        // As a component, the name of a directory leads to that directory.
+        let account = self.account_by_component(&key);
+        let history = account.history()?;
+        let mut recorded = history.segments().filter_map(|entry| account.recorded(entry));
+        let component = recorded.find(|component| key_of(component) == key);
+        Ok(component.unwrap_or(key))
     }
 
     /// An account, whether there is anything of it or not.

@@ -12,8 +12,10 @@ use crate::args::BackupArgs;
 use crate::error::{CliError, Exit};
 use crate::progress::Progress;
 use crate::render::{bytes, count, finding_json, micros, plain};
-use crate::vaults::backup::{Backup, BackupError, Outcome, Stored};
-use crate::{archive, processors, render, spool_error, vaults};
+use crate::vaults::backup::{Backup, BackupError, Outcome, PART_BYTES, Stored};
+use crate::{archive, processors, render, spool_error, vaults, when};
+
+const NOT_STORED: &str = "no snapshot was stored";
 
 /// What became of one account.
 struct Done {
@@ -39,7 +41,14 @@ pub fn run(args: &BackupArgs) -> Result<Exit, CliError> {
     let host = vaults::host();
     // Several accounts at a time share the processors.
     let workers = processors().div_ceil(jobs);
-    let backup = Backup { vault: &vault, server: &server, host: &host, workers };
+    let backup = Backup {
+        vault: &vault,
+        server: &server,
+        host: &host,
+        workers,
+        part_bytes: PART_BYTES,
+        clock: &when::now,
+    };
     let progress = Progress::new(args.talk);
 
     let mut report = Report::new(args, accounts.len());
@@ -88,10 +97,9 @@ fn explain(error: BackupError) -> CliError {
         BackupError::Base(error) => {
             archive::explain(error).hint("cylinder verify says what is damaged in the vault")
         }
-        BackupError::Snapshot(error) => CliError::failed("no snapshot was stored", error),
-        error @ (BackupError::Compress(_) | BackupError::Removed(_)) => {
-            CliError::failed("no snapshot was stored", error).hint("try again")
-        }
+        BackupError::Snapshot(error) => vaults::explain_staging(NOT_STORED, error),
+        error @ BackupError::Compress(_) => vaults::explain_staging(NOT_STORED, error),
+        error @ BackupError::Removed(_) => CliError::failed(NOT_STORED, error).hint("try again"),
     }
 }
 

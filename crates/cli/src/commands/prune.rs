@@ -180,7 +180,7 @@ fn explain_prune(error: PruneError) -> CliError {
         | PruneError::Lossy(_)
         | PruneError::Compress(_)
         | PruneError::ReadBack(_)
-        | PruneError::Wrong(..)) => CliError::failed("it was left as it is", error)
+        | PruneError::Wrong(..)) => vaults::explain_staging("it was left as it is", error)
             .hint("cylinder verify says what is damaged in the vault"),
     }
 }

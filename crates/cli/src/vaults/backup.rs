@@ -18,7 +18,7 @@ use crate::{PROGRAM, when};
 
 /// Messages that are missing in the vault are stored in advance, this much at a time: what is
 /// stored is not stored again if the run is stopped.
-const PART_BYTES: u64 = 256 << 20;
+pub const PART_BYTES: u64 = 256 << 20;
 
 /// How often a backup begins again because somebody erased the account, or pruned it and took
 /// longer than a day, meanwhile.
@@ -79,6 +79,10 @@ pub struct Backup<'a> {
     pub host: &'a str,
     /// Threads for each account.
     pub workers: usize,
+    /// How much is stored at a time in advance: [`PART_BYTES`].
+    pub part_bytes: u64,
+    /// Seconds since 1970: [`when::now`].
+    pub clock: &'a (dyn Fn() -> i64 + Sync),
 }
 
 impl Backup<'_> {
@@ -113,7 +117,7 @@ impl Backup<'_> {
         let (mut seq, mut parts, mut bytes) = (history.next_seq(), 0, 0);
 
         let frozen = self.server.freeze(userid)?;
-        let taken_at = when::now();
+        let taken_at = (self.clock)();
         let (source, messages) = live(frozen);
         let source = Described::from(source);
         let mut opened = account.open(&lineage);
@@ -132,7 +136,7 @@ impl Backup<'_> {
                 &messages,
                 base.as_ref(),
                 || self.writer(),
-                PART_BYTES,
+                self.part_bytes,
                 &options,
                 monitor,
             )?;
@@ -198,7 +202,7 @@ impl Backup<'_> {
             return Ok(());
         }
         let names = heads.iter().map(SegmentName::to_string).collect();
-        let note = Note::new(What::Joined, when::now(), self.host, PROGRAM, names);
+        let note = Note::new(What::Joined, (self.clock)(), self.host, PROGRAM, names);
         Ok(account.put_note(&note)?)
     }
 }

@@ -3,10 +3,14 @@
 pub mod backup;
 pub mod find;
 mod garbage;
+#[cfg(test)]
+mod proof;
 pub mod prune;
 pub mod verify;
 
+use std::error::Error;
 use std::fs::DirBuilder;
+use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
@@ -19,6 +23,9 @@ use vault::{Account, Entry, History, Store, Vault, VaultError};
 
 use crate::error::CliError;
 use crate::when::{At, parse_at, rfc3339};
+
+const STAGE_HINT: &str =
+    "large segments are kept in a temporary file first; TMPDIR can name a larger place";
 
 /// Opens a vault that is there.
 pub fn open(location: &str) -> Result<Vault, CliError> {
@@ -54,9 +61,7 @@ pub fn explain(error: VaultError) -> CliError {
         VaultError::Store { .. } | VaultError::Short { .. } => {
             "what was stored before is not touched; check the store and try again"
         }
-        VaultError::Stage(_) => {
-            "large segments are kept in a temporary file first; TMPDIR can name a larger place"
-        }
+        VaultError::Stage(_) => STAGE_HINT,
         VaultError::Note { .. } => {
             "without it nobody knows what may be used; try another copy of the object"
         }
@@ -66,6 +71,16 @@ pub fn explain(error: VaultError) -> CliError {
         VaultError::Engine(_) => "try again",
     };
     CliError::failed("cannot use the vault", error).hint(hint)
+}
+
+/// An error of what is kept in a temporary file until it is stored, or of anything else on the way
+/// there.
+pub fn explain_staging(headline: &str, error: impl Into<Box<dyn Error + Send + Sync>>) -> CliError {
+    let error = CliError::failed(headline, error);
+    match error.is_io(io::ErrorKind::StorageFull) {
+        true => error.hint(STAGE_HINT),
+        false => error,
+    }
 }
 
 /// The accounts that were named, or all there are: their components in segment names.

@@ -11,6 +11,7 @@ use model::Finding;
 use model::state::Digest;
 use segment::chain::ChainError;
 use segment::compress::{Compression, Writer};
+use segment::manifest::{StoredFile, StoredMailbox};
 use segment::reader::ReadError;
 use vault::policy::{Rules, Verdict, judge};
 use vault::{
@@ -132,7 +133,7 @@ impl Plan {
         if history.is_held() {
             return Err(PruneError::Held);
         }
-        let snapshots = without_copies(history);
+        let snapshots = without_copies(account, history);
         let verdicts = judge(&snapshots, &options.rules, &options.zone);
         let (keep, forget): (Vec<&Verdict>, Vec<&Verdict>) =
             verdicts.iter().partition(|verdict| !verdict.kept.is_empty());
@@ -210,19 +211,48 @@ pub fn erase(account: &Account, history: &History, options: &Options) -> Result<
 
 /// The snapshots that count. After a rewrite that was interrupted there are two of some; those of
 /// the lineage that is going to be continued are taken.
-fn without_copies(history: &History) -> Vec<&Entry> {
+///
+/// Two machines may have backed up the account within one second, under one number: only what the
+/// manifests say tells that from a copy.
+fn without_copies<'h>(account: &Account, history: &'h History) -> Vec<&'h Entry> {
     let tip = history.tip().map(|tip| history.lineage(&tip.name.own)).unwrap_or_default();
     let in_line: BTreeSet<Digest> = tip.entries.iter().map(|entry| entry.name.own).collect();
     let mut snapshots = history.snapshots();
-    let same = |one: &Entry, other: &Entry| {
-        (one.name.seq, one.name.taken_at) == (other.name.seq, other.name.taken_at)
-    };
     let all = snapshots.clone();
     snapshots.retain(|entry| {
-        in_line.contains(&entry.name.own)
-            || !all.iter().any(|other| same(entry, other) && in_line.contains(&other.name.own))
+        let is_copied = |other: &&Entry| {
+            in_line.contains(&other.name.own)
+                && other.name.taken_at == entry.name.taken_at
+                && is_copy(account, entry, other)
+        };
+        in_line.contains(&entry.name.own) || !all.iter().any(is_copied)
     });
     snapshots
+}
+
+/// Whether two snapshots of one moment say the same. What cannot be read is nobody's copy.
+fn is_copy(account: &Account, one: &Entry, other: &Entry) -> bool {
+    match (saying(account, one), saying(account, other)) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => false,
+    }
+}
+
+/// What a snapshot says of the account, wherever it is stored: the entries of its mailboxes, and
+/// the hashes of all metadata files. Those name the messages, and what is missing of them.
+fn saying(account: &Account, entry: &Entry) -> Result<BTreeSet<Vec<String>>, ReadError> {
+    let opened = account.open_alone(entry);
+    let chain = opened.chain();
+    let Some(snapshot) = chain.snapshots().last() else { return Ok(BTreeSet::new()) };
+    let head = snapshot.head()?;
+    let file = |file: &StoredFile| format!("{} {}", file.name, file.sha256);
+    let mailboxes = head.mailboxes.iter().map(|mailbox| {
+        let StoredMailbox { name, uniqueid, partition, mbtype, deleted, .. } = mailbox;
+        let entry = format!("{name:?} {uniqueid:?} {partition:?} {mbtype} {deleted}");
+        std::iter::once(entry).chain(mailbox.files.iter().map(file)).collect()
+    });
+    let files = head.account_files.iter().map(|one| vec![file(one)]);
+    Ok(mailboxes.chain(files).collect())
 }
 
 fn brake(keep: &[&Verdict], forget: &[&Verdict], options: &Options) -> Result<(), PruneError> {

@@ -1,6 +1,8 @@
 //! Killed at every call that changes a directory: nothing that was there is lost, nothing half is
 //! seen, the next run goes on, and a prune leaves no trace of it.
 
+use std::collections::BTreeMap;
+use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -9,6 +11,7 @@ use testkit::process;
 use testkit::skip::{Need, skip};
 
 use crate::program::{CYLINDER, cylinder, run};
+use crate::sample::{check_maildir, files, sample};
 use crate::vaults::{SENT, Scene, backup_arguments};
 
 const STRACE: &str = "/usr/bin/strace";
@@ -16,6 +19,9 @@ const STRACE: &str = "/usr/bin/strace";
 /// Each thread counts its own calls. The one that drives requests writes to wake others, and would
 /// always be the first to be killed if those writes counted with the rest.
 const CALLS: [&str; 2] = ["fsync,mkdir,rename,link,unlink,rmdir", "write"];
+
+/// The same of whoever writes below a directory that it holds open.
+const CALLS_BELOW: [&str; 2] = ["mkdirat,linkat,symlinkat,fdatasync,fsync", "write"];
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -33,28 +39,34 @@ fn survives(calls: &str, nth: usize, arguments: &[String]) -> bool {
     output.status.success()
 }
 
-/// Puts the vault back as it was.
+/// Puts the vault back as it was, and takes away what was restored.
 fn reset(scene: &Scene, from: &Path) {
     let vault = scene.path("vault");
-    drop(std::fs::remove_dir_all(&vault));
+    drop(fs::remove_dir_all(&vault));
+    drop(fs::remove_dir_all(scene.path("killed")));
     run(Command::new("/bin/cp").arg("-a").arg(from).arg(&vault)).expect(0);
 }
 
 /// Kills a command at its first call, its second, and so on, each time on the same vault; `check`
 /// looks at what each kill left.
-fn at_every_call(
+fn at_every_call(test: &str, scene: &Scene, arguments: &[String], check: impl FnMut(usize)) {
+    at_each_of(CALLS, test, scene, arguments, check);
+}
+
+/// The same at calls of some kinds, one kind after the other.
+fn at_each_of(
+    kinds: [&str; 2],
     test: &str,
     scene: &Scene,
     arguments: &[String],
     mut check: impl FnMut(usize),
-) -> Option<()> {
+) {
     if !Path::new(STRACE).exists() {
-        skip(test, Need::Tools, STRACE);
-        return None;
+        return skip(test, Need::Tools, STRACE);
     }
     let before = scene.path("before");
     run(Command::new("/bin/cp").arg("-a").arg(scene.path("vault")).arg(&before)).expect(0);
-    for calls in CALLS {
+    for calls in kinds {
         for nth in 1.. {
             assert!(nth < CALLS_MAX, "it is killed for ever");
             reset(scene, &before);
@@ -65,7 +77,6 @@ fn at_every_call(
             check(nth);
         }
     }
-    Some(())
 }
 
 /// Nothing is left but what has the names of a vault's objects.
@@ -110,7 +121,7 @@ fn a_first_backup_killed_at_any_call_leaves_nothing_in_the_way() {
     let scene = Scene::new();
     let spool = scene.spool(5);
     let arguments = backup_arguments(&spool, &scene.vault(), &["glad"]);
-    std::fs::create_dir(scene.path("vault")).expect("a directory");
+    fs::create_dir(scene.path("vault")).expect("a directory");
     at_every_call("a_first_backup_killed_at_any_call", &scene, &arguments, |nth| {
         cylinder(&arguments).expect(0);
         assert_eq!(scene.restored("1"), 5 + SENT);
@@ -166,4 +177,72 @@ fn an_erasure_killed_at_any_call_is_completed() {
             assert_eq!(scene.numbers(), [1, 2]);
         }
     });
+}
+
+/// The segments and notes of glad but those of verifications, with their bytes.
+fn contents(scene: &Scene) -> BTreeMap<String, Vec<u8>> {
+    let mut objects = scene.objects();
+    objects.retain(|name, _| !name.contains("-verified-"));
+    objects.into_iter().map(|(name, path)| (name, fs::read(path).expect("an object"))).collect()
+}
+
+#[test]
+fn a_verification_killed_at_any_call_changes_nothing_but_its_note() {
+    let scene = Scene::new();
+    for messages in [5, 8] {
+        scene.backup(messages).expect(0);
+    }
+    cylinder(["verify", "--vault", &scene.vault()]).expect(0);
+    let before = contents(&scene);
+    let arguments = ["verify", "--vault", &scene.vault(), "--read-data", "glad"];
+    let arguments: Vec<String> = arguments.into_iter().map(str::to_owned).collect();
+    at_every_call("a_verification_killed_at_any_call", &scene, &arguments, |nth| {
+        assert_eq!(contents(&scene), before, "kill {nth}");
+        assert!(!scene.history()["verified"].is_null(), "kill {nth} lost what was known");
+        cylinder(&arguments).expect(0);
+        let objects = scene.objects();
+        let notes = objects.keys().filter(|name| name.ends_with(".note.json")).count();
+        assert_eq!(notes, 1, "kill {nth} left {:?}", objects.keys());
+        let verified = &scene.history()["verified"];
+        assert_eq!((&verified["percent"], &verified["findings"]), (&100.into(), &0.into()));
+    });
+}
+
+#[test]
+fn a_restore_killed_at_any_call_is_not_taken_for_whole_and_leaves_the_vault_as_it_was() {
+    let scene = Scene::new();
+    for messages in [3, 4] {
+        scene.backup(messages).expect(0);
+    }
+    let before = contents(&scene);
+    let out = scene.path("killed");
+    let to = format!("maildir:{}", out.display());
+    let arguments = ["restore", "--vault", &scene.vault(), "--to", &to, "glad"];
+    let arguments: Vec<String> = arguments.into_iter().map(str::to_owned).collect();
+    let mut most = 0;
+    at_each_of(CALLS_BELOW, "a_restore_killed_at_any_call", &scene, &arguments, |nth| {
+        assert_eq!(contents(&scene), before, "kill {nth}");
+        let left = files(&out);
+        assert!(left.iter().all(|path| is_begun(path)), "kill {nth} left {left:?}");
+        most = most.max(left.len());
+        // What is there is neither written over nor gone on with.
+        if fs::read_dir(&out).is_ok_and(|mut entries| entries.next().is_some()) {
+            let ran = cylinder(&arguments).expect(1);
+            assert!(ran.hints("empty"), "kill {nth}: {}", ran.stderr);
+            fs::remove_dir_all(&out).expect("a directory");
+        }
+        cylinder(&arguments).expect(0);
+        assert_eq!(check_maildir(&out), 4 + SENT, "kill {nth}");
+    });
+    assert!(most > 2 || !Path::new(STRACE).exists(), "it was never killed in the middle");
+}
+
+/// Whether a file is a message as far as it goes, or one of a maildir's own.
+fn is_begun(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let Some((front, _)) = name.split_once(".cylinder,S=") else {
+        return ["maildirfolder", "subscriptions"].contains(&name.as_ref());
+    };
+    let whole = &sample().mail[&front[front.len() - 40..]];
+    whole.starts_with(&fs::read(path).expect("a message"))
 }

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use testkit::s3::S3Server;
 
@@ -50,4 +51,89 @@ fn a_bucket_that_is_not_there_or_not_ours_is_said_to_be() {
     let ran = run(&mut command).expect(1);
     assert!(ran.stderr.contains("x/cylinder-vault"), "{}", ran.stderr);
     assert_eq!(server.keys(), Vec::<String>::new());
+}
+
+/// Two snapshots, all that can be asked of them, and the end of one; with a server that is not
+/// well.
+fn live_and_forget(server: &S3Server) {
+    let scene = Scene::new();
+    let vault = server.url("mail");
+    for messages in [5, 9] {
+        let spool = scene.spool(messages);
+        // One by one, so that one has not all the bad luck that is meant for two.
+        let mut arguments = backup_arguments(&spool, &vault, &["glad", "iris"]);
+        arguments.push("--jobs=1".to_owned());
+        let ran = cylinder(server, &arguments);
+        assert_eq!(ran.code, 0, "{}", ran.text());
+    }
+    for (at, messages) in [("1", 5), ("2", 9)] {
+        let out = scene.path(at);
+        let to = format!("maildir:{}", out.display());
+        let restore = ["restore", "--vault", &vault, "glad", "--at", at, "--to", &to];
+        cylinder(server, restore).expect(0);
+        assert_eq!(check_maildir(&out), messages + SENT);
+    }
+    cylinder(server, ["history", "--vault", &vault, "glad"]).expect(0);
+    cylinder(server, ["verify", "--vault", &vault, "--read-data"]).expect(0);
+    let rules = ["--keep-last", "1", "--max-garbage", "0", "--grace", "0"];
+    for _ in 0..3 {
+        cylinder(server, [&["prune", "--vault", &vault][..], &rules].concat()).expect(0);
+    }
+    for user in ["glad", "iris"] {
+        let erase = ["prune", "--vault", &vault, "--forget", user, "--accept-removals"];
+        cylinder(server, erase).expect(0);
+    }
+    assert_eq!(server.keys(), ["mail/cylinder-vault"]);
+    assert_eq!(server.unfinished_uploads(), 0);
+}
+
+#[test]
+fn a_server_that_is_busy_now_and_then_is_asked_again() {
+    let server = S3Server::start().expect("a server");
+    server.refuse_one_of(3);
+    live_and_forget(&server);
+}
+
+#[test]
+fn a_server_that_is_slow_is_waited_for() {
+    let server = S3Server::start().expect("a server");
+    server.delay(Duration::from_millis(20));
+    live_and_forget(&server);
+}
+
+#[test]
+fn a_connection_that_breaks_is_made_again() {
+    for bytes in [700, 2_000, 6_000] {
+        let server = S3Server::start().expect("a server");
+        server.cut_within(bytes);
+        live_and_forget(&server);
+    }
+}
+
+/// What a run may take that has nobody to talk to.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[test]
+fn a_server_that_is_gone_is_given_up_and_said_in_one_line() {
+    let (server, scene) = (S3Server::start().expect("a server"), Scene::new());
+    let (settings, vault) = (server.settings(), server.url("mail"));
+    let spool = scene.spool(5);
+    let mut backup = backup_arguments(&spool, &vault, &["glad", "iris"]);
+    backup.retain(|argument| argument != "--json");
+    let words = ["history", "--vault", &vault, "glad"].map(str::to_owned);
+    let end = |arguments: &[String]| {
+        let begun = Instant::now();
+        let mut command = Command::new(CYLINDER);
+        command.args(arguments).envs(settings.clone()).env("AWS_TIMEOUT", "100ms");
+        let ran = run(&mut command).expect(1);
+        assert!(begun.elapsed() < PATIENCE, "{:?}", begun.elapsed());
+        assert!(ran.error().contains("mail/cylinder-vault"), "{}", ran.stderr);
+        assert!(ran.hints("check the store"), "{}", ran.stderr);
+    };
+    // It takes calls and never answers; then it does not even take them.
+    server.delay(Duration::from_secs(3_600));
+    end(&backup);
+    drop(server);
+    end(&backup);
+    end(&words);
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::Mutex;
 
 use engine::base::Base;
 use engine::ports::Silent;
@@ -120,6 +121,35 @@ impl Opener for Archive {
         let gone = || ReadError::Read { at: 0, source: io::ErrorKind::NotFound.into() };
         let mut segments = self.all_segments().into_iter();
         segments.find(|segment| segment.seq() == link.seq).ok_or_else(gone)
+    }
+}
+
+/// An archive that notes which of its segments are opened.
+pub struct Noting<'a> {
+    archive: &'a Archive,
+    opened: Mutex<Vec<u32>>,
+}
+
+impl<'a> Noting<'a> {
+    pub fn new(archive: &'a Archive) -> Self {
+        Self { archive, opened: Mutex::default() }
+    }
+
+    /// Its segments as a chain, of which none is open yet.
+    pub fn chain(&self) -> Chain<'_> {
+        Chain::lazy("glad", self.archive.links(), self)
+    }
+
+    /// The numbers of those that were opened, in that order.
+    pub fn opened(&self) -> Vec<u32> {
+        self.opened.lock().expect("no thread panicked").clone()
+    }
+}
+
+impl Opener for Noting<'_> {
+    fn open(&self, link: &Link) -> Result<SegmentRef<'_>, ReadError> {
+        self.opened.lock().expect("no thread panicked").push(link.seq);
+        self.archive.open(link)
     }
 }
 

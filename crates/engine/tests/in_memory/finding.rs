@@ -1,15 +1,12 @@
 //! Messages found by their envelopes, through all snapshots.
 
-use std::sync::Mutex;
-
 use engine::catalog::read;
 use engine::find::{Found, Guids, Query, Search, State};
 use model::{Guid, SystemFlags, Timestamp};
-use segment::chain::{Chain, Link, Opener};
-use segment::reader::{ReadError, SegmentRef};
+use segment::chain::Chain;
 
 use super::account::{Account, EPOCH, Mailbox, guid_of};
-use super::archive::Archive;
+use super::archive::{Archive, Noting};
 
 fn body(from: &str, subject: &str) -> String {
     format!(
@@ -317,19 +314,6 @@ fn branches_of_a_history_make_one_span() {
     assert_eq!(places(&found, &guid("two")), [place("user.glad", 2, State::Visible, 2, 4)]);
 }
 
-/// An archive that notes which of its segments are opened.
-struct Noting<'a> {
-    archive: &'a Archive,
-    opened: Mutex<Vec<u32>>,
-}
-
-impl Opener for Noting<'_> {
-    fn open(&self, link: &Link) -> Result<SegmentRef<'_>, ReadError> {
-        self.opened.lock().expect("no thread panicked").push(link.seq);
-        self.archive.open(link)
-    }
-}
-
 #[test]
 fn an_index_that_has_not_changed_is_not_read_again() {
     let mut account = account(&["one", "two"]);
@@ -339,15 +323,15 @@ fn an_index_that_has_not_changed_is_not_read_again() {
         add(&mut account.mailboxes[1], &n.to_string());
         archive.take(&account);
     }
-    let noting = Noting { archive: &archive, opened: Mutex::default() };
-    let chain = Chain::lazy("glad", archive.links(), &noting);
+    let noting = Noting::new(&archive);
+    let chain = noting.chain();
     let mut search = Search::new(Query::default(), &|_| true);
     // From the second snapshot on: INBOX is in the first segment, and that is opened once.
     for number in [3, 4, 5] {
         let segment = &chain.snapshots()[number as usize - 1];
         search.snapshot(number, &chain, &segment.head().expect("a manifest"));
     }
-    assert_eq!(*noting.opened.lock().expect("no thread panicked"), [3, 1, 4, 5]);
+    assert_eq!(noting.opened(), [3, 1, 4, 5]);
     let found = search.finish(None);
     assert_eq!(places(&found, &guid("one")), [place("user.glad", 1, State::Visible, 3, 5)]);
     assert_eq!(places(&found, &guid("3")), [place("user.glad.Work", 4, State::Visible, 5, 5)]);

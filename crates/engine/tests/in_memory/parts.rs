@@ -1,18 +1,14 @@
 //! Parts: what they take in advance, and what that saves.
 
-use std::sync::Mutex;
-
 use engine::archive::finding_of;
 use engine::base::Base;
 use engine::ports::Silent;
 use engine::snapshot::snapshot;
 use model::{FindingKind, Guid, SystemFlags};
-use segment::chain::{Chain, Link, Opener};
-use segment::reader::{ReadError, SegmentRef};
 use segment::verify;
 
 use super::account::{Account, EPOCH, Mailbox, guid_of};
-use super::archive::{Archive, chain_of, count, extract, options, stored_messages};
+use super::archive::{Archive, Noting, chain_of, count, extract, options, stored_messages};
 
 /// Two folders of forty messages each, half of them the same.
 fn account() -> Account {
@@ -178,19 +174,6 @@ fn numbers_and_times_are_the_callers_to_say() {
     is_sound(&archive);
 }
 
-/// An archive that notes which of its segments are opened.
-struct Noting<'a> {
-    archive: &'a Archive,
-    opened: Mutex<Vec<u32>>,
-}
-
-impl Opener for Noting<'_> {
-    fn open(&self, link: &Link) -> Result<SegmentRef<'_>, ReadError> {
-        self.opened.lock().expect("no thread panicked").push(link.seq);
-        self.archive.open(link)
-    }
-}
-
 #[test]
 fn an_incremental_opens_what_holds_the_changed_indexes_and_nothing_else() {
     let mut account = account();
@@ -203,15 +186,14 @@ fn an_incremental_opens_what_holds_the_changed_indexes_and_nothing_else() {
         archive.take(&account);
     }
     let opened = |account: &Account| {
-        let noting = Noting { archive: &archive, opened: Mutex::default() };
-        let chain = Chain::lazy("glad", archive.links(), &noting);
+        let noting = Noting::new(&archive);
+        let chain = noting.chain();
         let base = Base::new(&chain).expect("a base");
         let (source, messages) = account.source();
         let (_, summary) =
             snapshot(source, &messages, Some(&base), Vec::new(), &options(6), &Silent)
                 .expect("a snapshot");
-        let opened = noting.opened.lock().expect("no thread panicked").clone();
-        (opened, summary.totals.messages_new)
+        (noting.opened(), summary.totals.messages_new)
     };
     assert_eq!(opened(&account), (vec![5], 0));
     let mut flagged = account.clone();

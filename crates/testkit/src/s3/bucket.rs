@@ -32,6 +32,9 @@ struct Content {
     counter: u64,
     /// How many requests are still to be refused.
     refusals: u32,
+    /// Of how many requests one is refused; 0 for none.
+    refused_of: u64,
+    requests: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -75,6 +78,14 @@ impl Bucket {
         self.content().refusals = requests;
     }
 
+    pub fn requests(&self) -> u64 {
+        self.content().requests
+    }
+
+    pub fn refuse_one_of(&self, requests: u64) {
+        self.content().refused_of = requests;
+    }
+
     fn content(&self) -> MutexGuard<'_, Content> {
         self.content.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -82,8 +93,12 @@ impl Bucket {
     /// Lets a request in: it must be about this bucket, and the server must not be busy.
     fn enter(&self, bucket: &str) -> S3Result<MutexGuard<'_, Content>> {
         let mut content = self.content();
+        content.requests += 1;
         if let Some(left) = content.refusals.checked_sub(1) {
             content.refusals = left;
+            return Err(s3_error!(SlowDown));
+        }
+        if content.requests.checked_rem(content.refused_of) == Some(0) {
             return Err(s3_error!(SlowDown));
         }
         if bucket != &*self.name {
@@ -166,13 +181,21 @@ impl Content {
         Ok(page)
     }
 
+    /// The upload of that identifier, if it is one of that key.
+    fn upload(&mut self, id: &str, key: &str) -> S3Result<&mut Upload> {
+        let upload = self.uploads.get_mut(id).filter(|upload| upload.key == key);
+        upload.ok_or_else(|| s3_error!(NoSuchUpload))
+    }
+}
+
+impl Upload {
     /// Joins the parts that the client names, in its order.
-    fn join(&self, upload: &Upload, named: Vec<CompletedPart>) -> S3Result<Bytes> {
+    fn join(&self, named: Vec<CompletedPart>) -> S3Result<Bytes> {
         let mut bytes = BytesMut::new();
         let mut before = 0;
         for (at, part) in named.iter().enumerate() {
             let number = part.part_number.ok_or_else(|| s3_error!(InvalidPart))?;
-            let stored = upload.parts.get(&number).ok_or_else(|| s3_error!(InvalidPart))?;
+            let stored = self.parts.get(&number).ok_or_else(|| s3_error!(InvalidPart))?;
             if part.e_tag != tag(stored) {
                 return Err(s3_error!(InvalidPart));
             }
@@ -306,9 +329,7 @@ impl S3 for Bucket {
         let mut content = self.content();
         let stored = content.stored(bytes);
         let e_tag = tag(&stored);
-        let upload = content.uploads.get_mut(&input.upload_id);
-        let upload = upload.filter(|upload| upload.key == input.key);
-        let upload = upload.ok_or_else(|| s3_error!(NoSuchUpload))?;
+        let upload = content.upload(&input.upload_id, &input.key)?;
         upload.parts.insert(input.part_number, stored);
         Ok(S3Response::new(UploadPartOutput { e_tag, ..Default::default() }))
     }
@@ -319,14 +340,11 @@ impl S3 for Bucket {
     ) -> S3Result<S3Response<CompleteMultipartUploadOutput>> {
         let input = req.input;
         let mut content = self.enter(&input.bucket)?;
-        let upload = content.uploads.get(&input.upload_id);
-        let upload = upload.filter(|upload| upload.key == input.key);
-        let upload = upload.ok_or_else(|| s3_error!(NoSuchUpload))?;
         let named = input.multipart_upload.and_then(|named| named.parts).unwrap_or_default();
         if named.is_empty() {
             return Err(s3_error!(MalformedXML));
         }
-        let bytes = content.join(upload, named)?;
+        let bytes = content.upload(&input.upload_id, &input.key)?.join(named)?;
         let stored = content.stored(bytes);
         let e_tag = tag(&stored);
         content.objects.insert(input.key.clone(), stored);
@@ -343,8 +361,9 @@ impl S3 for Bucket {
         &self,
         req: S3Request<AbortMultipartUploadInput>,
     ) -> S3Result<S3Response<AbortMultipartUploadOutput>> {
-        let gone = self.enter(&req.input.bucket)?.uploads.remove(&req.input.upload_id);
-        gone.ok_or_else(|| s3_error!(NoSuchUpload))?;
+        let mut content = self.enter(&req.input.bucket)?;
+        content.upload(&req.input.upload_id, &req.input.key)?;
+        content.uploads.remove(&req.input.upload_id);
         Ok(S3Response::new(AbortMultipartUploadOutput::default()))
     }
 }

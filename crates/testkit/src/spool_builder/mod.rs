@@ -144,6 +144,17 @@ impl SpoolBuilder {
     pub fn mailbox(&mut self, name: &str) -> Result<MailboxBuilder, BuildError> {
         let number = self.mailboxes.len() as u64;
         let uniqueid = self.uniqueid(name, number);
+        let uidvalidity = u32::try_from(EPOCH).unwrap_or(1) + number as u32;
+        self.mailbox_again(name, uniqueid, uidvalidity)
+    }
+
+    /// The same for a mailbox that an earlier spool had, perhaps under another name.
+    pub fn mailbox_again(
+        &mut self,
+        name: &str,
+        uniqueid: String,
+        uidvalidity: u32,
+    ) -> Result<MailboxBuilder, BuildError> {
         let parsed = Name::of(name);
         let directory = if self.spool.options.era.by_uniqueid() {
             names::directory_of_id(&uniqueid)
@@ -157,11 +168,7 @@ impl SpoolBuilder {
         make_directory(&metadata)?;
         let owner = parsed.owner();
         let quota_root = owner.is_some().then(|| inbox_of(&parsed));
-        let listed = ListedMailbox {
-            uniqueid,
-            uidvalidity: u32::try_from(EPOCH).unwrap_or(1) + number as u32,
-            acl: acl_of(owner.as_deref()),
-        };
+        let listed = ListedMailbox { uniqueid, uidvalidity, acl: acl_of(owner.as_deref()) };
         Ok(MailboxBuilder::new(self.spool.options, name, data, metadata, listed, owner, quota_root))
     }
 
