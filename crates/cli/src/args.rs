@@ -66,10 +66,11 @@ pub enum Command {
     Prune(PruneArgs),
     /// Tell which accounts, snapshots and mailboxes an archive holds
     List(ListArgs),
-    /// Give an account, or some of its mailboxes, back from an archive or a vault.
+    /// Give an account, or some of its mailboxes or messages, back from an archive or a vault.
     ///
     /// The target must not exist, or be an empty directory: nothing is ever overwritten.
-    /// Every message is compared with its GUID on the way.
+    /// Every message is compared with its GUID on the way. With --mailbox and --guid, only messages
+    /// that are in such a mailbox and have such a GUID are given.
     Restore(RestoreArgs),
     /// Show the whole round on a small spool that comes with the program
     Demo(DemoArgs),
@@ -340,6 +341,10 @@ pub struct RestoreArgs {
     /// Only this mailbox, by its name; repeatable
     #[arg(long, value_name = "NAME")]
     pub mailbox: Vec<String>,
+    /// Only the message of this GUID, the SHA-1 of its bytes, wherever it is, also if it was
+    /// expunged but kept; repeatable
+    #[arg(long, value_name = "SHA1")]
+    pub guid: Vec<String>,
     /// How dir: lays out mailboxes
     #[arg(long, value_enum, default_value_t = Layout::Source)]
     pub layout: Layout,

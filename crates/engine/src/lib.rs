@@ -19,6 +19,7 @@ mod known;
 pub mod live;
 pub mod ports;
 mod records;
+pub mod selection;
 pub mod snapshot;
 pub mod source;
 mod stored;

@@ -13,6 +13,7 @@ mod usage;
 mod vault_damage;
 mod vault_kill;
 mod vault_prune;
+mod vault_restore;
 mod vault_s3;
 mod vault_search;
 mod vaults;

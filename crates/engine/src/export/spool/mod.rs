@@ -166,7 +166,7 @@ fn entry_of(mailbox: &SourceMailbox, list: &MboxList) -> MailboxEntry {
 }
 
 impl Exporter for Spool<'_> {
-    fn wants_expunged(&self) -> bool {
+    fn marks_expunged(&self) -> bool {
         true
     }
 
