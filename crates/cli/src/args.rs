@@ -345,6 +345,10 @@ pub struct RestoreArgs {
     /// expunged but kept; repeatable
     #[arg(long, value_name = "SHA1")]
     pub guid: Vec<String>,
+    /// Only metadata, and flags.jsonl with the flags of each message: for mail that is all there but
+    /// for its flags. With dir: and tar:; no message is read or written
+    #[arg(long)]
+    pub flags_only: bool,
     /// How dir: lays out mailboxes
     #[arg(long, value_enum, default_value_t = Layout::Source)]
     pub layout: Layout,

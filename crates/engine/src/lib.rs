@@ -13,6 +13,7 @@ mod exceptions;
 pub mod export;
 mod fetch;
 pub mod find;
+pub mod flags;
 pub mod folder;
 mod held;
 mod known;
@@ -23,6 +24,7 @@ pub mod selection;
 pub mod snapshot;
 pub mod source;
 mod stored;
+mod view;
 pub mod words;
 
 pub use exceptions::Exceptions;

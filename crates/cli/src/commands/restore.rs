@@ -1,11 +1,14 @@
 //! `cylinder restore`: an account, or some of its mailboxes or messages, given back.
 
+mod flags;
+
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use engine::archive::{StoredMessages, stored};
 use engine::export::{self, ExportError, Expunged, Form, SpoolOptions, Tree, export};
 use engine::folder::is_named;
+use engine::ports::Monitor;
 use engine::selection::Selection;
 use engine::snapshot;
 use engine::source::SourceAccount;
@@ -15,6 +18,7 @@ use segment::chain::{Chain, Snapshot};
 use segment::manifest::ManifestHead;
 use spool::tree::{DirTree, Owner};
 
+use self::flags::TarTree;
 use crate::archive::{self, Archives};
 use crate::args::{Layout, RestoreArgs};
 use crate::error::{CliError, Exit};
@@ -42,6 +46,13 @@ struct Wish<'a> {
 /// Runs the command.
 pub fn run(args: &RestoreArgs) -> Result<Exit, CliError> {
     let wish = Wish { args, target: parse_target(&args.to)?, selection: selection(args)? };
+    if args.flags_only && matches!(wish.target, Target::Maildir(_) | Target::Mbox(_)) {
+        return Err(CliError::usage(
+            "--flags-only gives no messages, and maildir: and mbox: have \
+             flags only with messages",
+        )
+        .hint("use dir:PATH or tar:FILE, and set the flags on the server from flags.jsonl"));
+    }
     match &args.vault {
         Some(location) => from_vault(&wish, location),
         None => from_archives(&wish),
@@ -103,7 +114,7 @@ fn restore(wish: &Wish<'_>, chain: &Chain<'_>, snapshot: &Snapshot<'_>) -> Resul
     let summary = job.give(&progress);
     progress.clear();
     let summary = summary?;
-    render::restored(&args.account, head.seq, &args.to, &summary, args.talk.json);
+    render::restored(args, head.seq, &summary);
     Ok(if summary.findings.is_empty() { Exit::Done } else { Exit::Findings })
 }
 
@@ -204,8 +215,9 @@ struct Job<'a> {
 impl Job<'_> {
     fn announce(&self) -> Result<(), CliError> {
         let (seq, taken_at) = (self.head.seq, render::plain(&self.head.taken_at.text));
-        let mut text =
-            format!("would restore snapshot {seq} of {}, taken {taken_at}\n", self.account.userid);
+        let what = if self.wish.args.flags_only { "the flags of snapshot" } else { "snapshot" };
+        let userid = &self.account.userid;
+        let mut text = format!("would restore {what} {seq} of {userid}, taken {taken_at}\n");
         for mailbox in &self.account.mailboxes {
             let messages = match self.expunged() {
                 Expunged::WhereMarked => mailbox.exists(),
@@ -219,54 +231,87 @@ impl Job<'_> {
 
     /// Who names a message by its GUID wants it, whatever became of it.
     fn expunged(&self) -> Expunged {
-        if self.wish.selection.guids.is_empty() { Expunged::WhereMarked } else { Expunged::Wanted }
+        let is_named = !self.wish.selection.guids.is_empty() && !self.wish.args.flags_only;
+        if is_named { Expunged::Wanted } else { Expunged::WhereMarked }
     }
 
     fn give(&self, progress: &Progress) -> Result<export::Summary, CliError> {
+        let is_whole = !self.wish.args.flags_only;
         let (path, form) = match &self.wish.target {
-            Target::Tar(path) => return self.give_tar(path, progress),
+            Target::Tar(path) if is_whole => return self.give_tar(path, progress),
+            Target::Tar(path) => return self.give_flags_tar(path, progress),
             Target::Maildir(path) => (path, Form::Maildir),
             Target::Mbox(path) => (path, Form::Mbox),
-            Target::Dir(path) => {
-                let root = std::path::absolute(path).unwrap_or_else(|_| path.clone());
-                let layout = match self.wish.args.layout {
-                    Layout::Source => export::Layout::Source,
-                    Layout::Uuid => export::Layout::Uuid,
-                    Layout::Name => export::Layout::Name,
-                };
-                (path, Form::Spool(SpoolOptions { layout, root }))
-            }
+            Target::Dir(path) if is_whole => (path, Form::Spool(self.spool_options(path))),
+            Target::Dir(path) => (path, Form::Metadata(self.spool_options(path))),
         };
         // Only a spool is Cyrus' own; other forms belong to whoever asked for them.
         let owner = match form {
             Form::Spool(_) => Owner::for_cyrus(),
-            Form::Maildir | Form::Mbox => None,
+            Form::Metadata(_) | Form::Maildir | Form::Mbox => None,
         };
         let tree = DirTree::create(path, owner).map_err(|error| {
             CliError::failed(format!("cannot restore into {}", path.display()), error)
                 .hint("name a directory that does not exist yet, or an empty one")
         })?;
         let mut tree = Directory(tree);
-        let options = export::Options {
-            taken_at: self.head.taken_at.unix,
-            workers: processors(),
-            expunged: self.expunged(),
-        };
-        let summary = export(self.account, self.messages, &form, &mut tree, &options, progress)
-            .map_err(|error| explain_export(path, error))?;
+        let summary = self.export(path, &form, &mut tree, progress)?;
         tree.0.sync().map_err(|error| {
             CliError::failed(format!("cannot make {} durable", path.display()), error)
         })?;
         Ok(summary)
     }
 
+    fn export(
+        &self,
+        path: &Path,
+        form: &Form,
+        tree: &mut dyn Tree,
+        progress: &Progress,
+    ) -> Result<export::Summary, CliError> {
+        let taken_at = self.head.taken_at.unix;
+        let expunged = self.expunged();
+        let options = export::Options { taken_at, workers: processors(), expunged };
+        let mut summary = export(self.account, self.messages, form, tree, &options, progress)
+            .map_err(|error| explain_export(path, error))?;
+        if self.wish.args.flags_only {
+            summary.findings = engine::flags::unreadable(self.account);
+            summary.findings.iter().for_each(|finding| progress.finding(finding));
+            let put = flags::put(self.account, taken_at, tree);
+            summary.messages = put.map_err(|source| {
+                let what = "the list of flags".to_owned();
+                explain_export(path, ExportError::Write { what, source })
+            })?;
+        }
+        Ok(summary)
+    }
+
+    fn spool_options(&self, path: &Path) -> SpoolOptions {
+        let root = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let layout = match self.wish.args.layout {
+            Layout::Source => export::Layout::Source,
+            Layout::Uuid => export::Layout::Uuid,
+            Layout::Name => export::Layout::Name,
+        };
+        SpoolOptions { layout, root }
+    }
+
+    /// A tar of what a directory would hold. No archive: there are no messages to make one of.
+    fn give_flags_tar(
+        &self,
+        path: &Path,
+        progress: &Progress,
+    ) -> Result<export::Summary, CliError> {
+        let form = Form::Metadata(self.spool_options(path));
+        let mut tree = TarTree::new(open_tar(path)?, self.head.taken_at.unix);
+        let summary = self.export(path, &form, &mut tree, progress)?;
+        let finished = tree.finish().and_then(Output::finish);
+        finished.map_err(|error| CliError::failed("cannot finish the tar", error))?;
+        Ok(summary)
+    }
+
     /// One full snapshot, as it would have been taken then.
     fn give_tar(&self, path: &Path, progress: &Progress) -> Result<export::Summary, CliError> {
-        let path = Some(path).filter(|path| *path != Path::new("-"));
-        if let Some(path) = path.filter(|path| path.exists()) {
-            return Err(CliError::plain(format!("{} exists already", path.display()))
-                .hint("name a file that does not exist yet"));
-        }
         let options = snapshot::Options {
             taken_at: self.head.taken_at.unix,
             taken_at_text: self.head.taken_at.text.clone(),
@@ -276,7 +321,7 @@ impl Job<'_> {
             rewritten_at: None,
             catalog: false,
         };
-        let (account, output) = (self.account.clone(), Output::open(path)?);
+        let (account, output) = (self.account.clone(), open_tar(path)?);
         let (output, summary) =
             snapshot::snapshot(account, self.messages, None, output, &options, progress)
                 .map_err(|error| CliError::failed("cannot write the tar", error))?;
@@ -299,6 +344,16 @@ fn explain_export(path: &Path, error: ExportError) -> CliError {
         ExportError::Layout { .. } => "try another --layout, or maildir:",
     };
     CliError::failed(format!("cannot restore into {}", path.display()), error).hint(hint)
+}
+
+/// Opens the file of a tar, which must not be there yet, or standard output for `-`.
+fn open_tar(path: &Path) -> Result<Output, CliError> {
+    let path = Some(path).filter(|path| *path != Path::new("-"));
+    if let Some(path) = path.filter(|path| path.exists()) {
+        return Err(CliError::plain(format!("{} exists already", path.display()))
+            .hint("name a file that does not exist yet"));
+    }
+    Output::open(path)
 }
 
 /// A directory as the engine's port.

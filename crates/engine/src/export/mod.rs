@@ -48,6 +48,8 @@ pub trait Tree {
 pub enum Form {
     /// A Cyrus spool and configuration directory.
     Spool(SpoolOptions),
+    /// The same without messages, and without an imapd.conf: nothing can be served from it.
+    Metadata(SpoolOptions),
     /// Maildir++.
     Maildir,
     /// One mbox file a folder.
@@ -120,8 +122,12 @@ pub fn export(
 ) -> Result<Summary, ExportError> {
     let run = Run { account, messages, options, monitor, summary: Summary::default() };
     match form {
-        Form::Spool(layout) => {
-            let mut spool = spool::Spool::new(tree, account, layout, options.taken_at)?;
+        Form::Spool(layout) | Form::Metadata(layout) => {
+            let content = match form {
+                Form::Metadata(_) => spool::Content::Metadata,
+                _ => spool::Content::All,
+            };
+            let mut spool = spool::Spool::new(tree, account, layout, content, options.taken_at)?;
             let summary = run.mailboxes(&mut spool)?;
             spool.finish()?;
             Ok(summary)
@@ -135,6 +141,11 @@ pub fn export(
 trait Exporter {
     /// Whether messages that clients no longer see can be told from others.
     fn marks_expunged(&self) -> bool;
+
+    /// Whether messages are wanted at all.
+    fn wants_messages(&self) -> bool {
+        true
+    }
 
     /// A mailbox begins.
     fn begin(&mut self, folder: &FolderInfo<'_>) -> io::Result<()>;
@@ -238,15 +249,13 @@ impl Run<'_> {
         exporter.begin(&folder).map_err(write)?;
         let expunged = exporter.marks_expunged() || self.options.expunged == Expunged::Wanted;
         let wanted = |record: &RecordKey| expunged || !record.is_expunged();
-        self.monitor.expect(records.linked().filter(wanted).count() as u64);
-        let (messages, workers) = (self.messages, self.options.workers);
-        let jobs = records.linked().filter(wanted);
-        fetch(
-            messages,
-            at,
-            workers,
-            &mut Folder { run: self, at, exporter, records: &records, jobs },
-        )?;
+        if exporter.wants_messages() {
+            self.monitor.expect(records.linked().filter(wanted).count() as u64);
+            let (messages, workers) = (self.messages, self.options.workers);
+            let jobs = records.linked().filter(wanted);
+            let mut folder = Folder { run: self, at, exporter, records: &records, jobs };
+            fetch(messages, at, workers, &mut folder)?;
+        }
         exporter.end().map_err(write)?;
         self.summary.mailboxes += 1;
         Ok(())
