@@ -54,8 +54,8 @@ pub enum Command {
     /// Say whether what a vault holds can be given back.
     ///
     /// Looks at names and manifests always, and with --read-data at messages, too. What is damaged
-    /// is named, and so is every message of every snapshot that is lost by it. Exit code 3 if
-    /// anything is.
+    /// is named, and so is every message of every snapshot that is lost by it. With --drill, it is
+    /// tried out instead. Exit code 3 if anything is wrong.
     Verify(VerifyArgs),
     /// Forget old snapshots of a vault, and reclaim what nobody needs any more.
     ///
@@ -250,6 +250,11 @@ pub struct VerifyArgs {
     /// Read messages and compare them with their GUIDs: all, or this many per cent, others each day
     #[arg(long, value_name = "PERCENT", num_args = 0..=1, require_equals = true, default_missing_value = "100", value_parser = clap::value_parser!(u8).range(0..=100))]
     pub read_data: Option<u8>,
+    /// Restore the newest snapshot of each account beneath this directory, which must be empty or
+    /// not exist, and compare every file with what plain zstd and tar make of the same objects.
+    /// What is restored is removed again, unless something differs
+    #[arg(long, value_name = "DIR", conflicts_with = "read_data")]
+    pub drill: Option<PathBuf>,
     #[command(flatten)]
     pub talk: TalkArgs,
 }

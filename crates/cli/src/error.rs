@@ -150,7 +150,7 @@ impl CliError {
 }
 
 /// What an error says, and what every error behind it adds.
-pub fn texts_of(error: &(dyn Error + 'static)) -> Vec<String> {
+fn texts_of(error: &(dyn Error + 'static)) -> Vec<String> {
     let mut texts = Vec::new();
     let mut next = Some(error);
     while let Some(error) = next {
@@ -162,6 +162,11 @@ pub fn texts_of(error: &(dyn Error + 'static)) -> Vec<String> {
         next = error.source();
     }
     texts
+}
+
+/// An error with all its reasons, in one line.
+pub fn chain_of(error: &(dyn Error + 'static)) -> String {
+    texts_of(error).join(": ")
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use crate::error::{Result, VaultError};
 use crate::history::{Entry, History};
 use crate::keys::{ACCOUNTS, MARKER, MARKER_TEXT, SegmentName, account_key, component_of, key_of};
 use crate::note::Note;
+use crate::object::ObjectStream;
 use crate::stage::Staged;
 use crate::store::Store;
 
@@ -159,6 +160,11 @@ impl Account {
         let size = staged.size();
         self.store.put_staged(&self.path(&name.to_string()), staged)?;
         Ok(Entry { name: name.clone(), size })
+    }
+
+    /// A segment's object from front to back, as it is stored.
+    pub fn stream(&self, entry: &Entry) -> ObjectStream {
+        ObjectStream::new(self.store.clone(), self.path(&entry.name.to_string()), entry.size)
     }
 
     /// Stores a note.

@@ -2,7 +2,7 @@
 
 mod flags;
 
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use engine::archive::{StoredMessages, stored};
@@ -21,6 +21,7 @@ use spool::tree::{DirTree, Owner};
 use self::flags::TarTree;
 use crate::archive::{self, Archives};
 use crate::args::{Layout, RestoreArgs};
+use crate::directory::Directory;
 use crate::error::{CliError, Exit};
 use crate::output::Output;
 use crate::progress::Progress;
@@ -254,9 +255,9 @@ impl Job<'_> {
             CliError::failed(format!("cannot restore into {}", path.display()), error)
                 .hint("name a directory that does not exist yet, or an empty one")
         })?;
-        let mut tree = Directory(tree);
+        let mut tree = Directory::new(tree);
         let summary = self.export(path, &form, &mut tree, progress)?;
-        tree.0.sync().map_err(|error| {
+        tree.sync().map_err(|error| {
             CliError::failed(format!("cannot make {} durable", path.display()), error)
         })?;
         Ok(summary)
@@ -354,33 +355,4 @@ fn open_tar(path: &Path) -> Result<Output, CliError> {
             .hint("name a file that does not exist yet"));
     }
     Output::open(path)
-}
-
-/// A directory as the engine's port.
-struct Directory(DirTree);
-
-impl Tree for Directory {
-    fn dir(&mut self, path: &Path) -> io::Result<()> {
-        self.0.dir(path)
-    }
-
-    fn file(&mut self, path: &Path, mtime: i64, bytes: &[u8]) -> io::Result<()> {
-        self.0.file(path, mtime, bytes)
-    }
-
-    fn copy(&mut self, path: &Path, mtime: i64, bytes: &mut dyn Read) -> io::Result<()> {
-        self.0.copy(path, mtime, bytes)
-    }
-
-    fn append(&mut self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        self.0.append(path, bytes)
-    }
-
-    fn link(&mut self, existing: &Path, path: &Path) -> io::Result<()> {
-        self.0.link(existing, path)
-    }
-
-    fn symlink(&mut self, target: &Path, path: &Path) -> io::Result<()> {
-        self.0.symlink(target, path)
-    }
 }

@@ -1,6 +1,7 @@
 //! Vaults, as commands use them: opened, explained, and one snapshot of an account chosen.
 
 pub mod backup;
+pub mod drill;
 pub mod find;
 mod garbage;
 pub mod prune;

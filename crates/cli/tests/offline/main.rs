@@ -11,6 +11,7 @@ mod program;
 mod sample;
 mod usage;
 mod vault_damage;
+mod vault_drill;
 mod vault_flags;
 mod vault_kill;
 mod vault_prune;
