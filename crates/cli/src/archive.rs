@@ -141,6 +141,7 @@ pub fn explain(error: ArchiveError) -> CliError {
         | ArchiveError::Chain(ChainError::Manifest { .. }) => {
             Some("the archive is damaged there; try another copy, or an earlier snapshot with --at")
         }
+        ArchiveError::Cut { .. } => Some("give the whole mailbox: --mailbox, without --guid"),
         ArchiveError::Chain(_) => None,
     };
     let explained = CliError::failed("cannot use the archive", error);

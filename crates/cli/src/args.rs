@@ -54,8 +54,8 @@ pub enum Command {
     /// Say whether what a vault holds can be given back.
     ///
     /// Looks at names and manifests always, and with --read-data at messages, too. What is damaged
-    /// is named, and so is every message of every snapshot that is lost by it. Exit code 3 if
-    /// anything is.
+    /// is named, and so is every message of every snapshot that is lost by it. With --drill, it is
+    /// tried out instead. Exit code 3 if anything is wrong.
     Verify(VerifyArgs),
     /// Forget old snapshots of a vault, and reclaim what nobody needs any more.
     ///
@@ -66,10 +66,11 @@ pub enum Command {
     Prune(PruneArgs),
     /// Tell which accounts, snapshots and mailboxes an archive holds
     List(ListArgs),
-    /// Give an account, or some of its mailboxes, back from an archive or a vault.
+    /// Give an account, or some of its mailboxes or messages, back from an archive or a vault.
     ///
     /// The target must not exist, or be an empty directory: nothing is ever overwritten.
-    /// Every message is compared with its GUID on the way.
+    /// Every message is compared with its GUID on the way. With --mailbox and --guid, only messages
+    /// that are in such a mailbox and have such a GUID are given.
     Restore(RestoreArgs),
     /// Show the whole round on a small spool that comes with the program
     Demo(DemoArgs),
@@ -249,6 +250,11 @@ pub struct VerifyArgs {
     /// Read messages and compare them with their GUIDs: all, or this many per cent, others each day
     #[arg(long, value_name = "PERCENT", num_args = 0..=1, require_equals = true, default_missing_value = "100", value_parser = clap::value_parser!(u8).range(0..=100))]
     pub read_data: Option<u8>,
+    /// Restore the newest snapshot of each account beneath this directory, which must be empty or
+    /// not exist, and compare every file with what plain zstd and tar make of the same objects.
+    /// What is restored is removed again, unless something differs
+    #[arg(long, value_name = "DIR", conflicts_with = "read_data")]
+    pub drill: Option<PathBuf>,
     #[command(flatten)]
     pub talk: TalkArgs,
 }
@@ -340,6 +346,14 @@ pub struct RestoreArgs {
     /// Only this mailbox, by its name; repeatable
     #[arg(long, value_name = "NAME")]
     pub mailbox: Vec<String>,
+    /// Only the message of this GUID, the SHA-1 of its bytes, wherever it is, also if it was
+    /// expunged but kept; repeatable
+    #[arg(long, value_name = "SHA1")]
+    pub guid: Vec<String>,
+    /// Only metadata, and flags.jsonl with the flags of each message: for mail that is all there but
+    /// for its flags. With dir: and tar:; no message is read or written
+    #[arg(long)]
+    pub flags_only: bool,
     /// How dir: lays out mailboxes
     #[arg(long, value_enum, default_value_t = Layout::Source)]
     pub layout: Layout,

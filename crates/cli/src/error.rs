@@ -169,6 +169,11 @@ pub fn texts_of(error: &(dyn Error + 'static)) -> Vec<String> {
     texts
 }
 
+/// An error with all its reasons, in one line.
+pub fn chain_of(error: &(dyn Error + 'static)) -> String {
+    texts_of(error).join(": ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

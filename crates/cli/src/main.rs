@@ -3,6 +3,7 @@
 mod archive;
 mod args;
 mod commands;
+mod directory;
 mod error;
 mod output;
 mod progress;

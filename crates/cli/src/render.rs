@@ -9,6 +9,7 @@ use model::Finding;
 use model::diff::Step;
 use serde_json::{Value, json};
 
+use crate::args::RestoreArgs;
 use crate::error::CliError;
 
 /// How a snapshot went, on standard error: standard output may be the snapshot itself.
@@ -85,9 +86,10 @@ fn snapshot_json(summary: &Summary) -> Value {
 }
 
 /// How a restore went, on standard error.
-pub fn restored(account: &str, seq: u32, to: &str, summary: &export::Summary, json: bool) {
+pub fn restored(args: &RestoreArgs, seq: u32, summary: &export::Summary) {
     let mut stderr = io::stderr().lock();
-    let _ = if json {
+    let (account, to) = (&args.account, &args.to);
+    let _ = if args.talk.json {
         let findings: Vec<Value> = summary.findings.iter().map(finding_json).collect();
         writeln!(
             stderr,
@@ -96,6 +98,7 @@ pub fn restored(account: &str, seq: u32, to: &str, summary: &export::Summary, js
                 "account": account,
                 "seq": seq,
                 "to": to,
+                "flags_only": args.flags_only,
                 "mailboxes": summary.mailboxes,
                 "messages": summary.messages,
                 "bytes": summary.bytes,
@@ -105,15 +108,15 @@ pub fn restored(account: &str, seq: u32, to: &str, summary: &export::Summary, js
     } else {
         let mailboxes = count(summary.mailboxes, "mailbox");
         let messages = count(summary.messages, "message");
-        let size = bytes(summary.bytes);
+        let what = match args.flags_only {
+            true => format!("flags of {messages}"),
+            false => format!("{messages} ({})", bytes(summary.bytes)),
+        };
         let wrong = match summary.findings.len() as u64 {
             0 => String::new(),
             n => format!("; {}", count(n, "finding")),
         };
-        writeln!(
-            stderr,
-            "{account} {seq}: {messages} ({size}) in {mailboxes} restored to {to}{wrong}"
-        )
+        writeln!(stderr, "{account} {seq}: {what} in {mailboxes} restored to {to}{wrong}")
     };
 }
 

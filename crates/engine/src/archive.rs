@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 
+use cyrus_format::EncodeError;
 use cyrus_format::index::RecordKey;
 use model::{Finding, FindingKind, Guid, MboxName, Uid, UniqueId, Userid};
 use segment::chain::{Chain, ChainError, Snapshot};
@@ -14,6 +15,7 @@ use crate::exceptions::{self, Exceptions};
 use crate::held::Held;
 use crate::ports::MessageSource;
 use crate::records::Records;
+use crate::selection::Selection;
 use crate::source::{SourceAccount, SourceFile, SourceMailbox};
 
 /// Why a stored snapshot is not to be had.
@@ -39,6 +41,14 @@ pub enum ArchiveError {
         /// The segment's number.
         seq: u32,
     },
+    /// An index cannot be had with some of its records alone.
+    #[error("cannot take single messages out of {what}")]
+    Cut {
+        /// The file, and the mailbox's internal name.
+        what: String,
+        /// Why not.
+        source: EncodeError,
+    },
 }
 
 /// The messages of a stored snapshot.
@@ -50,19 +60,23 @@ pub struct StoredMessages<'a> {
 
 /// Reads a stored snapshot back: all metadata into memory, messages when asked for.
 ///
-/// `wanted` chooses among its mailboxes.
+/// Of a mailbox from which single messages are wanted, the index lists those alone; where none of
+/// them is, there is no such mailbox.
 ///
 /// # Errors
 /// Metadata that cannot be read; a damaged message is told when it is read.
 pub fn stored<'a>(
     chain: &'a Chain<'_>,
     snapshot: &Snapshot<'_>,
-    wanted: impl Fn(&StoredMailbox) -> bool,
+    selection: &Selection,
 ) -> Result<(SourceAccount, StoredMessages<'a>, ManifestHead), ArchiveError> {
     let head = snapshot.head()?;
+    let userid = head.userid.as_bytes();
     let mut mailboxes = Vec::new();
-    for mailbox in head.mailboxes.iter().filter(|mailbox| wanted(mailbox)) {
-        mailboxes.push(stored_mailbox(chain, mailbox)?);
+    for mailbox in &head.mailboxes {
+        if selection.takes_mailbox(mailbox.name.as_bytes(), userid) {
+            mailboxes.extend(selection.cut(stored_mailbox(chain, mailbox)?, userid)?);
+        }
     }
     let mut files = Vec::new();
     for file in &head.account_files {

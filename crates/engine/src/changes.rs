@@ -7,12 +7,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cyrus_format::header::MailboxHeader;
-use cyrus_format::index::RecordKey;
 use cyrus_format::names::NameRules;
 use cyrus_format::subs::Subscriptions;
 use model::diff::{RecordStep, Step, diff, diff_records};
 use model::state::MailboxKey;
-use model::{Guid, MboxName, Record, SystemFlags, Uid, UidValidity, UserFlags};
+use model::{Guid, MboxName, Uid, UidValidity};
 use segment::chain::{Chain, Snapshot};
 use segment::manifest::{ManifestHead, StoredMailbox};
 
@@ -20,7 +19,8 @@ use crate::archive::ArchiveError;
 use crate::base::{describe, key_of, read_exceptions};
 use crate::exceptions::Exceptions;
 use crate::held::Held;
-use crate::records::{EXPUNGE, INDEX, Records, identity};
+use crate::records::{EXPUNGE, INDEX, identity};
+use crate::view::View;
 
 const HEADER: &str = "cyrus.header";
 
@@ -285,27 +285,35 @@ fn compare_mailbox(before: &Mailbox, after: &Mailbox, changes: &mut Vec<Change>)
         return;
     }
     let flag_names = |header: Option<MailboxHeader>| header.map(|header| header.user_flags);
-    let before = View::new(before, flag_names(headers.0));
-    let after = View::new(after, flag_names(headers.1));
+    let before = View::new(&before.files, &before.contents, flag_names(headers.0));
+    let after = View::new(&after.files, &after.contents, flag_names(headers.1));
     let had = before.visible().map(|record| (record.uid, identity(&record)));
     let steps = diff_records(after.visible(), had, |record| (record.uid, identity(record)));
     for step in steps {
         match step {
-            RecordStep::Add(record) => changes.push(Change::Came(after.message(record.uid))),
-            RecordStep::Remove(uid) => changes.push(Change::Went(before.message(uid))),
+            RecordStep::Add(record) => changes.push(Change::Came(message(&after, record.uid))),
+            RecordStep::Remove(uid) => changes.push(Change::Went(message(&before, uid))),
             RecordStep::Replace(record) => {
-                let (before, after) = (before.message(record.uid), after.message(record.uid));
+                let [before, after] = [&before, &after].map(|view| message(view, record.uid));
                 changes.push(Change::Replaced { before, after });
             }
             RecordStep::Keep(record) => {
-                let (had, has) = (before.flags(record.uid), after.flags(record.uid));
+                let (had, has) = (flags(&before, record.uid), flags(&after, record.uid));
                 if had != has {
-                    let message = after.message(record.uid);
+                    let message = message(&after, record.uid);
                     changes.push(Change::Flags { message, before: had, after: has });
                 }
             }
         }
     }
+}
+
+fn message(view: &View<'_>, uid: Uid) -> Message {
+    Message { uid, guid: view.guid(uid) }
+}
+
+fn flags(view: &View<'_>, uid: Uid) -> Vec<String> {
+    view.flags(uid, |number| Some(format!("flag number {number}")))
 }
 
 type Acl = [(Vec<u8>, Vec<u8>)];
@@ -320,56 +328,3 @@ fn compare_acls(before: &Acl, after: &Acl, changes: &mut Vec<Change>) {
         }
     }
 }
-
-/// The messages of a mailbox as clients see them.
-struct View<'m> {
-    records: Records<'m>,
-    contents: &'m Exceptions,
-    flag_names: Vec<Option<Vec<u8>>>,
-}
-
-impl<'m> View<'m> {
-    fn new(mailbox: &'m Mailbox, flag_names: Option<Vec<Option<Vec<u8>>>>) -> Self {
-        let flag_names = flag_names.unwrap_or_default();
-        Self { records: Records::read(&mailbox.files), contents: &mailbox.contents, flag_names }
-    }
-
-    fn visible(&self) -> impl Iterator<Item = RecordKey> + '_ {
-        self.records.linked().filter(|record| !record.is_expunged())
-    }
-
-    fn record(&self, uid: Uid) -> Record {
-        self.records.record(uid).unwrap_or_default()
-    }
-
-    fn message(&self, uid: Uid) -> Message {
-        let of_record = || Some(self.record(uid).guid).filter(|guid| !guid.is_zero());
-        Message { uid, guid: self.contents.get(uid).unwrap_or_else(of_record) }
-    }
-
-    fn flags(&self, uid: Uid) -> Vec<String> {
-        let record = self.record(uid);
-        let system = SYSTEM_FLAGS.iter().filter(|(flag, _)| record.system_flags.contains(*flag));
-        let mut flags: Vec<String> = system.map(|(_, name)| (*name).to_owned()).collect();
-        let system = flags.len();
-        flags.extend(self.user_flags(record.user_flags));
-        // Their numbers may differ from one snapshot to the other.
-        flags[system..].sort_unstable();
-        flags
-    }
-
-    fn user_flags(&self, flags: UserFlags) -> impl Iterator<Item = String> + '_ {
-        flags.iter().map(|number| match self.flag_names.get(number) {
-            Some(Some(name)) => String::from_utf8_lossy(name).into_owned(),
-            _ => format!("flag number {number}"),
-        })
-    }
-}
-
-const SYSTEM_FLAGS: [(SystemFlags, &str); 5] = [
-    (SystemFlags::ANSWERED, "\\Answered"),
-    (SystemFlags::DELETED, "\\Deleted"),
-    (SystemFlags::DRAFT, "\\Draft"),
-    (SystemFlags::FLAGGED, "\\Flagged"),
-    (SystemFlags::SEEN, "\\Seen"),
-];

@@ -13,15 +13,18 @@ mod exceptions;
 pub mod export;
 mod fetch;
 pub mod find;
+pub mod flags;
 pub mod folder;
 mod held;
 mod known;
 pub mod live;
 pub mod ports;
 mod records;
+pub mod selection;
 pub mod snapshot;
 pub mod source;
 mod stored;
+mod view;
 pub mod words;
 
 pub use exceptions::Exceptions;

@@ -9,6 +9,7 @@ use segment::names;
 use sha2::{Digest as _, Sha256};
 
 use crate::exceptions::Exceptions;
+use crate::records::Records;
 
 /// An account at one instant.
 #[derive(Clone, Debug)]
@@ -47,6 +48,17 @@ pub struct SourceMailbox {
 }
 
 impl SourceMailbox {
+    /// How many messages it has that clients see.
+    pub fn exists(&self) -> u64 {
+        Records::read(&self.files).facts().exists
+    }
+
+    /// How many messages it has whose files should be there, expunged ones included.
+    pub fn kept(&self) -> u64 {
+        let facts = Records::read(&self.files).facts();
+        facts.exists + facts.expunged
+    }
+
     /// The hash that the bytes of this message must have; `None` where nobody knows.
     pub(crate) fn content_of(&self, record: &RecordKey) -> Option<Guid> {
         match self.contents.get(record.uid) {

@@ -25,7 +25,7 @@ pub use history::{Entry, History, Lineage};
 pub use keys::{SegmentKind, SegmentName, What};
 pub use lineage::OpenLineage;
 pub use note::Note;
-pub use object::ObjectFile;
+pub use object::{ObjectFile, ObjectStream};
 pub use stage::{Stage, Staged};
 pub use store::Store;
 pub use vault::{Account, Vault};

@@ -11,6 +11,10 @@ use crate::keys::{NoteName, What};
 /// The version of their form.
 const FORMAT: u32 = 1;
 
+/// How a verification was done that restored the newest snapshot, and compared it with what plain
+/// tools make of the same objects.
+pub const DRILL: &str = "drill";
+
 /// A note.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Note {
@@ -30,6 +34,9 @@ pub struct Note {
     /// Of a verification: how many per cent of the messages were read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub percent: Option<u8>,
+    /// Of a verification: [`DRILL`] if all was restored and compared; missing otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub how: Option<String>,
     /// Of a verification: how much was wrong.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub findings: Option<u64>,
@@ -39,7 +46,8 @@ impl Note {
     /// A note about these objects.
     pub fn new(what: What, at: i64, host: &str, program: &str, names: Vec<String>) -> Self {
         let (host, program) = (host.to_owned(), program.to_owned());
-        Self { format: FORMAT, at, host, program, what, names, percent: None, findings: None }
+        let (percent, how, findings) = (None, None, None);
+        Self { format: FORMAT, at, host, program, what, names, percent, how, findings }
     }
 
     /// Its bytes, and the name that belongs to them.

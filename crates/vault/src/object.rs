@@ -1,6 +1,6 @@
 //! An object as bytes that can be read anywhere.
 
-use std::io;
+use std::io::{self, Read};
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -58,5 +58,38 @@ impl ReadAt for ObjectFile {
 
     fn len(&self) -> u64 {
         self.size
+    }
+}
+
+/// How much of an object is asked for at once when it is read from front to back.
+const STREAM_STEP: u64 = 4 << 20;
+
+/// An object as a stream of its bytes.
+#[derive(Debug)]
+pub struct ObjectStream {
+    store: Store,
+    name: String,
+    size: u64,
+    at: u64,
+    piece: Bytes,
+}
+
+impl ObjectStream {
+    /// An object of this length, which a listing told.
+    pub(crate) fn new(store: Store, name: String, size: u64) -> Self {
+        Self { store, name, size, at: 0, piece: Bytes::new() }
+    }
+}
+
+impl Read for ObjectStream {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if self.piece.is_empty() {
+            let end = self.size.min(self.at.saturating_add(STREAM_STEP));
+            self.piece = self.store.read(&self.name, self.at..end).map_err(io::Error::other)?;
+            self.at = end;
+        }
+        let len = buf.len().min(self.piece.len());
+        buf[..len].copy_from_slice(&self.piece.split_to(len));
+        Ok(len)
     }
 }

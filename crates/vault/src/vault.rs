@@ -8,6 +8,7 @@ use crate::keys::{
     ACCOUNTS, MARKER, MARKER_TEXT, SegmentName, account_key, component_of, is_shortened, key_of,
 };
 use crate::note::Note;
+use crate::object::ObjectStream;
 use crate::stage::Staged;
 use crate::store::Store;
 
@@ -179,6 +180,11 @@ impl Account {
         let size = staged.size();
         self.store.put_staged(&self.path(&name.to_string()), staged)?;
         Ok(Entry { name: name.clone(), size })
+    }
+
+    /// A segment's object from front to back, as it is stored.
+    pub fn stream(&self, entry: &Entry) -> ObjectStream {
+        ObjectStream::new(self.store.clone(), self.path(&entry.name.to_string()), entry.size)
     }
 
     /// Stores a note.

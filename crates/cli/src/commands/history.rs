@@ -4,7 +4,8 @@ use std::io::Write;
 
 use segment::manifest::ManifestHead;
 use serde_json::{Value, json};
-use vault::{Account, Entry, What};
+use vault::note::DRILL;
+use vault::{Account, Entry, Note, What};
 
 use crate::args::HistoryArgs;
 use crate::error::{CliError, Exit};
@@ -35,9 +36,12 @@ pub fn run(args: &HistoryArgs) -> Result<Exit, CliError> {
     if let (Some(note), false) = (verified, args.json) {
         let _ = writeln!(
             out,
-            "last verified {}, {} % of the messages read: {}",
+            "last verified {}, {}: {}",
             rfc3339(note.at),
-            note.percent.unwrap_or(0),
+            match how(note) {
+                DRILL => "by a drill".to_owned(),
+                _ => format!("{} % of the messages read", note.percent.unwrap_or(0)),
+            },
             count(note.findings.unwrap_or(0), "finding"),
         );
     }
@@ -49,6 +53,7 @@ pub fn run(args: &HistoryArgs) -> Result<Exit, CliError> {
             "hold": history.is_held(),
             "verified": verified.map(|note| json!({
                 "at": rfc3339(note.at),
+                "how": how(note),
                 "percent": note.percent,
                 "findings": note.findings,
             })),
@@ -57,6 +62,15 @@ pub fn run(args: &HistoryArgs) -> Result<Exit, CliError> {
     }
     render::print("the history", &out)?;
     Ok(exit)
+}
+
+/// How an account was verified, in one word.
+fn how(note: &Note) -> &str {
+    match (note.how.as_deref(), note.percent) {
+        (Some(how), _) => how,
+        (None, None | Some(0)) => "structure",
+        (None, Some(_)) => "data",
+    }
 }
 
 fn head(account: &Account, entry: &Entry) -> Result<ManifestHead, CliError> {

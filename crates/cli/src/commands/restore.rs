@@ -1,25 +1,31 @@
-//! `cylinder restore`: an account, or some of its mailboxes, given back.
+//! `cylinder restore`: an account, or some of its mailboxes or messages, given back.
 
-use std::io::{self, Read};
+mod flags;
+
+use std::io;
 use std::path::{Path, PathBuf};
 
 use engine::archive::{StoredMessages, stored};
-use engine::export::{self, ExportError, Form, SpoolOptions, Tree, export};
+use engine::export::{self, ExportError, Expunged, Form, SpoolOptions, Tree, export};
 use engine::folder::is_named;
+use engine::ports::Monitor;
+use engine::selection::Selection;
 use engine::snapshot;
 use engine::source::SourceAccount;
 use jiff::tz::TimeZone;
 use model::Userid;
 use segment::chain::{Chain, Snapshot};
-use segment::manifest::{ManifestHead, StoredMailbox};
+use segment::manifest::ManifestHead;
 use spool::tree::{DirTree, Owner};
 
+use self::flags::TarTree;
 use crate::archive::{self, Archives};
 use crate::args::{Layout, RestoreArgs};
+use crate::directory::Directory;
 use crate::error::{CliError, Exit};
 use crate::output::Output;
 use crate::progress::Progress;
-use crate::vaults::folders;
+use crate::vaults::{folders, parse_guid};
 use crate::when::{At, parse_at};
 use crate::{processors, render, vaults};
 
@@ -31,26 +37,42 @@ enum Target {
     Tar(PathBuf),
 }
 
+/// What was typed.
+struct Wish<'a> {
+    args: &'a RestoreArgs,
+    target: Target,
+    selection: Selection,
+}
+
 /// Runs the command.
 pub fn run(args: &RestoreArgs) -> Result<Exit, CliError> {
-    let target = parse_target(&args.to)?;
+    let wish = Wish { args, target: parse_target(&args.to)?, selection: selection(args)? };
+    if args.flags_only && matches!(wish.target, Target::Maildir(_) | Target::Mbox(_)) {
+        return Err(CliError::usage(
+            "--flags-only gives no messages, and maildir: and mbox: have \
+             flags only with messages",
+        )
+        .hint("use dir:PATH or tar:FILE, and set the flags on the server from flags.jsonl"));
+    }
     match &args.vault {
-        Some(location) => from_vault(args, location, target),
-        None => from_archives(args, target),
+        Some(location) => from_vault(&wish, location),
+        None => from_archives(&wish),
     }
 }
 
-fn from_vault(args: &RestoreArgs, location: &str, target: Target) -> Result<Exit, CliError> {
+fn from_vault(wish: &Wish<'_>, location: &str) -> Result<Exit, CliError> {
+    let args = wish.args;
     let opened = vaults::open(location)?;
     let (account, history) = vaults::account(&opened, &args.account)?;
     let entry = vaults::choose(&history, &args.account, args.at.as_deref())?;
     let lineage = account.open(&history.lineage(&entry.name.own));
     let chain = lineage.chain();
     let snapshot = chain.at(entry.name.seq).map_err(|error| archive::explain(error.into()))?;
-    restore(args, target, &chain, snapshot)
+    restore(wish, &chain, snapshot)
 }
 
-fn from_archives(args: &RestoreArgs, target: Target) -> Result<Exit, CliError> {
+fn from_archives(wish: &Wish<'_>) -> Result<Exit, CliError> {
+    let args = wish.args;
     let archives = Archives::open(&args.from)?;
     let mut exit = Exit::Done;
     let segments = if args.salvage {
@@ -73,32 +95,34 @@ fn from_archives(args: &RestoreArgs, target: Target) -> Result<Exit, CliError> {
         }
         (chosen, _) => chosen?,
     };
-    let restored = restore(args, target, &chain, snapshot)?;
+    let restored = restore(wish, &chain, snapshot)?;
     Ok(if restored == Exit::Done { exit } else { restored })
 }
 
-/// Gives one snapshot, or some mailboxes of it.
-fn restore(
-    args: &RestoreArgs,
-    target: Target,
-    chain: &Chain<'_>,
-    snapshot: &Snapshot<'_>,
-) -> Result<Exit, CliError> {
-    let picks: Vec<&[u8]> = args.mailbox.iter().map(|name| name.as_bytes()).collect();
+/// Gives one snapshot, or what was selected of it.
+fn restore(wish: &Wish<'_>, chain: &Chain<'_>, snapshot: &Snapshot<'_>) -> Result<Exit, CliError> {
+    let args = wish.args;
     let (account, messages, head) =
-        stored(chain, snapshot, |mailbox| wanted(mailbox, args.account.as_bytes(), &picks))
-            .map_err(archive::explain)?;
-    check_picks(args, &head)?;
+        stored(chain, snapshot, &wish.selection).map_err(archive::explain)?;
+    check_mailboxes(args, &head)?;
+    check_guids(wish, &account, &head)?;
+    let job = Job { wish, account: &account, messages: &messages, head: &head };
     if args.dry_run {
-        announce(&account, &head)?;
+        job.announce()?;
         return Ok(Exit::Done);
     }
     let progress = Progress::new(args.talk);
-    let summary = give(args, target, &account, &messages, &head, &progress);
+    let summary = job.give(&progress);
     progress.clear();
     let summary = summary?;
-    render::restored(&args.account, head.seq, &args.to, &summary, args.talk.json);
+    render::restored(args, head.seq, &summary);
     Ok(if summary.findings.is_empty() { Exit::Done } else { Exit::Findings })
+}
+
+fn selection(args: &RestoreArgs) -> Result<Selection, CliError> {
+    let mailboxes = args.mailbox.iter().map(|name| name.as_bytes().to_vec()).collect();
+    let guids = args.guid.iter().map(|guid| parse_guid(guid)).collect::<Result<_, _>>()?;
+    Ok(Selection { mailboxes, guids })
 }
 
 fn parse_target(text: &str) -> Result<Target, CliError> {
@@ -136,13 +160,7 @@ fn choose<'c, 'a>(chain: &'c Chain<'a>, args: &RestoreArgs) -> Result<&'c Snapsh
     chosen.map_err(|error| archive::explain(error.into()))
 }
 
-/// Whether a mailbox was asked for: by its internal name, its name below INBOX, or the
-/// administrator's name.
-fn wanted(mailbox: &StoredMailbox, userid: &[u8], picks: &[&[u8]]) -> bool {
-    picks.is_empty() || picks.iter().any(|pick| is_named(mailbox.name.as_bytes(), userid, pick))
-}
-
-fn check_picks(args: &RestoreArgs, head: &ManifestHead) -> Result<(), CliError> {
+fn check_mailboxes(args: &RestoreArgs, head: &ManifestHead) -> Result<(), CliError> {
     for pick in &args.mailbox {
         let userid = args.account.as_bytes();
         if !head
@@ -161,58 +179,161 @@ fn check_picks(args: &RestoreArgs, head: &ManifestHead) -> Result<(), CliError> 
     Ok(())
 }
 
-fn announce(account: &SourceAccount, head: &ManifestHead) -> Result<(), CliError> {
-    let (seq, taken_at) = (head.seq, render::plain(&head.taken_at.text));
-    let mut text =
-        format!("would restore snapshot {seq} of {}, taken {taken_at}\n", account.userid);
-    for mailbox in &account.mailboxes {
-        let stored = head.mailboxes.iter().find(|m| m.name.as_bytes() == mailbox.name.as_bytes());
-        let messages = stored.map_or(0, |stored| stored.exists);
-        let messages = render::count(messages, "message");
-        text.push_str(&format!("    {:<40} {messages}\n", mailbox.name.to_string()));
-    }
-    render::print("what would be restored", text)
+fn check_guids(
+    wish: &Wish<'_>,
+    account: &SourceAccount,
+    head: &ManifestHead,
+) -> Result<(), CliError> {
+    let (args, missing) = (wish.args, wish.selection.missing_from(account));
+    let Some(guid) = missing.first() else { return Ok(()) };
+    let (seq, taken_at) = (head.seq, &head.taken_at.text);
+    let place = match args.mailbox.as_slice() {
+        [] => String::new(),
+        names => format!(" in {}", names.join(" or ")),
+    };
+    let more = match missing.len() - 1 {
+        0 => String::new(),
+        more => format!(", nor {more} others that were asked for"),
+    };
+    let error = format!(
+        "snapshot {seq} of {}, taken {taken_at}, holds no message {guid}{place}{more}",
+        args.account
+    );
+    Err(CliError::plain(error).hint(match &args.vault {
+        Some(_) => "cylinder find tells in which snapshots and mailboxes it was",
+        None => "another snapshot may have it: cylinder list shows which there are, --at names one",
+    }))
 }
 
-fn give(
-    args: &RestoreArgs,
-    target: Target,
-    account: &SourceAccount,
-    messages: &StoredMessages<'_>,
-    head: &ManifestHead,
-    progress: &Progress,
-) -> Result<export::Summary, CliError> {
-    let (path, form) = match target {
-        Target::Tar(path) => return give_tar(&path, account, messages, head, progress),
-        Target::Maildir(path) => (path, Form::Maildir),
-        Target::Mbox(path) => (path, Form::Mbox),
-        Target::Dir(path) => {
-            let root = std::path::absolute(&path).unwrap_or_else(|_| path.clone());
-            let layout = match args.layout {
-                Layout::Source => export::Layout::Source,
-                Layout::Uuid => export::Layout::Uuid,
-                Layout::Name => export::Layout::Name,
+/// What is to be given back.
+struct Job<'a> {
+    wish: &'a Wish<'a>,
+    account: &'a SourceAccount,
+    messages: &'a StoredMessages<'a>,
+    head: &'a ManifestHead,
+}
+
+impl Job<'_> {
+    fn announce(&self) -> Result<(), CliError> {
+        let (seq, taken_at) = (self.head.seq, render::plain(&self.head.taken_at.text));
+        let what = if self.wish.args.flags_only { "the flags of snapshot" } else { "snapshot" };
+        let userid = &self.account.userid;
+        let mut text = format!("would restore {what} {seq} of {userid}, taken {taken_at}\n");
+        for mailbox in &self.account.mailboxes {
+            let messages = match self.expunged() {
+                Expunged::WhereMarked => mailbox.exists(),
+                Expunged::Wanted => mailbox.kept(),
             };
-            (path, Form::Spool(SpoolOptions { layout, root }))
+            let messages = render::count(messages, "message");
+            text.push_str(&format!("    {:<40} {messages}\n", mailbox.name.to_string()));
         }
-    };
-    // Only a spool is Cyrus' own; other forms belong to whoever asked for them.
-    let owner = match form {
-        Form::Spool(_) => Owner::for_cyrus(),
-        Form::Maildir | Form::Mbox => None,
-    };
-    let tree = DirTree::create(&path, owner).map_err(|error| {
-        CliError::failed(format!("cannot restore into {}", path.display()), error)
-            .hint("name a directory that does not exist yet, or an empty one")
-    })?;
-    let mut tree = Directory(tree);
-    let taken_at = head.taken_at.unix;
-    let summary = export(account, messages, &form, &mut tree, taken_at, processors(), progress)
-        .map_err(|error| explain_export(&path, error))?;
-    tree.0.sync().map_err(|error| {
-        CliError::failed(format!("cannot make {} durable", path.display()), error)
-    })?;
-    Ok(summary)
+        render::print("what would be restored", text)
+    }
+
+    /// Who names a message by its GUID wants it, whatever became of it.
+    fn expunged(&self) -> Expunged {
+        let is_named = !self.wish.selection.guids.is_empty() && !self.wish.args.flags_only;
+        if is_named { Expunged::Wanted } else { Expunged::WhereMarked }
+    }
+
+    fn give(&self, progress: &Progress) -> Result<export::Summary, CliError> {
+        let is_whole = !self.wish.args.flags_only;
+        let (path, form) = match &self.wish.target {
+            Target::Tar(path) if is_whole => return self.give_tar(path, progress),
+            Target::Tar(path) => return self.give_flags_tar(path, progress),
+            Target::Maildir(path) => (path, Form::Maildir),
+            Target::Mbox(path) => (path, Form::Mbox),
+            Target::Dir(path) if is_whole => (path, Form::Spool(self.spool_options(path))),
+            Target::Dir(path) => (path, Form::Metadata(self.spool_options(path))),
+        };
+        // Only a spool is Cyrus' own; other forms belong to whoever asked for them.
+        let owner = match form {
+            Form::Spool(_) => Owner::for_cyrus(),
+            Form::Metadata(_) | Form::Maildir | Form::Mbox => None,
+        };
+        let tree = DirTree::create(path, owner).map_err(|error| {
+            CliError::failed(format!("cannot restore into {}", path.display()), error)
+                .hint("name a directory that does not exist yet, or an empty one")
+        })?;
+        let mut tree = Directory::new(tree);
+        let summary = self.export(path, &form, &mut tree, progress)?;
+        tree.sync().map_err(|error| {
+            CliError::failed(format!("cannot make {} durable", path.display()), error)
+        })?;
+        Ok(summary)
+    }
+
+    fn export(
+        &self,
+        path: &Path,
+        form: &Form,
+        tree: &mut dyn Tree,
+        progress: &Progress,
+    ) -> Result<export::Summary, CliError> {
+        let taken_at = self.head.taken_at.unix;
+        let expunged = self.expunged();
+        let options = export::Options { taken_at, workers: processors(), expunged };
+        let mut summary = export(self.account, self.messages, form, tree, &options, progress)
+            .map_err(|error| explain_export(path, error))?;
+        if self.wish.args.flags_only {
+            summary.findings = engine::flags::unreadable(self.account);
+            summary.findings.iter().for_each(|finding| progress.finding(finding));
+            let put = flags::put(self.account, taken_at, tree);
+            summary.messages = put.map_err(|source| {
+                let what = "the list of flags".to_owned();
+                explain_export(path, ExportError::Write { what, source })
+            })?;
+        }
+        Ok(summary)
+    }
+
+    fn spool_options(&self, path: &Path) -> SpoolOptions {
+        let root = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let layout = match self.wish.args.layout {
+            Layout::Source => export::Layout::Source,
+            Layout::Uuid => export::Layout::Uuid,
+            Layout::Name => export::Layout::Name,
+        };
+        SpoolOptions { layout, root }
+    }
+
+    /// A tar of what a directory would hold. No archive: there are no messages to make one of.
+    fn give_flags_tar(
+        &self,
+        path: &Path,
+        progress: &Progress,
+    ) -> Result<export::Summary, CliError> {
+        let form = Form::Metadata(self.spool_options(path));
+        let mut tree = TarTree::new(open_tar(path)?, self.head.taken_at.unix);
+        let summary = self.export(path, &form, &mut tree, progress)?;
+        let finished = tree.finish().and_then(Output::finish);
+        finished.map_err(|error| CliError::failed("cannot finish the tar", error))?;
+        Ok(summary)
+    }
+
+    /// One full snapshot, as it would have been taken then.
+    fn give_tar(&self, path: &Path, progress: &Progress) -> Result<export::Summary, CliError> {
+        let options = snapshot::Options {
+            taken_at: self.head.taken_at.unix,
+            taken_at_text: self.head.taken_at.text.clone(),
+            program: crate::PROGRAM.to_owned(),
+            workers: processors(),
+            seq: None,
+            rewritten_at: None,
+            catalog: false,
+        };
+        let (account, output) = (self.account.clone(), open_tar(path)?);
+        let (output, summary) =
+            snapshot::snapshot(account, self.messages, None, output, &options, progress)
+                .map_err(|error| CliError::failed("cannot write the tar", error))?;
+        output.finish().map_err(|error| CliError::failed("cannot finish the tar", error))?;
+        Ok(export::Summary {
+            mailboxes: summary.totals.mailboxes,
+            messages: summary.totals.messages,
+            bytes: summary.totals.bytes_new,
+            findings: summary.findings,
+        })
+    }
 }
 
 fn explain_export(path: &Path, error: ExportError) -> CliError {
@@ -226,66 +347,12 @@ fn explain_export(path: &Path, error: ExportError) -> CliError {
     CliError::failed(format!("cannot restore into {}", path.display()), error).hint(hint)
 }
 
-/// One full snapshot, as it would have been taken then.
-fn give_tar(
-    path: &Path,
-    account: &SourceAccount,
-    messages: &StoredMessages<'_>,
-    head: &ManifestHead,
-    progress: &Progress,
-) -> Result<export::Summary, CliError> {
+/// Opens the file of a tar, which must not be there yet, or standard output for `-`.
+fn open_tar(path: &Path) -> Result<Output, CliError> {
     let path = Some(path).filter(|path| *path != Path::new("-"));
     if let Some(path) = path.filter(|path| path.exists()) {
         return Err(CliError::plain(format!("{} exists already", path.display()))
             .hint("name a file that does not exist yet"));
     }
-    let options = snapshot::Options {
-        taken_at: head.taken_at.unix,
-        taken_at_text: head.taken_at.text.clone(),
-        program: crate::PROGRAM.to_owned(),
-        workers: processors(),
-        seq: None,
-        rewritten_at: None,
-        catalog: false,
-    };
-    let output = Output::open(path)?;
-    let (output, summary) =
-        snapshot::snapshot(account.clone(), messages, None, output, &options, progress)
-            .map_err(|error| CliError::failed("cannot write the tar", error))?;
-    output.finish().map_err(|error| CliError::failed("cannot finish the tar", error))?;
-    Ok(export::Summary {
-        mailboxes: summary.totals.mailboxes,
-        messages: summary.totals.messages,
-        bytes: summary.totals.bytes_new,
-        findings: summary.findings,
-    })
-}
-
-/// A directory as the engine's port.
-struct Directory(DirTree);
-
-impl Tree for Directory {
-    fn dir(&mut self, path: &Path) -> io::Result<()> {
-        self.0.dir(path)
-    }
-
-    fn file(&mut self, path: &Path, mtime: i64, bytes: &[u8]) -> io::Result<()> {
-        self.0.file(path, mtime, bytes)
-    }
-
-    fn copy(&mut self, path: &Path, mtime: i64, bytes: &mut dyn Read) -> io::Result<()> {
-        self.0.copy(path, mtime, bytes)
-    }
-
-    fn append(&mut self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        self.0.append(path, bytes)
-    }
-
-    fn link(&mut self, existing: &Path, path: &Path) -> io::Result<()> {
-        self.0.link(existing, path)
-    }
-
-    fn symlink(&mut self, target: &Path, path: &Path) -> io::Result<()> {
-        self.0.symlink(target, path)
-    }
+    Output::open(path)
 }

@@ -10,7 +10,7 @@ use crate::archive;
 use crate::args::ShowArgs;
 use crate::error::{CliError, Exit};
 use crate::render;
-use crate::vaults::{self, folders};
+use crate::vaults::{self, folders, parse_guid};
 
 /// Runs the command. The message goes to standard output, byte for byte as it was delivered, and
 /// only once all of it was compared with its GUID.
@@ -33,12 +33,6 @@ pub fn run(args: &ShowArgs) -> Result<Exit, CliError> {
     })?;
     render::print("the message", &message)?;
     Ok(Exit::Done)
-}
-
-fn parse_guid(text: &str) -> Result<Guid, CliError> {
-    Guid::from_hex(text.as_bytes()).ok_or_else(|| {
-        CliError::usage(format!("{text} is no GUID")).hint("a GUID is 40 hex digits")
-    })
 }
 
 /// The GUID of what a UID stands for: of what is stored, which may not be what its record says.

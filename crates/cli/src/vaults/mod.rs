@@ -1,6 +1,7 @@
 //! Vaults, as commands use them: opened, explained, and one snapshot of an account chosen.
 
 pub mod backup;
+pub mod drill;
 pub mod find;
 mod garbage;
 #[cfg(test)]
@@ -16,7 +17,7 @@ use std::path::Path;
 
 use engine::folder::relative_name;
 use jiff::tz::TimeZone;
-use model::{MboxName, Userid};
+use model::{Guid, MboxName, Userid};
 use segment::manifest::{ManifestHead, StoredMailbox};
 use segment::names;
 use vault::{Account, Entry, History, Store, Vault, VaultError};
@@ -159,4 +160,12 @@ pub fn folders(head: &ManifestHead, userid: &str) -> String {
         MboxName::new(relative_name(mailbox.name.as_bytes(), userid.as_bytes())).to_string()
     };
     head.mailboxes.iter().map(name).collect::<Vec<_>>().join(", ")
+}
+
+/// A GUID as it is typed.
+pub fn parse_guid(text: &str) -> Result<Guid, CliError> {
+    Guid::from_hex(text.as_bytes()).ok_or_else(|| {
+        CliError::usage(format!("{text} is no GUID"))
+            .hint("a GUID is 40 hex digits; cylinder find prints that of each message")
+    })
 }

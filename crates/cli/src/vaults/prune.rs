@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use engine::archive::{ArchiveError, stored};
 use engine::base::Base;
 use engine::ports::Silent;
+use engine::selection::Selection;
 use engine::snapshot::{self, SnapshotError};
 use jiff::tz::TimeZone;
 use model::Finding;
@@ -360,7 +361,7 @@ fn copy(
 ) -> Result<Entry, PruneError> {
     let old = account.open(&history.lineage(&entry.name.own));
     let old = old.chain();
-    let (mut source, messages, head) = stored(&old, old.at(entry.name.seq)?, |_| true)?;
+    let (mut source, messages, head) = stored(&old, old.at(entry.name.seq)?, &Selection::all())?;
     let carried = head.findings.iter().filter_map(engine::archive::finding_of);
     source.findings = carried.filter(|finding| snapshot::is_told_anew(finding.kind)).collect();
 

@@ -12,7 +12,7 @@ use segment::reader::ReadError;
 use segment::verify;
 use vault::{Account, Entry, History, Lineage, SegmentKind, VaultError};
 
-use crate::error::texts_of;
+use crate::error::chain_of;
 
 /// What is wrong with an object.
 #[derive(Debug)]
@@ -270,9 +270,4 @@ fn affected(
     };
     let gone = messages.into_iter().filter(|placed| is_lost(&placed.guid).unwrap_or(true));
     gone.map(|placed| Affected { seq, message: Some(placed) }).collect()
-}
-
-/// An error with all its reasons, in one line.
-fn chain_of(error: &(dyn std::error::Error + 'static)) -> String {
-    texts_of(error).join(": ")
 }

@@ -4,6 +4,7 @@
 mod account;
 mod chain_check;
 mod exports;
+mod flags;
 mod kill;
 mod lock_order;
 mod locks;

@@ -153,7 +153,7 @@ fn json_has_the_names_that_programs_rely_on() {
     let to = format!("maildir:{}", scratch.path().join("maildir").display());
     let arguments = ["restore", "glad", "--json", "--from", &shown, "--to", &to];
     let report = cylinder(arguments).expect(0).report();
-    assert_eq!(names(&report), "account bytes findings mailboxes messages seq to");
+    assert_eq!(names(&report), "account bytes findings flags_only mailboxes messages seq to");
     assert_eq!(report["messages"], 7);
     // The target is no longer empty.
     let error = cylinder(arguments).expect(1).report();

@@ -39,7 +39,7 @@ impl<'a> Maildir<'a> {
 }
 
 impl Exporter for Maildir<'_> {
-    fn wants_expunged(&self) -> bool {
+    fn marks_expunged(&self) -> bool {
         false
     }
 

@@ -28,7 +28,7 @@ impl<'a> Mbox<'a> {
 }
 
 impl Exporter for Mbox<'_> {
-    fn wants_expunged(&self) -> bool {
+    fn marks_expunged(&self) -> bool {
         false
     }
 

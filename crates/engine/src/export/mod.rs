@@ -48,10 +48,32 @@ pub trait Tree {
 pub enum Form {
     /// A Cyrus spool and configuration directory.
     Spool(SpoolOptions),
+    /// The same without messages, and without an imapd.conf: nothing can be served from it.
+    Metadata(SpoolOptions),
     /// Maildir++.
     Maildir,
     /// One mbox file a folder.
     Mbox,
+}
+
+/// How to export.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// The instant of the snapshot, seconds since 1970: the date of files that have none.
+    pub taken_at: i64,
+    /// Threads that read messages ahead; at least one.
+    pub workers: usize,
+    /// What becomes of expunged messages whose files were kept.
+    pub expunged: Expunged,
+}
+
+/// What becomes of messages that clients no longer see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expunged {
+    /// Forms that can say that they are expunged have them, others do not.
+    WhereMarked,
+    /// Every form has them: they were asked for one by one.
+    Wanted,
 }
 
 /// What was written.
@@ -95,15 +117,17 @@ pub fn export(
     messages: &dyn MessageSource,
     form: &Form,
     tree: &mut dyn Tree,
-    taken_at: i64,
-    workers: usize,
+    options: &Options,
     monitor: &dyn Monitor,
 ) -> Result<Summary, ExportError> {
-    let summary = Summary::default();
-    let run = Run { account, messages, taken_at, workers, monitor, summary };
+    let run = Run { account, messages, options, monitor, summary: Summary::default() };
     match form {
-        Form::Spool(options) => {
-            let mut spool = spool::Spool::new(tree, account, options, taken_at)?;
+        Form::Spool(layout) | Form::Metadata(layout) => {
+            let content = match form {
+                Form::Metadata(_) => spool::Content::Metadata,
+                _ => spool::Content::All,
+            };
+            let mut spool = spool::Spool::new(tree, account, layout, content, options.taken_at)?;
             let summary = run.mailboxes(&mut spool)?;
             spool.finish()?;
             Ok(summary)
@@ -115,8 +139,13 @@ pub fn export(
 
 /// One form of export.
 trait Exporter {
-    /// Whether messages that clients no longer see are wanted.
-    fn wants_expunged(&self) -> bool;
+    /// Whether messages that clients no longer see can be told from others.
+    fn marks_expunged(&self) -> bool;
+
+    /// Whether messages are wanted at all.
+    fn wants_messages(&self) -> bool {
+        true
+    }
 
     /// A mailbox begins.
     fn begin(&mut self, folder: &FolderInfo<'_>) -> io::Result<()>;
@@ -190,8 +219,7 @@ impl Body<'_> {
 struct Run<'a> {
     account: &'a SourceAccount,
     messages: &'a dyn MessageSource,
-    taken_at: i64,
-    workers: usize,
+    options: &'a Options,
     monitor: &'a dyn Monitor,
     summary: Summary,
 }
@@ -216,20 +244,18 @@ impl Run<'_> {
             account: self.account,
             mailbox,
             flag_names: &flag_names,
-            taken_at: self.taken_at,
+            taken_at: self.options.taken_at,
         };
         exporter.begin(&folder).map_err(write)?;
-        let expunged = exporter.wants_expunged();
+        let expunged = exporter.marks_expunged() || self.options.expunged == Expunged::Wanted;
         let wanted = |record: &RecordKey| expunged || !record.is_expunged();
-        self.monitor.expect(records.linked().filter(wanted).count() as u64);
-        let (messages, workers) = (self.messages, self.workers);
-        let jobs = records.linked().filter(wanted);
-        fetch(
-            messages,
-            at,
-            workers,
-            &mut Folder { run: self, at, exporter, records: &records, jobs },
-        )?;
+        if exporter.wants_messages() {
+            self.monitor.expect(records.linked().filter(wanted).count() as u64);
+            let (messages, workers) = (self.messages, self.options.workers);
+            let jobs = records.linked().filter(wanted);
+            let mut folder = Folder { run: self, at, exporter, records: &records, jobs };
+            fetch(messages, at, workers, &mut folder)?;
+        }
         exporter.end().map_err(write)?;
         self.summary.mailboxes += 1;
         Ok(())

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use cyrus_format::header::{HeaderForm, MailboxHeader, file_crc};
 use cyrus_format::index::{IndexHeader, RecordKey, Tally, write_index};
 use engine::Exceptions;
+use engine::export::{Expunged, Options};
 use engine::ports::MessageSource;
 use engine::source::{SourceAccount, SourceFile, SourceMailbox};
 use model::crc::ThridText;
@@ -246,4 +247,9 @@ pub fn linked(files: &BTreeMap<String, Vec<u8>>) -> BTreeMap<u32, RecordKey> {
     }
     linked.retain(|_, key| !key.system_flags.contains(SystemFlags::UNLINKED));
     linked
+}
+
+/// How everything is exported that clients see.
+pub fn options(taken_at: i64) -> Options {
+    Options { taken_at, workers: 2, expunged: Expunged::WhereMarked }
 }

@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 
 use engine::archive::{StoredMessages, stored};
 use engine::ports::MessageSource;
+use engine::selection::Selection;
 use engine::source::{SourceAccount, SourceMailbox};
 use model::Guid;
 use proptest::prelude::*;
@@ -125,7 +126,8 @@ fn check_chain(chain: &Chain<'_>, copies: &[Account]) -> Result<(), TestCaseErro
         }
         let copy = copies.next().expect("a copy for each snapshot");
         let snapshot = chain.at(segment.seq()).expect("a snapshot");
-        let (account, messages, head) = stored(chain, snapshot, |_| true).expect("an account");
+        let (account, messages, head) =
+            stored(chain, snapshot, &Selection::all()).expect("an account");
         let (source, _) = copy.source();
         check_account(&account, &source)?;
         before = check_messages(&messages, &head, copy, &source, &before)?;
@@ -235,7 +237,7 @@ fn check_extracted(
     let segments = archive.all_segments();
     let chain = chain_of(&segments, account);
     let newest = chain.newest().expect("a snapshot");
-    let (stored, messages, head) = stored(&chain, newest, |_| true).expect("an account");
+    let (stored, messages, head) = stored(&chain, newest, &Selection::all()).expect("an account");
     for (at, (mailbox, listed)) in stored.mailboxes.iter().zip(&head.mailboxes).enumerate() {
         let path = |file: &str| format!("glad/mailboxes/{}/{file}", listed.dir).into_bytes();
         for (name, bytes) in &mailbox.files {

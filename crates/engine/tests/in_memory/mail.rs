@@ -4,7 +4,7 @@ use engine::export::{ExportError, Form, Summary, export};
 use engine::ports::Silent;
 use model::{FindingKind, Guid, SystemFlags};
 
-use super::account::{Account, EPOCH, Mailbox, guid_of};
+use super::account::{Account, EPOCH, Mailbox, guid_of, options};
 use super::tree::MemoryTree;
 
 fn given(account: &Account, form: &Form) -> (MemoryTree, Summary) {
@@ -19,7 +19,7 @@ fn try_given(
     tree: &mut MemoryTree,
 ) -> Result<Summary, ExportError> {
     let (source, messages) = account.source();
-    export(&source, &messages, form, tree, EPOCH, 2, &Silent)
+    export(&source, &messages, form, tree, &options(EPOCH), &Silent)
 }
 
 /// Folders of all sorts; one message with each system flag, one with user flags, one expunged.

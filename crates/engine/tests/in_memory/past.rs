@@ -6,6 +6,7 @@ use engine::archive::stored;
 use engine::catalog::read;
 use engine::changes::{At, Change as Differs, compare};
 use engine::find::{Query, Search, State};
+use engine::selection::Selection;
 use model::{Guid, SystemFlags};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestCaseError};
@@ -65,7 +66,7 @@ struct Shown {
 type Seen = BTreeMap<String, Shown>;
 
 fn seen(chain: &Chain<'_>, snapshot: &Snapshot<'_>) -> Seen {
-    let (account, _, head) = stored(chain, snapshot, |_| true).expect("a snapshot");
+    let (account, _, head) = stored(chain, snapshot, &Selection::all()).expect("a snapshot");
     let mut seen = Seen::new();
     for (mailbox, stored) in account.mailboxes.iter().zip(&head.mailboxes) {
         let message = |uid: u32, key: cyrus_format::index::RecordKey| {

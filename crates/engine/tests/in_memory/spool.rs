@@ -11,7 +11,7 @@ use engine::export::{ExportError, Form, Layout, SpoolOptions, Summary, export};
 use engine::ports::Silent;
 use model::{MboxName, SystemFlags, UidValidity, UniqueId};
 
-use super::account::{Account, EPOCH, Mailbox};
+use super::account::{Account, EPOCH, Mailbox, options};
 use super::tree::MemoryTree;
 
 const INBOX_ID: &str = "a1b2c3d4e5f6a7b8c9d0e1f2";
@@ -76,7 +76,7 @@ fn try_given(
 ) -> Result<Summary, ExportError> {
     let (source, messages) = account.source();
     let form = Form::Spool(SpoolOptions { layout, root: PathBuf::from("/srv/restored") });
-    export(&source, &messages, &form, tree, EPOCH + 999, 2, &Silent)
+    export(&source, &messages, &form, tree, &options(EPOCH + 999), &Silent)
 }
 
 fn by_id(id: &str) -> String {
@@ -216,8 +216,8 @@ fn archived_records_are_found_where_they_are() {
     *index = stretched(index, 144);
     let before = index.clone();
     let mut tree = MemoryTree::default();
-    let options = SpoolOptions { layout: Layout::Source, root: PathBuf::from("/r") };
-    export(&source, &messages, &Form::Spool(options), &mut tree, EPOCH, 1, &Silent)
+    let form = SpoolOptions { layout: Layout::Source, root: PathBuf::from("/r") };
+    export(&source, &messages, &Form::Spool(form), &mut tree, &options(EPOCH), &Silent)
         .expect("an export");
     let written = tree.read(format!("{}/cyrus.index", by_id(INBOX_ID)));
     let (new, old) = (Index::parse(written).expect("one"), Index::parse(&before).expect("one"));

@@ -7,6 +7,7 @@ use cyrus_format::index::Index;
 use engine::archive::stored;
 use engine::live::live;
 use engine::ports::MessageSource;
+use engine::selection::Selection;
 use engine::source::{SourceAccount, SourceMailbox};
 use model::{SystemFlags, Userid};
 use spool::Server;
@@ -41,7 +42,8 @@ impl Copy {
         let opened = account.open(&history.lineage(&entry.name.own));
         let chain = opened.chain();
         let snapshot = chain.at(entry.name.seq).expect("a snapshot");
-        let (account, messages, _) = stored(&chain, snapshot, |_| true).expect("an account");
+        let (account, messages, _) =
+            stored(&chain, snapshot, &Selection::all()).expect("an account");
         Self::of(&account, &messages)
     }
 

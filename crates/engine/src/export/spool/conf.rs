@@ -11,7 +11,7 @@ use cyrus_format::names::NameRules;
 use cyrus_format::sieve::{self, SieveFile};
 use model::MboxName;
 
-use super::{Spool, inbox_id};
+use super::{Content, Spool, inbox_id};
 use crate::export::ExportError;
 use crate::source::{SourceAccount, SourceFile};
 
@@ -53,6 +53,9 @@ pub(super) fn write(mut spool: Spool<'_>) -> Result<(), ExportError> {
     }
     if let Some(active) = sieve_active {
         link_active_script(&mut spool, active)?;
+    }
+    if spool.content == Content::Metadata {
+        return Ok(());
     }
     let text = imapd_conf(&spool);
     put(&mut spool, Path::new("imapd.conf"), account_time(&account.files), text.as_bytes())

@@ -44,10 +44,18 @@ pub struct SpoolOptions {
     pub root: PathBuf,
 }
 
+/// What a tree is to hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Content {
+    All,
+    Metadata,
+}
+
 /// Writes one account.
 pub(super) struct Spool<'a> {
     tree: &'a mut dyn Tree,
     account: &'a SourceAccount,
+    content: Content,
     root: PathBuf,
     rules: PathRules,
     /// The form of the mailboxes.db that is written.
@@ -74,6 +82,7 @@ impl<'a> Spool<'a> {
         tree: &'a mut dyn Tree,
         account: &'a SourceAccount,
         options: &SpoolOptions,
+        content: Content,
         taken_at: i64,
     ) -> Result<Self, ExportError> {
         let virtdomains = account.mailboxes.iter().any(|m| m.name.as_bytes().contains(&b'!'));
@@ -87,6 +96,7 @@ impl<'a> Spool<'a> {
         let mut spool = Self {
             tree,
             account,
+            content,
             root: options.root.clone(),
             rules,
             era,
@@ -166,8 +176,12 @@ fn entry_of(mailbox: &SourceMailbox, list: &MboxList) -> MailboxEntry {
 }
 
 impl Exporter for Spool<'_> {
-    fn wants_expunged(&self) -> bool {
+    fn marks_expunged(&self) -> bool {
         true
+    }
+
+    fn wants_messages(&self) -> bool {
+        self.content == Content::All
     }
 
     fn begin(&mut self, folder: &FolderInfo<'_>) -> io::Result<()> {
