@@ -3,10 +3,11 @@
 use thiserror::Error;
 
 use crate::banner::{Banner, Progress};
-use crate::command::{Command, Rest};
+use crate::command::Command;
 use crate::framer::{self, Fatal, FileHead, Framer, Limits, Refused, Stream};
 use crate::mailbox::Mailbox;
-use crate::record::Record;
+use crate::message::FileWriter;
+use crate::record::{Record, RecordWriter};
 use crate::reply::{Reply, ReplyError};
 use crate::sasl::SaslData;
 use crate::untagged::{Untagged, UntaggedError};
@@ -132,21 +133,49 @@ impl Client {
         self.state == State::Idle
     }
 
-    /// Appends a command to `out`, as far as nothing of it is written by the caller.
+    /// Appends a command, without files and records.
     ///
     /// # Errors
     /// [`ClientError::Busy`] if another one is under way, or the session has ended.
-    pub fn send(&mut self, command: &Command, out: &mut Vec<u8>) -> Result<Rest, ClientError> {
-        if self.state != State::Idle {
-            return Err(ClientError::Busy);
-        }
-        self.state = State::Command(match command {
+    pub fn send(&mut self, command: &Command, out: &mut Vec<u8>) -> Result<(), ClientError> {
+        self.begin(match command {
             Command::Authenticate { .. } => Then::LoggedIn,
             Command::StartTls => Then::Tls,
             Command::Compress { .. } => Then::Deflate,
             _ => Then::Nothing,
-        });
-        Ok(command.write(None, out))
+        })?;
+        command.write(None, out);
+        Ok(())
+    }
+
+    /// Appends the beginning of APPLY MESSAGE; its files are to follow.
+    ///
+    /// # Errors
+    /// As for [`Client::send`].
+    pub fn send_files(&mut self, out: &mut Vec<u8>) -> Result<FileWriter, ClientError> {
+        self.begin(Then::Nothing)?;
+        Ok(Command::begin_files(None, out))
+    }
+
+    /// Appends the beginning of APPLY MAILBOX; its records are to follow.
+    ///
+    /// # Errors
+    /// As for [`Client::send`].
+    pub fn send_mailbox(
+        &mut self,
+        mailbox: &Mailbox,
+        out: &mut Vec<u8>,
+    ) -> Result<RecordWriter, ClientError> {
+        self.begin(Then::Nothing)?;
+        Ok(Command::begin_mailbox(mailbox, None, out))
+    }
+
+    fn begin(&mut self, then: Then) -> Result<(), ClientError> {
+        if self.state != State::Idle {
+            return Err(ClientError::Busy);
+        }
+        self.state = State::Command(then);
+        Ok(())
     }
 
     /// Appends the response to a challenge.

@@ -14,6 +14,7 @@ pub use apply::{Apply, Expunge, Rename, Reserve, SieveName, SieveScript, Subscri
 pub use get::{Fetch, Get};
 
 use crate::framer::{Data, Reason, Refused};
+use crate::mailbox::Mailbox;
 use crate::message::FileWriter;
 use crate::record::RecordWriter;
 use crate::reply::{No, Reply};
@@ -72,18 +73,6 @@ pub struct Restore {
     pub partition: Option<Partition>,
     /// With which rights.
     pub acl: Option<Vec<u8>>,
-}
-
-/// What of a command has still to be written.
-#[derive(Debug)]
-#[must_use = "the command is not complete before it is finished"]
-pub enum Rest {
-    /// Nothing.
-    Nothing,
-    /// Records, and [`RecordWriter::finish`].
-    Records(RecordWriter),
-    /// Files, and [`FileWriter::finish`].
-    Files(FileWriter),
 }
 
 /// Why a command cannot be carried out.
@@ -212,36 +201,41 @@ impl Command {
         }
     }
 
-    /// Appends the command, with its line's end unless something has to go in between. A `tag` makes
-    /// it one within IMAP.
-    pub fn write(&self, tag: Option<&str>, out: &mut Vec<u8>) -> Rest {
-        let literals = Literals::Plus;
-        let imap = if tag.is_some() { "SYNC" } else { "" };
-        if let Some(tag) = tag {
-            out.extend_from_slice(format!("{tag} ").as_bytes());
-        }
+    /// Appends the command, without files and records. A `tag` makes it one within IMAP.
+    pub fn write(&self, tag: Option<&str>, out: &mut Vec<u8>) {
         match self {
             Command::Get(get) => {
-                out.extend_from_slice(format!("{imap}GET {} ", get.name()).as_bytes());
-                get.write(&mut Writer::new(out, literals));
-                out.extend_from_slice(b"\r\n");
-                Rest::Nothing
+                begin("GET", get.name(), tag, out);
+                get.write(&mut Writer::new(out, Literals::Plus));
             }
             Command::Apply(apply) => {
-                out.extend_from_slice(format!("{imap}APPLY {} ", apply.name()).as_bytes());
-                apply.write(literals, out)
+                begin("APPLY", apply.name(), tag, out);
+                apply.write(&mut Writer::new(out, Literals::Plus));
             }
             Command::Restore(restore) => {
-                out.extend_from_slice(format!("{imap}RESTORE MAILBOX ").as_bytes());
-                restore.write(literals, out);
-                Rest::Records(RecordWriter::new(literals))
+                begin("RESTORE", "MAILBOX", tag, out);
+                restore.write(&mut Writer::new(out, Literals::Plus));
             }
             line => {
+                if let Some(tag) = tag {
+                    out.extend_from_slice(format!("{tag} ").as_bytes());
+                }
                 line.write_line(tag.is_some(), out);
-                out.extend_from_slice(b"\r\n");
-                Rest::Nothing
             }
         }
+        out.extend_from_slice(b"\r\n");
+    }
+
+    /// Appends the beginning of [`Apply::Message`]; its files are to follow.
+    pub fn begin_files(tag: Option<&str>, out: &mut Vec<u8>) -> FileWriter {
+        begin("APPLY", Apply::Message.name(), tag, out);
+        FileWriter::begin(out)
+    }
+
+    /// Appends the beginning of [`Apply::Mailbox`]; its records are to follow.
+    pub fn begin_mailbox(mailbox: &Mailbox, tag: Option<&str>, out: &mut Vec<u8>) -> RecordWriter {
+        begin("APPLY", "MAILBOX", tag, out);
+        mailbox.begin(Literals::Plus, out)
     }
 
     fn write_line(&self, imap: bool, out: &mut Vec<u8>) {
@@ -267,6 +261,15 @@ impl Command {
             }
         }
     }
+}
+
+/// Appends what precedes a value.
+fn begin(verb: &str, name: &str, tag: Option<&str>, out: &mut Vec<u8>) {
+    let text = match tag {
+        Some(tag) => format!("{tag} SYNC{verb} {name} "),
+        None => format!("{verb} {name} "),
+    };
+    out.extend_from_slice(text.as_bytes());
 }
 
 fn authenticate(arguments: &[&[u8]]) -> Result<Command, CommandError> {
@@ -307,9 +310,8 @@ impl Restore {
         })
     }
 
-    /// Writes the fields and the beginning of the records.
-    fn write(&self, literals: Literals, out: &mut Vec<u8>) {
-        Writer::new(out, literals).pairs(|w| {
+    fn write(&self, w: &mut Writer<'_>) {
+        w.pairs(|w| {
             if let Some(uniqueid) = &self.uniqueid {
                 w.key("UNIQUEID").string(uniqueid.as_bytes());
             }
@@ -326,8 +328,7 @@ impl Restore {
             if let Some(acl) = &self.acl {
                 w.key("ACL").string(acl);
             }
+            w.key("RECORD").list(|_| {});
         });
-        out.pop();
-        out.extend_from_slice(b" RECORD (");
     }
 }

@@ -24,11 +24,12 @@
 //!
 //! ```
 //! use csync::banner::Banner;
+//! use csync::framer::Limits;
 //! use csync::reply::No;
 //! use csync::server::{Action, Rights, Server};
 //!
 //! let mut out = Vec::new();
-//! let mut server = Server::start(Banner::new("r.example.com", "cylinder"), &mut out);
+//! let mut server = Server::start(Banner::new("r.example.com", "1.0"), Limits::default(), &mut out);
 //! let mut input: &[u8] = b"AUTHENTICATE PLAIN AHJlcGwAc2VjcmV0\r\nGET USER alice\r\nEXIT\r\n";
 //! while let Some(action) = server.next(&mut input, &mut out)? {
 //!     match action {

@@ -122,10 +122,8 @@ impl Mailbox {
         Ok(mailbox)
     }
 
-    /// Writes the fields in the order of 3.6, without the bracket that closes them if records are
-    /// to follow.
-    pub(crate) fn write(&self, literals: Literals, out: &mut Vec<u8>) {
-        let mut w = Writer::new(out, literals);
+    /// Writes the mailbox in the order of 3.6, with an empty list of records if it is to have one.
+    pub(crate) fn write(&self, w: &mut Writer<'_>) {
         w.pairs(|w| {
             w.key("UNIQUEID").string(self.uniqueid.as_bytes());
             w.key("MBOXNAME").string(self.mboxname.as_bytes());
@@ -147,22 +145,24 @@ impl Mailbox {
                     w.key("SINCE_CRC").num(since.sync_crc.into());
                     w.key("SINCE_CRC_ANNOT").num(since.sync_crc_annot.into());
                 }
+                if contents.records == Records::Listed {
+                    w.key("RECORD").list(|_| {});
+                }
             }
         });
     }
 
-    /// Writes all that precedes the first record; the returned writer goes on from there. `None`
-    /// if the mailbox has no records to list: then it is complete.
-    pub(crate) fn begin(&self, literals: Literals, out: &mut Vec<u8>) -> Option<RecordWriter> {
-        self.write(literals, out);
-        let contents = self.contents.as_ref();
-        if contents.is_some_and(|contents| contents.records == Records::Listed) {
-            out.pop();
+    /// Writes all that precedes the first record; the returned writer goes on from there.
+    pub(crate) fn begin(&self, literals: Literals, out: &mut Vec<u8>) -> RecordWriter {
+        self.write(&mut Writer::new(out, literals));
+        let listed = self.contents.as_ref().map(|contents| contents.records);
+        if listed == Some(Records::Listed) {
+            out.truncate(out.len() - b"))".len());
+        } else {
+            out.truncate(out.len() - b")".len());
             out.extend_from_slice(b" RECORD (");
-            return Some(RecordWriter::new(literals));
         }
-        out.extend_from_slice(b"\r\n");
-        None
+        RecordWriter::new(literals)
     }
 }
 

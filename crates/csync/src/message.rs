@@ -6,6 +6,7 @@ use cyrus_format::dlist::{Literals, write_string};
 
 /// Writes the files of APPLY MESSAGE. Cyrus puts up to 1024 into one command.
 #[derive(Debug)]
+#[must_use = "the command is not complete before it is finished"]
 pub struct FileWriter {
     begun: bool,
 }

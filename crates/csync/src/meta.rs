@@ -3,7 +3,7 @@
 use cyrus_format::dlist::Dlist;
 use cyrus_format::quota::Resource;
 use cyrus_format::seen::{self, UidSet};
-use model::{Guid, MboxName, Modseq, Timestamp, Uid, UniqueId};
+use model::{Guid, MboxName, Modseq, Timestamp, Uid, UniqueId, Userid};
 
 use crate::wire::{Fields, ValueError, Writer};
 
@@ -142,7 +142,7 @@ pub struct AnnotationOf {
     /// Its name.
     pub entry: Vec<u8>,
     /// Whose it is; empty if everybody's.
-    pub userid: model::Userid,
+    pub userid: Userid,
     /// What it says; nothing, if it is to be removed.
     pub value: Vec<u8>,
 }
@@ -151,13 +151,13 @@ impl AnnotationOf {
     pub(crate) fn from_value(value: &Dlist, with: WithValue) -> Result<Self, ValueError> {
         let fields = Fields::of(value)?;
         let value = match with {
-            WithValue::Yes => fields.bytes("VALUE")?.to_vec(),
+            WithValue::Yes => fields.bytes_or_nil("VALUE")?.to_vec(),
             WithValue::No => Vec::new(),
         };
         Ok(Self {
             mboxname: MboxName::new(fields.bytes("MBOXNAME")?),
             entry: fields.bytes("ENTRY")?.to_vec(),
-            userid: model::Userid::new(fields.opt_bytes("USERID")?.unwrap_or_default()),
+            userid: Userid::new(fields.bytes_or_nil("USERID")?),
             value,
         })
     }

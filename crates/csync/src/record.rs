@@ -157,9 +157,9 @@ pub(crate) fn read_annotations(fields: Fields<'_>) -> Result<Vec<Annotation>, Va
         let fields = Fields::of(item)?;
         Ok(Annotation {
             entry: fields.bytes("ENTRY")?.to_vec(),
-            userid: Userid::new(fields.opt_bytes("USERID")?.unwrap_or_default()),
+            userid: Userid::new(fields.bytes_or_nil("USERID")?),
             modseq: Modseq(fields.opt_num("MODSEQ")?.unwrap_or(0)),
-            value: fields.bytes("VALUE")?.to_vec(),
+            value: fields.bytes_or_nil("VALUE")?.to_vec(),
         })
     };
     fields.list("ANNOTATIONS")?.iter().map(read).collect()
@@ -184,6 +184,7 @@ pub(crate) fn write_annotations(annotations: &[Annotation], w: &mut Writer<'_>) 
 
 /// Writes the records of a mailbox one by one: what stands between `RECORD (` and `)`.
 #[derive(Debug)]
+#[must_use = "the mailbox is not complete before it is finished"]
 pub struct RecordWriter {
     literals: Literals,
     begun: bool,

@@ -103,20 +103,20 @@ pub struct Server {
 
 impl Server {
     /// Greets a client that has to log in.
-    pub fn start(banner: Banner, out: &mut Vec<u8>) -> Self {
+    pub fn start(banner: Banner, limits: Limits, out: &mut Vec<u8>) -> Self {
         banner.write(out);
-        Self::new(banner, None)
+        Self::new(banner, limits, None)
     }
 
     /// Greets one that may do everything: of a Unix socket.
-    pub fn start_trusted(banner: Banner, out: &mut Vec<u8>) -> Self {
+    pub fn start_trusted(banner: Banner, limits: Limits, out: &mut Vec<u8>) -> Self {
         banner.write_greeting(out);
-        Self::new(banner, Some(Rights::Admin))
+        Self::new(banner, limits, Some(Rights::Admin))
     }
 
-    fn new(banner: Banner, rights: Option<Rights>) -> Self {
+    fn new(banner: Banner, limits: Limits, rights: Option<Rights>) -> Self {
         let mut server = Self {
-            framer: Framer::new(Stream::Commands, Limits::default()),
+            framer: Framer::new(Stream::Commands, limits),
             banner,
             rights: None,
             waiting: Waiting::Nothing,
@@ -449,8 +449,7 @@ impl Server {
         let enabled: Vec<Vec<u8>> = names.iter().filter(counts).cloned().collect();
         self.sieve_mailbox |=
             enabled.iter().any(|name| name.eq_ignore_ascii_case(b"SIEVE-MAILBOX"));
-        let unfinished = Untagged::Enabled(enabled).write(out);
-        debug_assert!(unfinished.is_none(), "only mailboxes have records");
+        Untagged::Enabled(enabled).write(out);
     }
 }
 

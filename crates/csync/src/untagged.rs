@@ -110,17 +110,12 @@ impl Untagged {
         })
     }
 
-    /// Appends the line. For a mailbox with records, appends all that precedes them, and returns
-    /// what writes them one by one: there may be a million.
-    #[must_use = "a mailbox is not complete before its records are finished"]
-    pub fn write(&self, out: &mut Vec<u8>) -> Option<RecordWriter> {
+    /// Appends the line, without a file and records.
+    pub fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(format!("* {} ", self.name()).as_bytes());
-        if let Untagged::Mailbox(mailbox) = self {
-            return mailbox.begin(Literals::Plain, out);
-        }
         let mut w = Writer::new(out, Literals::Plain);
         match self {
-            Untagged::Mailbox(_) => {}
+            Untagged::Mailbox(mailbox) => mailbox.write(&mut w),
             Untagged::Message => w.nil(),
             Untagged::Missing(guids) => w.list(|w| guids.iter().for_each(|guid| w.guid(*guid))),
             Untagged::Lsub(names) => w.strings(names.iter().map(MboxName::as_bytes)),
@@ -136,7 +131,6 @@ impl Untagged {
             Untagged::Annotation(annotation) => annotation.write(WithValue::Yes, &mut w),
         }
         out.extend_from_slice(b"\r\n");
-        None
     }
 
     fn name(&self) -> &'static str {
@@ -152,6 +146,12 @@ impl Untagged {
             Untagged::Message => "MESSAGE",
         }
     }
+}
+
+/// Appends the beginning of a mailbox; its records are to follow, one by one: there may be a million.
+pub fn begin_mailbox(mailbox: &Mailbox, out: &mut Vec<u8>) -> RecordWriter {
+    out.extend_from_slice(b"* MAILBOX ");
+    mailbox.begin(Literals::Plain, out)
 }
 
 /// Appends what announces the answer to GET FETCH. The file's bytes, exactly as many as it says, are

@@ -55,6 +55,14 @@ impl<'a> Fields<'a> {
         self.opt(key).map(|value| as_bytes(key, value)).transpose()
     }
 
+    /// A string for which Cyrus says `NIL` if there is nothing in it.
+    pub fn bytes_or_nil(&self, key: &'static str) -> Result<&'a [u8], ValueError> {
+        match self.has(key) {
+            true => Ok(self.opt_bytes(key)?.unwrap_or_default()),
+            false => Err(ValueError::Missing(key)),
+        }
+    }
+
     pub fn num<T: TryFrom<u64>>(&self, key: &'static str) -> Result<T, ValueError> {
         as_num(key, self.get(key)?)
     }

@@ -6,14 +6,14 @@ use std::collections::VecDeque;
 
 use csync::banner::{Banner, Progress};
 use csync::client::{self, Client, ClientError};
-use csync::command::{Command, Rest};
+use csync::command::{Apply, Command};
 use csync::framer::{Event, Framer, Limits, Stream};
 use csync::message::FileWriter;
 use csync::record::{Record, RecordWriter};
 use csync::reply::{No, Reply};
 use csync::sasl::SaslData;
 use csync::server::{Action, Rights, Server};
-use csync::untagged::{Untagged, begin_message, end_message};
+use csync::untagged::{Untagged, begin_mailbox, begin_message, end_message};
 use recording::{Connection, recordings};
 
 #[test]
@@ -82,10 +82,10 @@ fn converse(connection: &Connection) -> Vec<u8> {
         let end = connection.master.len() - input.len();
         if let Some(command) = command {
             let length = out.len();
-            let rest = client.send(&command, &mut out).expect("one at a time");
-            if !matches!(rest, Rest::Nothing) {
+            client.send(&command, &mut out).expect("one at a time");
+            assert_eq!(client.send(&command, &mut Vec::new()), Err(ClientError::Busy));
+            if matches!(command, Command::Apply(Apply::Message | Apply::Mailbox(_))) {
                 // Its files or records are those that were recorded.
-                assert_eq!(client.send(&command, &mut Vec::new()).err(), Some(ClientError::Busy));
                 out.truncate(length);
                 out.extend_from_slice(&connection.master[begin..end]);
             }
@@ -138,51 +138,39 @@ fn rewrite_commands(connection: &Connection) -> Vec<u8> {
         match event {
             Event::Line(line) if imap => {
                 let (tag, command) = Command::from_imap_line(line).expect("a command");
-                let tag = String::from_utf8(tag).expect("a tag");
-                assert!(matches!(command.write(Some(&tag), &mut out), Rest::Nothing));
+                command.write(tag_of(&tag).as_deref(), &mut out);
             }
             Event::Line(line) => match Command::from_line(line) {
-                Ok(command) => {
-                    assert!(matches!(command.write(None, &mut out), Rest::Nothing));
-                }
+                Ok(command) => command.write(None, &mut out),
                 // A response of SASL.
                 Err(_) => out.extend([line, b"\r\n"].concat()),
             },
             Event::File(head) => {
                 let writer = files.get_or_insert_with(|| {
-                    let tag = tag_of(connection, &out);
-                    let rest = Command::Apply(csync::command::Apply::Message)
-                        .write(tag.as_deref(), &mut out);
-                    let Rest::Files(files) = rest else { panic!("files") };
-                    files
+                    let rest = &connection.master[out.len()..];
+                    let word = rest.split(|byte| *byte == b' ').next().filter(|_| imap);
+                    Command::begin_files(tag_of(word.unwrap_or_default()).as_deref(), &mut out)
                 });
                 writer.file(&head, &mut out);
             }
             Event::FileBytes(bytes) => out.extend_from_slice(bytes),
             Event::FileEnd => {}
             Event::Records(data) => {
-                let tag = (!data.tag.is_empty())
-                    .then(|| String::from_utf8(data.tag.to_vec()).expect("a tag"));
                 let command = Command::from_data(data).expect("all but the records");
-                let Rest::Records(writer) = command.write(tag.as_deref(), &mut out) else {
-                    panic!("records")
-                };
-                records = Some(writer);
+                let Command::Apply(Apply::Mailbox(mailbox)) = command else { panic!("a mailbox") };
+                let tag = tag_of(data.tag);
+                records = Some(Command::begin_mailbox(&mailbox, tag.as_deref(), &mut out));
             }
             Event::Record(record) => {
                 let record = Record::parse(record).expect("a record");
                 records.as_mut().expect("records have begun").record(&record, &mut out);
             }
             Event::Data(data) => {
-                let tag = (!data.tag.is_empty())
-                    .then(|| String::from_utf8(data.tag.to_vec()).expect("a tag"));
                 let command = Command::from_data(data).expect("a command");
-                if let Some(records) = records.take() {
-                    records.finish(&mut out);
-                } else if let Some(files) = files.take() {
-                    files.finish(&mut out);
-                } else {
-                    assert!(matches!(command.write(tag.as_deref(), &mut out), Rest::Nothing));
+                match (records.take(), files.take()) {
+                    (Some(records), _) => records.finish(&mut out),
+                    (_, Some(files)) => files.finish(&mut out),
+                    _ => command.write(tag_of(data.tag).as_deref(), &mut out),
                 }
             }
             Event::Refused(refused) => panic!("{refused}"),
@@ -191,11 +179,8 @@ fn rewrite_commands(connection: &Connection) -> Vec<u8> {
     out
 }
 
-/// The tag of the command that begins at the end of `out`.
-fn tag_of(connection: &Connection, out: &[u8]) -> Option<String> {
-    let rest = &connection.master[out.len()..];
-    let word = rest.split(|byte| *byte == b' ').next().expect("a word");
-    connection.is_imap().then(|| String::from_utf8_lossy(word).into_owned())
+fn tag_of(tag: &[u8]) -> Option<String> {
+    (!tag.is_empty()).then(|| String::from_utf8(tag.to_vec()).expect("a tag"))
 }
 
 /// The same for the replica.
@@ -227,8 +212,8 @@ fn rewrite_replies(connection: &Connection) -> Vec<u8> {
             Event::FileEnd => end_message(&mut out),
             Event::Records(data) => {
                 let untagged = Untagged::from_data(data).expect("all but the records");
-                records = untagged.write(&mut out);
-                assert!(records.is_some());
+                let Untagged::Mailbox(mailbox) = untagged else { panic!("a mailbox") };
+                records = Some(begin_mailbox(&mailbox, &mut out));
             }
             Event::Record(record) => {
                 let record = Record::parse(record).expect("a record");
@@ -239,7 +224,7 @@ fn rewrite_replies(connection: &Connection) -> Vec<u8> {
                 if let Some(records) = records.take() {
                     records.finish(&mut out);
                 } else if !std::mem::take(&mut message) {
-                    assert!(untagged.write(&mut out).is_none());
+                    untagged.write(&mut out);
                 }
             }
             Event::Refused(refused) => panic!("{refused}: {:?}", refused.reason),
@@ -254,7 +239,7 @@ fn serve(connection: &Connection) -> Vec<u8> {
     let denied = answers.iter().any(|answer| answer.reply == Reply::No(No::PermissionDenied));
     let rights = if denied { Rights::Nobody } else { Rights::Admin };
     let (mut input, mut out) = (connection.master.as_slice(), Vec::new());
-    let mut server = Server::start(banner, &mut out);
+    let mut server = Server::start(banner, Limits::default(), &mut out);
     loop {
         let step = out.len();
         let action = server.next(&mut input, &mut out).expect("a good stream");

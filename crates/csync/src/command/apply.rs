@@ -1,11 +1,10 @@
 //! What a master wants done.
 
-use cyrus_format::dlist::{Dlist, Literals};
+use cyrus_format::dlist::Dlist;
 use model::{Guid, MboxName, Partition, Timestamp, Uid, UidValidity, UniqueId, Userid};
 
-use super::{CommandError, Rest, names};
+use super::{CommandError, names};
 use crate::mailbox::{Mailbox, Use};
-use crate::message::FileWriter;
 use crate::meta::{AnnotationOf, Quota, Seen, WithValue};
 use crate::wire::{Fields, Writer, as_bytes, as_guid, as_num};
 
@@ -186,22 +185,11 @@ impl Apply {
         }
     }
 
-    /// Writes the value and the line's end, as far as there is nothing to come in between.
-    pub(super) fn write(&self, literals: Literals, out: &mut Vec<u8>) -> Rest {
+    /// Writes the value, without files and records.
+    pub(super) fn write(&self, w: &mut Writer<'_>) {
         match self {
-            Apply::Message => return Rest::Files(FileWriter::begin(out)),
-            Apply::Mailbox(mailbox) => {
-                return mailbox.begin(literals, out).map_or(Rest::Nothing, Rest::Records);
-            }
-            _ => self.write_value(&mut Writer::new(out, literals)),
-        }
-        out.extend_from_slice(b"\r\n");
-        Rest::Nothing
-    }
-
-    fn write_value(&self, w: &mut Writer<'_>) {
-        match self {
-            Apply::Message | Apply::Mailbox(_) => {}
+            Apply::Message => w.list(|_| {}),
+            Apply::Mailbox(mailbox) => mailbox.write(w),
             Apply::Reserve(reserve) => reserve.write(w),
             Apply::UnMailbox(name) | Apply::UnQuota(name) => w.string(name.as_bytes()),
             Apply::Rename(rename) => rename.write(w),
