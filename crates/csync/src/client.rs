@@ -315,3 +315,6 @@ impl Client {
 fn unasked(line: &[u8]) -> ClientError {
     ClientError::Unasked(String::from_utf8_lossy(line).into_owned())
 }
+
+#[cfg(test)]
+mod tests;

@@ -65,7 +65,7 @@ impl Default for Limits {
 }
 
 /// What a message file announces itself as.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FileHead {
     /// Where the sender keeps it. Cyrus aborts for one that it does not have.
     pub partition: Partition,
@@ -255,8 +255,9 @@ impl Framer {
             _ => Stale::Nothing,
         };
         match step {
+            // The first of them never gets here: `next` goes on until there is something to show.
             Step::More | Step::Line => Event::Line(self.scan.line()),
-            Step::File(head) => Event::File(head),
+            Step::File => Event::File(std::mem::take(&mut self.scan.file)),
             Step::FileBytes(bytes) => Event::FileBytes(bytes),
             Step::FileEnd => Event::FileEnd,
             Step::Records => {

@@ -456,3 +456,6 @@ impl Server {
 fn is_denied(refused: &Refused) -> bool {
     refused.reason == Reason::NotAllowed
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,11 +8,11 @@ use announced::{FileText, file_text, literal_at_end, size};
 use super::{Data, Fatal, FileHead, Limits, Reason, Refused, Stream};
 
 /// What a step came upon. What belongs to it is in the fields of [`Scan`].
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Step<'a> {
     More,
     Line,
-    File(FileHead),
+    File,
     FileBytes(&'a [u8]),
     FileEnd,
     Records,
@@ -94,6 +94,8 @@ pub(super) struct Scan {
     pub value: Vec<u8>,
     /// The record that is being read or was read last, likewise.
     pub record: Vec<u8>,
+    /// The file that begins.
+    pub file: FileHead,
     /// Why the command will be refused.
     wrong: Option<Reason>,
     announced: Vec<u8>,
@@ -123,6 +125,7 @@ impl Scan {
             name: Vec::new(),
             value: Vec::new(),
             record: Vec::new(),
+            file: FileHead::default(),
             wrong: None,
             announced: Vec::new(),
             string: 0,
@@ -198,13 +201,7 @@ impl Scan {
                 self.at = if left == 0 { At::Lost } else { At::LostLiteral(left) };
                 return Ok(Step::More);
             }
-            At::Atom => {
-                let end = input.iter().position(|byte| ends_atom(*byte));
-                let (atom, rest) = input.split_at(end.unwrap_or(input.len()));
-                self.put_string(atom);
-                *input = rest;
-                return Ok(if end.is_some() { self.atom_ends() } else { Step::More });
-            }
+            At::Atom => return Ok(self.atom(input)),
             At::Between => return Ok(self.between(byte, input)),
             _ => {}
         }
@@ -277,46 +274,47 @@ impl Scan {
 
     /// In front of a value, behind one, or at the end of a list.
     fn between<'a>(&mut self, byte: u8, input: &mut &'a [u8]) -> Step<'a> {
-        let consumed = match byte {
-            b' ' | b'\t' => true,
-            b'\r' | b'\n' if self.depth > 0 => true,
-            b'(' => {
-                *input = &input[1..];
-                return self.open(b"(");
-            }
-            b')' if self.depth > 0 => {
-                *input = &input[1..];
-                return self.close();
-            }
-            b'%' => {
-                self.at = At::Percent;
-                true
+        if !ends_atom(byte) && !matches!(byte, b'%' | b'{') {
+            self.begin_item();
+            self.at = At::Atom;
+            return self.atom(input);
+        }
+        *input = &input[1..];
+        match byte {
+            b' ' | b'\t' => {}
+            b'\r' | b'\n' if self.depth > 0 => {}
+            b'(' => return self.open(b"("),
+            b')' if self.depth > 0 => return self.close(),
+            b'%' => self.at = At::Percent,
+            b'{' => {
+                self.announced.clear();
+                self.at = At::Announced(Announced::Literal);
             }
             b'"' => {
                 self.begin_item();
                 self.put(b"\"");
                 self.at = At::Quoted;
-                true
             }
-            b'{' => {
-                self.announced.clear();
-                self.at = At::Announced(Announced::Literal);
-                true
-            }
-            _ if !ends_atom(byte) => {
-                self.begin_item();
-                self.at = At::Atom;
-                false
-            }
-            _ => {
-                self.lose("a value is missing, or holds a control character");
-                false
-            }
-        };
-        if consumed {
-            *input = &input[1..];
+            b'\n' => return self.lose_line("no value"),
+            _ => self.lose("a value is missing, or holds a control character"),
         }
         Step::More
+    }
+
+    /// As much of an atom as there is.
+    fn atom<'a>(&mut self, input: &mut &'a [u8]) -> Step<'a> {
+        let end = input.iter().position(|byte| ends_atom(*byte));
+        let (atom, rest) = input.split_at(end.unwrap_or(input.len()));
+        self.put_string(atom);
+        *input = rest;
+        if end.is_none() {
+            return Step::More;
+        }
+        let is_key = self.depth == 1 && self.fields % 2 == 1 && self.string == RECORD.len();
+        if is_key && self.records == Records::Expected && self.value.ends_with(RECORD) {
+            self.records = Records::Key;
+        }
+        self.end_item()
     }
 
     fn open<'a>(&mut self, bracket: &[u8]) -> Step<'a> {
@@ -390,14 +388,6 @@ impl Scan {
         Step::More
     }
 
-    fn atom_ends<'a>(&mut self) -> Step<'a> {
-        let is_key = self.depth == 1 && self.fields % 2 == 1 && self.string == RECORD.len();
-        if is_key && self.records == Records::Expected && self.value.ends_with(RECORD) {
-            self.records = Records::Key;
-        }
-        self.end_item()
-    }
-
     fn end<'a>(&mut self) -> Step<'a> {
         if self.wrong.is_some() { Step::Refused } else { Step::Data }
     }
@@ -450,7 +440,8 @@ impl Scan {
         match guid {
             Some(guid) if self.wrong.is_none() => {
                 self.at = At::File(size);
-                Step::File(FileHead { partition, guid, size })
+                self.file = FileHead { partition, guid, size };
+                Step::File
             }
             _ => {
                 self.refuse(Reason::Syntax("a file whose GUID is none"));
