@@ -12,6 +12,15 @@ pub const MAX_DEPTH: usize = 64;
 /// `lib/prot.c`).
 const MAX_INLINE: usize = 1023;
 
+/// How the length of a literal is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Literals {
+    /// `{n}`: in databases, and what a replica says.
+    Plain,
+    /// `{n+}`: what a master says, since nobody answers `{n}` with leave to go on.
+    Plus,
+}
+
 /// One value of a dlist.
 ///
 /// The text does not tell numbers, dates and GUIDs from other strings, so all are [`Bytes`].
@@ -78,7 +87,7 @@ impl Dlist {
     pub fn write(&self, text: &mut Vec<u8>) {
         match self {
             Dlist::Nil => text.extend_from_slice(b"NIL"),
-            Dlist::Bytes(bytes) => write_string(bytes, text),
+            Dlist::Bytes(bytes) => write_string(bytes, Literals::Plain, text),
             Dlist::List(items) => {
                 text.push(b'(');
                 for (at, item) in items.iter().enumerate() {
@@ -95,7 +104,7 @@ impl Dlist {
                     if at > 0 {
                         text.push(b' ');
                     }
-                    write_string(key, text);
+                    write_string(key, Literals::Plain, text);
                     text.push(b' ');
                     value.write(text);
                 }
@@ -150,6 +159,21 @@ impl Dlist {
             Dlist::Kv(pairs) => Some(pairs),
             _ => None,
         }
+    }
+}
+
+/// Appends a string: an atom if the bytes allow it, else in quotes, else a literal.
+pub fn write_string(bytes: &[u8], literals: Literals, text: &mut Vec<u8>) {
+    if is_atom(bytes) && bytes != b"NIL" {
+        text.extend_from_slice(bytes);
+    } else if is_quotable(bytes) {
+        text.push(b'"');
+        text.extend_from_slice(bytes);
+        text.push(b'"');
+    } else {
+        let plus = if literals == Literals::Plus { "+" } else { "" };
+        text.extend_from_slice(format!("{{{}{plus}}}\r\n", bytes.len()).as_bytes());
+        text.extend_from_slice(bytes);
     }
 }
 
@@ -258,20 +282,6 @@ fn read_literal<'a>(reader: &mut Reader<'a>) -> Result<&'a [u8], FormatError> {
     }
     reader.expect(b"}\r\n")?;
     reader.take(length)
-}
-
-/// Writes an atom if the bytes allow it, else quotes, else a literal.
-fn write_string(bytes: &[u8], text: &mut Vec<u8>) {
-    if is_atom(bytes) && bytes != b"NIL" {
-        text.extend_from_slice(bytes);
-    } else if is_quotable(bytes) {
-        text.push(b'"');
-        text.extend_from_slice(bytes);
-        text.push(b'"');
-    } else {
-        text.extend_from_slice(format!("{{{}}}\r\n", bytes.len()).as_bytes());
-        text.extend_from_slice(bytes);
-    }
 }
 
 /// Whether Cyrus writes these bytes bare (imparse_isatom): 0x1F, which separates the components

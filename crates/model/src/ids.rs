@@ -112,6 +112,11 @@ bytes_id! {
     MboxName
 }
 
+bytes_id! {
+    /// A partition: the name that the configuration gives to a root of the spool.
+    Partition
+}
+
 /// SHA-1 of a message's bytes; all zero where Cyrus does not know it (2.3 with `guid_mode: off`).
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Guid(pub [u8; 20]);

@@ -11,5 +11,5 @@ pub mod record;
 pub mod state;
 
 pub use finding::{Blame, Finding, FindingKind};
-pub use ids::{Guid, MboxName, Modseq, Uid, UidValidity, UniqueId, Userid};
+pub use ids::{Guid, MboxName, Modseq, Partition, Uid, UidValidity, UniqueId, Userid};
 pub use record::{Record, SystemFlags, Timestamp, UserFlags};
