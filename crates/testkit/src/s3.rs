@@ -87,6 +87,11 @@ impl S3Server {
         self.bucket.unfinished_uploads()
     }
 
+    /// Takes an object away behind everybody's back.
+    pub fn remove(&self, key: &str) {
+        self.bucket.remove(key);
+    }
+
     /// How many requests came so far, refused ones counted.
     pub fn requests(&self) -> u64 {
         self.bucket.requests()

@@ -32,6 +32,11 @@ impl From<Directory> for Ground {
 }
 
 impl Ground {
+    /// Whether there is a directory.
+    pub fn is_directory(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Does what makes a file, again if its directory was removed in that moment, as a directory
     /// is with its last object.
     pub async fn make<T, F>(&self, make: impl Fn() -> F) -> Result<T>

@@ -7,6 +7,7 @@
 //!
 //! This crate knows nothing of spools or of how a snapshot is taken.
 
+mod cache;
 mod directory;
 pub mod error;
 pub mod history;

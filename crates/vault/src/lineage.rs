@@ -99,6 +99,10 @@ impl OpenSegment {
                 self.content.get_or_init(|| opened)
             }
         };
-        reader::only_segment(content)
+        let segment = reader::only_segment(content)?;
+        let manifest = segment.start() + segment.end_block().manifest_offset;
+        let reached = content.file().reach(content.frame_of(manifest));
+        reached.map_err(|source| ReadError::Read { at: manifest, source })?;
+        Ok(segment)
     }
 }

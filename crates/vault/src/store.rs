@@ -20,6 +20,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Mutex;
 use url::Url;
 
+use crate::cache::Cache;
 use crate::directory::{Directory, Ground};
 use crate::error::{Result, VaultError};
 use crate::stage::Staged;
@@ -58,7 +59,10 @@ pub struct Store {
     root: Path,
     /// For people.
     place: Arc<str>,
+    /// What tells it from stores elsewhere that have the same place.
+    endpoint: Arc<str>,
     ground: Ground,
+    cache: Option<Arc<Cache>>,
     runtime: Arc<Runtime>,
 }
 
@@ -94,8 +98,12 @@ impl Store {
             let store = Self::over(objects, Path::default(), location)?;
             return Ok(Self { ground: directory.into(), ..store });
         }
+        let settings: Vec<(String, String)> = settings.into_iter().collect();
+        let endpoint =
+            settings.iter().filter(|(name, _)| name.to_ascii_lowercase().contains("endpoint"));
+        let endpoint = endpoint.map(|(_, value)| value.as_str()).collect::<Vec<_>>().join(" ");
         let (objects, root) = open_url(location, settings).map_err(wrong)?;
-        Self::over(objects, root, location)
+        Ok(Self { endpoint: endpoint.into(), ..Self::over(objects, root, location)? })
     }
 
     /// Wraps a store that is open already.
@@ -106,7 +114,24 @@ impl Store {
     pub fn over(objects: Arc<dyn ObjectStore>, root: Path, place: &str) -> Result<Self> {
         let runtime = Builder::new_multi_thread().worker_threads(DRIVERS).enable_all().build();
         let runtime = Arc::new(runtime.map_err(VaultError::Engine)?);
-        Ok(Self { objects, root, place: place.into(), ground: Ground::default(), runtime })
+        let (place, endpoint, ground) = (place.into(), "".into(), Ground::default());
+        Ok(Self { objects, root, place, endpoint, ground, cache: None, runtime })
+    }
+
+    /// Keeps what is read of objects again and again in a directory of this machine. Not if the
+    /// store is a directory itself, which is as near.
+    #[must_use]
+    pub fn with_cache(self, directory: &std::path::Path) -> Self {
+        if self.is_near() {
+            return self;
+        }
+        let store = format!("{}\n{}", self.place, self.endpoint);
+        Self { cache: Some(Arc::new(Cache::new(directory, &store))), ..self }
+    }
+
+    /// Whether it is a directory, where every read is as cheap as another.
+    pub(crate) fn is_near(&self) -> bool {
+        self.ground.is_directory()
     }
 
     /// Where it is, for people.
@@ -142,6 +167,7 @@ impl Store {
             .map(|meta| Object { name: last(&meta.location), size: meta.size })
             .collect();
         found.sort_by(|a, b| a.name.cmp(&b.name));
+        self.keep_only(directory, &found);
         let mut directories: Vec<String> = listed.common_prefixes.iter().map(last).collect();
         directories.sort();
         Ok((found, directories))
@@ -184,6 +210,50 @@ impl Store {
             let (objects, path) = (Arc::clone(&objects), path.clone());
             async move { objects.get(&path).await?.bytes().await }
         })
+    }
+
+    /// The same of an object that never changes: what was read before is not read again.
+    pub(crate) fn read_once(&self, object: &str) -> Result<Bytes> {
+        if let Some(kept) = self.kept(object) {
+            return Ok(kept);
+        }
+        let bytes = self.read_all(object)?;
+        self.keep(object, bytes.clone());
+        Ok(bytes)
+    }
+
+    /// What was kept of an object.
+    pub(crate) fn kept(&self, object: &str) -> Option<Bytes> {
+        let object = object.to_owned();
+        self.with_kept(move |cache| cache.get(&object))?
+    }
+
+    /// Keeps something of an object.
+    pub(crate) fn keep(&self, object: &str, bytes: Bytes) {
+        let object = object.to_owned();
+        self.with_kept(move |cache| cache.put(&object, &bytes));
+    }
+
+    /// Forgets what was kept of objects that a listing does not show any more.
+    fn keep_only(&self, directory: &str, listed: &[Object]) {
+        let (directory, listed) = (directory.to_owned(), listed.to_vec());
+        self.with_kept(move |cache| {
+            cache.retain(&directory, listed.iter().map(|object| object.name.as_str()));
+        });
+    }
+
+    /// What is kept belongs to whoever opened the store, whatever identity the calling thread has.
+    fn with_kept<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Cache) -> T + Send + 'static,
+    ) -> Option<T> {
+        let cache = Arc::clone(self.cache.as_ref()?);
+        let (sender, answer) = sync_channel(1);
+        self.runtime.spawn(async move {
+            // Whoever asked waits below.
+            let _ = sender.send(work(&cache));
+        });
+        answer.recv().ok()
     }
 
     /// Stores an object; it is there, durably, when this returns.

@@ -1,5 +1,6 @@
 //! A vault: accounts, their histories, and how something gets into them.
 
+use bytes::Bytes;
 use model::Userid;
 
 use crate::error::{Result, VaultError};
@@ -46,12 +47,12 @@ impl Vault {
     /// [`VaultError::NotEmpty`] where something else is; [`VaultError::TooNew`];
     /// [`VaultError::Marker`]; what the store says.
     pub fn open_or_create(store: Store) -> Result<Self> {
-        if !Self::find(&store)? {
+        if !Self::look(&store)? {
             match store.first()? {
                 // Whoever else does the same at this moment writes the same,
                 None => store.put(MARKER, MARKER_TEXT)?,
                 // and may have done so since we looked.
-                Some(_) if Self::find(&store)? => {}
+                Some(_) if Self::look(&store)? => {}
                 Some(found) => {
                     return Err(VaultError::NotEmpty { place: store.place().to_owned(), found });
                 }
@@ -60,7 +61,25 @@ impl Vault {
         Ok(Self { store })
     }
 
+    /// Makes sure that a vault is there which is remembered to be.
+    fn check(store: &Store) -> Result<()> {
+        match !store.is_near() && !Self::look(store)? {
+            true => Err(VaultError::NotAVault { place: store.place().to_owned() }),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether a vault is there, or was once and nobody has missed it since.
     fn find(store: &Store) -> Result<bool> {
+        let is_remembered = store.kept(MARKER).is_some();
+        let found = is_remembered || Self::look(store)?;
+        if found && !is_remembered {
+            store.keep(MARKER, Bytes::from_static(MARKER_TEXT.as_bytes()));
+        }
+        Ok(found)
+    }
+
+    fn look(store: &Store) -> Result<bool> {
         let marker = match store.read_all(MARKER) {
             Ok(marker) => marker,
             Err(error) if error.is_not_found() => return Ok(false),
@@ -160,17 +179,25 @@ impl Account {
         for _ in 1..LISTINGS {
             match self.look() {
                 Err(error) if error.is_not_found() => {}
-                looked => return looked,
+                looked => return self.checked(looked?),
             }
         }
-        self.look()
+        self.checked(self.look()?)
+    }
+
+    /// That there is nothing of it may be because there is no vault any more.
+    fn checked(&self, history: History) -> Result<History> {
+        if history.is_empty() {
+            Vault::check(&self.store)?;
+        }
+        Ok(history)
     }
 
     fn look(&self) -> Result<History> {
         let objects = self.store.list(&format!("{ACCOUNTS}/{}", self.key))?;
         History::new(&objects, |object, name| {
             let path = self.path(object);
-            let bytes = self.store.read_all(&path)?;
+            let bytes = self.store.read_once(&path)?;
             Note::decode(&path, name, &bytes)
         })
     }

@@ -11,7 +11,7 @@ use crate::args::PruneArgs;
 use crate::error::{CliError, Exit};
 use crate::render::{self, bytes, count, plain};
 use crate::vaults::prune::{Options, Plan, PruneError, erase};
-use crate::vaults::{account, explain, open};
+use crate::vaults::{account, explain, open_itself};
 use crate::when::rfc3339;
 use crate::{PROGRAM, archive, processors, vaults, when};
 
@@ -35,7 +35,7 @@ pub fn run(args: &PruneArgs) -> Result<Exit, CliError> {
         host: vaults::host(),
         workers: processors(),
     };
-    let opened = open(&args.vault)?;
+    let opened = open_itself(&args.vault)?;
     if let Some(userid) = &args.hold {
         return hold(&opened, userid, &options);
     }

@@ -10,7 +10,7 @@ use crate::error::{CliError, Exit};
 use crate::progress::Progress;
 use crate::render::{self, bytes, count, plain};
 use crate::vaults::verify::{Affected, Depth, Report, account};
-use crate::vaults::{explain, open};
+use crate::vaults::{explain, open_itself};
 use crate::when::rfc3339;
 use crate::{PROGRAM, vaults, when};
 
@@ -22,7 +22,7 @@ pub fn run(args: &VerifyArgs) -> Result<Exit, CliError> {
     if let Some(place) = &args.drill {
         return drill::run(args, place);
     }
-    let opened = open(&args.vault)?;
+    let opened = open_itself(&args.vault)?;
     let components = vaults::components(&opened, &args.accounts)?;
     let now = when::now();
     let depth = match args.read_data {

@@ -10,10 +10,11 @@ pub mod prune;
 pub mod verify;
 
 use std::error::Error;
+use std::ffi::OsString;
 use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use engine::folder::relative_name;
 use jiff::tz::TimeZone;
@@ -28,10 +29,37 @@ use crate::when::{At, parse_at, rfc3339};
 const STAGE_HINT: &str =
     "large segments are kept in a temporary file first; TMPDIR can name a larger place";
 
+/// Names the directory where what is read again and again of a far vault is kept.
+const CACHE: &str = "CYLINDER_CACHE_DIR";
+
 /// Opens a vault that is there.
 pub fn open(location: &str) -> Result<Vault, CliError> {
+    Vault::open(store(location)?).map_err(explain)
+}
+
+/// Opens a vault that is there, and believes nothing but itself.
+pub fn open_itself(location: &str) -> Result<Vault, CliError> {
     let store = Store::open(location).map_err(explain)?;
     Vault::open(store).map_err(explain)
+}
+
+fn store(location: &str) -> Result<Store, CliError> {
+    let store = Store::open(location).map_err(explain)?;
+    Ok(match cache_dir(|name| std::env::var_os(name)) {
+        Some(directory) => store.with_cache(&directory),
+        None => store,
+    })
+}
+
+/// Where to keep what is read of far vaults: nowhere if the variable is empty, or nobody says where
+/// such things belong (XDG Base Directory Specification 0.8).
+fn cache_dir(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    if let Some(directory) = variable(CACHE) {
+        return Some(PathBuf::from(directory)).filter(|path| !path.as_os_str().is_empty());
+    }
+    let absolute = |name: &str| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let base = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")))?;
+    Some(base.join("cylinder"))
 }
 
 /// Opens a vault, or makes one: an empty prefix, an empty directory, or a new one whose parent is
@@ -45,8 +73,7 @@ pub fn open_or_create(location: &str) -> Result<Vault, CliError> {
                 .hint("its parent directory must be there")
         })?;
     }
-    let store = Store::open(location).map_err(explain)?;
-    Vault::open_or_create(store).map_err(explain)
+    Vault::open_or_create(store(location)?).map_err(explain)
 }
 
 /// An error of a vault, with what to try.
@@ -168,4 +195,25 @@ pub fn parse_guid(text: &str) -> Result<Guid, CliError> {
         CliError::usage(format!("{text} is no GUID"))
             .hint("a GUID is 40 hex digits; cylinder find prints that of each message")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_lies_where_such_things_belong() {
+        let dir = |set: &[(&str, &str)]| {
+            let found = |name: &str| set.iter().find(|(set, _)| *set == name);
+            cache_dir(|name| found(name).map(|(_, value)| value.into()))
+        };
+        let some = |path: &str| Some(PathBuf::from(path));
+        assert_eq!(dir(&[("HOME", "/root")]), some("/root/.cache/cylinder"));
+        let both = [("HOME", "/root"), ("XDG_CACHE_HOME", "/var/cache")];
+        assert_eq!(dir(&both), some("/var/cache/cylinder"));
+        assert_eq!(dir(&[("XDG_CACHE_HOME", "relative")]), None);
+        assert_eq!(dir(&[(CACHE, "/here"), ("HOME", "/root")]), some("/here"));
+        assert_eq!(dir(&[(CACHE, ""), ("HOME", "/root")]), None);
+        assert_eq!(dir(&[]), None);
+    }
 }

@@ -10,6 +10,7 @@ mod places;
 mod program;
 mod sample;
 mod usage;
+mod vault_cache;
 mod vault_damage;
 mod vault_drill;
 mod vault_flags;

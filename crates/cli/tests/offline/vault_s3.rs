@@ -11,7 +11,10 @@ use crate::sample::check_maildir;
 use crate::vaults::{SENT, Scene, backup_arguments};
 
 fn cylinder<A: AsRef<OsStr>>(server: &S3Server, arguments: impl IntoIterator<Item = A>) -> Ran {
-    run(Command::new(CYLINDER).args(arguments).envs(server.settings()))
+    run(Command::new(CYLINDER)
+        .args(arguments)
+        .envs(server.settings())
+        .env("CYLINDER_CACHE_DIR", ""))
 }
 
 #[test]
@@ -47,7 +50,11 @@ fn a_bucket_that_is_not_there_or_not_ours_is_said_to_be() {
     assert!(ran.error().contains("is not a vault"), "{}", ran.stderr);
     let arguments = backup_arguments(&spool, &server.url("x"), &["glad"]);
     let mut command = Command::new(CYLINDER);
-    command.args(&arguments).envs(server.settings()).env("AWS_SECRET_ACCESS_KEY", "wrong");
+    command
+        .args(&arguments)
+        .envs(server.settings())
+        .env("CYLINDER_CACHE_DIR", "")
+        .env("AWS_SECRET_ACCESS_KEY", "wrong");
     let ran = run(&mut command).expect(1);
     assert!(ran.stderr.contains("x/cylinder-vault"), "{}", ran.stderr);
     assert_eq!(server.keys(), Vec::<String>::new());

@@ -74,14 +74,74 @@ impl<R: ReadAt> SeekableZstd<R> {
         Ok(Self { file, frames, len, cache: Mutex::default() })
     }
 
+    /// The file.
+    pub fn file(&self) -> &R {
+        &self.file
+    }
+
+    /// Where in the file the frame begins that holds byte `offset` of the content.
+    pub fn frame_of(&self, offset: u64) -> u64 {
+        self.frames.get(self.index_of(offset)).map_or(0, |frame| frame.at)
+    }
+
+    /// The last frame that begins at or before this byte of the content.
+    fn index_of(&self, offset: u64) -> usize {
+        self.frames.partition_point(|frame| frame.content_at <= offset).saturating_sub(1)
+    }
+
     /// The content of frame number `index`. Who wants one that somebody else decodes waits for it.
     fn content(&self, index: usize) -> io::Result<Arc<Vec<u8>>> {
+        let frame = &self.frames[index];
+        self.content_from(index, || self.compressed(frame.at, frame.sizes.compressed as usize))
+    }
+
+    /// The same, decoded from what `compressed` gives.
+    fn content_from(
+        &self,
+        index: usize,
+        compressed: impl FnOnce() -> io::Result<Vec<u8>>,
+    ) -> io::Result<Arc<Vec<u8>>> {
         let slot = self.slot(index);
         let mut content = slot.lock().unwrap_or_else(PoisonError::into_inner);
         match &*content {
             Some(content) => Ok(Arc::clone(content)),
-            None => Ok(Arc::clone(content.insert(Arc::new(self.decode(&self.frames[index])?)))),
+            None => {
+                let decoded = decode(&self.frames[index], &compressed()?)?;
+                Ok(Arc::clone(content.insert(Arc::new(decoded))))
+            }
         }
+    }
+
+    /// Has these frames decoded. What is missing of them is asked for in one go: where the file is
+    /// far away, each question costs more than its answer.
+    fn fetch(&self, first: usize, last: usize) -> io::Result<()> {
+        let is_cached = |index: usize| {
+            let cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+            cache.iter().any(|(cached, _)| *cached == index)
+        };
+        let mut wanted = (first..=last).filter(|index| !is_cached(*index));
+        let (Some(first), Some(last)) = (wanted.next(), wanted.next_back()) else { return Ok(()) };
+        if last - first >= CACHED {
+            return Ok(());
+        }
+        let (from, end) = (&self.frames[first], &self.frames[last]);
+        let len = end.at + u64::from(end.sizes.compressed) - from.at;
+        let bytes = self.compressed(from.at, usize::try_from(len).map_err(io::Error::other)?)?;
+        for index in first..=last {
+            let frame = &self.frames[index];
+            // Both lie in what was read, which ends where the last frame does.
+            let at = (frame.at - from.at) as usize;
+            let compressed = &bytes[at..at + frame.sizes.compressed as usize];
+            self.content_from(index, || Ok(compressed.to_vec()))?;
+        }
+        Ok(())
+    }
+
+    fn compressed(&self, at: u64, len: usize) -> io::Result<Vec<u8>> {
+        // No longer than the file, because the table was laid out over it.
+        let mut compressed = vec![0; len];
+        self.file.read_exact_at(at, &mut compressed)?;
+        Ok(compressed)
     }
 
     fn slot(&self, index: usize) -> Arc<Slot> {
@@ -95,25 +155,22 @@ impl<R: ReadAt> SeekableZstd<R> {
         cache.push_front(entry);
         slot
     }
+}
 
-    fn decode(&self, frame: &Frame) -> io::Result<Vec<u8>> {
-        // No longer than the file, because the table was laid out over it.
-        let mut compressed = vec![0; frame.sizes.compressed as usize];
-        self.file.read_exact_at(frame.at, &mut compressed)?;
-        let expected = frame.sizes.content as usize;
-        // A table that lies gets no more than this, and memory that is not written to costs none.
-        let mut content = Vec::new();
-        content.try_reserve_exact(expected)?;
-        let decoded = zstd::bulk::Decompressor::new()?
-            .decompress_to_buffer(&compressed, &mut content)
-            .is_ok_and(|len| len == expected);
-        if decoded {
-            return Ok(content);
-        }
-        let detail =
-            format!("the zstd frame at byte {} is damaged, or not as long as listed", frame.at);
-        Err(io::Error::new(io::ErrorKind::InvalidData, detail))
+fn decode(frame: &Frame, compressed: &[u8]) -> io::Result<Vec<u8>> {
+    let expected = frame.sizes.content as usize;
+    // A table that lies gets no more than this, and memory that is not written to costs none.
+    let mut content = Vec::new();
+    content.try_reserve_exact(expected)?;
+    let decoded = zstd::bulk::Decompressor::new()?
+        .decompress_to_buffer(compressed, &mut content)
+        .is_ok_and(|len| len == expected);
+    if decoded {
+        return Ok(content);
     }
+    let detail =
+        format!("the zstd frame at byte {} is damaged, or not as long as listed", frame.at);
+    Err(io::Error::new(io::ErrorKind::InvalidData, detail))
 }
 
 impl<R: ReadAt> ReadAt for SeekableZstd<R> {
@@ -122,9 +179,11 @@ impl<R: ReadAt> ReadAt for SeekableZstd<R> {
         if end.is_none_or(|end| end > self.len) {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        // The last frame that begins at or before the offset.
-        let mut index = self.frames.partition_point(|frame| frame.content_at <= offset);
-        index = index.saturating_sub(1);
+        let mut index = self.index_of(offset);
+        let last = self.index_of(end.unwrap_or(offset).saturating_sub(1));
+        if last > index {
+            self.fetch(index, last)?;
+        }
         let mut filled = 0;
         while filled < buf.len() {
             let frame = self.frames[index];

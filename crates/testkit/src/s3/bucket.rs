@@ -70,6 +70,10 @@ impl Bucket {
         self.content().objects.keys().cloned().collect()
     }
 
+    pub fn remove(&self, key: &str) {
+        self.content().objects.remove(key);
+    }
+
     pub fn unfinished_uploads(&self) -> usize {
         self.content().uploads.len()
     }
