@@ -83,7 +83,12 @@ impl Record {
         })
     }
 
-    pub(crate) fn write(&self, w: &mut Writer<'_>) {
+    /// Appends the record as a value that [`Record::parse`] reads, for whoever keeps it for a while.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        self.write_value(&mut Writer::new(out, Literals::Plain));
+    }
+
+    fn write_value(&self, w: &mut Writer<'_>) {
         w.pairs(|w| {
             w.key("UID").num(self.uid.0.into());
             w.key("MODSEQ").num(self.modseq.0);
@@ -201,7 +206,7 @@ impl RecordWriter {
             out.push(b' ');
         }
         self.begun = true;
-        record.write(&mut Writer::new(out, self.literals));
+        record.write_value(&mut Writer::new(out, self.literals));
     }
 
     /// Appends what ends the records and the mailbox.
