@@ -6,7 +6,7 @@
 mod apply;
 mod get;
 
-use cyrus_format::dlist::{Dlist, Literals};
+use cyrus_format::dlist::{DlistRef, Literals};
 use model::{MboxName, Modseq, Partition, UidValidity, UniqueId};
 use thiserror::Error;
 
@@ -188,7 +188,7 @@ impl Command {
     /// # Errors
     /// If the thing is unknown, or its value is not what it should be.
     pub fn from_data(data: Data<'_>) -> Result<Self, CommandError> {
-        let value = Dlist::parse_exact(data.value)
+        let value = DlistRef::parse_exact(data.value)
             .map_err(|_| CommandError::Refused(data.refuse("keys and values out of order")))?;
         match data.verb.strip_prefix(b"SYNC").unwrap_or(data.verb) {
             b"GET" => Get::parse(data.name, &value).map(Command::Get),
@@ -288,17 +288,17 @@ fn capitals(word: &[u8]) -> String {
 }
 
 /// A list of names. Cyrus takes the values of keys for one, too.
-fn names(value: &Dlist) -> Result<impl Iterator<Item = &[u8]>, ValueError> {
+fn names<'a>(value: &'a DlistRef<'a>) -> Result<impl Iterator<Item = &'a [u8]>, ValueError> {
     let names: Option<Vec<&[u8]>> = match value {
-        Dlist::List(items) => items.iter().map(Dlist::as_bytes).collect(),
-        Dlist::Kv(pairs) => pairs.iter().map(|(_, item)| item.as_bytes()).collect(),
+        DlistRef::List(items) => items.iter().map(DlistRef::as_bytes).collect(),
+        DlistRef::Kv(pairs) => pairs.iter().map(|(_, item)| item.as_bytes()).collect(),
         _ => None,
     };
     Ok(names.ok_or(ValueError::Shape("a list of names"))?.into_iter())
 }
 
 impl Restore {
-    fn parse(value: &Dlist) -> Result<Self, ValueError> {
+    fn parse(value: &DlistRef<'_>) -> Result<Self, ValueError> {
         let fields = Fields::of(value)?;
         Ok(Self {
             mboxname: MboxName::new(fields.bytes("MBOXNAME")?),

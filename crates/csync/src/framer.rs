@@ -34,7 +34,8 @@ pub enum Stream {
 
 /// How much is taken before a command is refused.
 ///
-/// With the defaults a stream never holds more than about 30 MiB, whatever is sent.
+/// With the defaults a stream and what is read from it never take more than about 50 MiB, whatever is
+/// sent; with what Cyrus sends, a few KiB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of a line without a value: all but GET and APPLY.

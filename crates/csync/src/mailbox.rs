@@ -1,6 +1,6 @@
 //! The state of a mailbox: MAILBOX, as the argument of APPLY and as a reply.
 
-use cyrus_format::dlist::{Dlist, Literals};
+use cyrus_format::dlist::{DlistRef, Literals};
 use model::{MboxName, Modseq, Partition, Timestamp, Uid, UidValidity, UniqueId};
 
 use crate::record::{Annotation, RecordWriter, read_annotations, write_annotations};
@@ -105,7 +105,7 @@ impl Mailbox {
         self.mboxtype.contains(&b'f')
     }
 
-    pub(crate) fn from_value(value: &Dlist, which: Use) -> Result<Self, ValueError> {
+    pub(crate) fn from_value(value: &DlistRef<'_>, which: Use) -> Result<Self, ValueError> {
         let fields = Fields::of(value)?;
         let mut mailbox = Self {
             uniqueid: UniqueId::new(fields.bytes("UNIQUEID")?),

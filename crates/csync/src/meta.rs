@@ -1,6 +1,6 @@
 //! What belongs to a user or a root and not to a mailbox: quotas, seen state, sieve scripts.
 
-use cyrus_format::dlist::Dlist;
+use cyrus_format::dlist::DlistRef;
 use cyrus_format::quota::Resource;
 use cyrus_format::seen::{self, UidSet};
 use model::{Guid, MboxName, Modseq, Timestamp, Uid, UniqueId, Userid};
@@ -32,7 +32,7 @@ fn names(resource: Resource) -> (&'static str, Option<&'static str>) {
 }
 
 impl Quota {
-    pub(crate) fn from_value(value: &Dlist) -> Result<Self, ValueError> {
+    pub(crate) fn from_value(value: &DlistRef<'_>) -> Result<Self, ValueError> {
         let fields = Fields::of(value)?;
         let mut quota = Self {
             root: MboxName::new(fields.bytes("ROOT")?),
@@ -148,7 +148,7 @@ pub struct AnnotationOf {
 }
 
 impl AnnotationOf {
-    pub(crate) fn from_value(value: &Dlist, with: WithValue) -> Result<Self, ValueError> {
+    pub(crate) fn from_value(value: &DlistRef<'_>, with: WithValue) -> Result<Self, ValueError> {
         let fields = Fields::of(value)?;
         let value = match with {
             WithValue::Yes => fields.bytes_or_nil("VALUE")?.to_vec(),

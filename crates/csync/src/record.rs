@@ -1,6 +1,6 @@
 //! The state of one message, and annotations.
 
-use cyrus_format::dlist::{Dlist, Literals};
+use cyrus_format::dlist::{Dlist, DlistRef, Literals};
 use model::{Guid, Modseq, SystemFlags, Timestamp, Uid, Userid};
 
 use crate::wire::{Fields, ValueError, Writer, as_bytes};
@@ -63,11 +63,11 @@ impl Record {
     /// # Errors
     /// If a field is missing or ill-formed. Cyrus answers that with IMAP_PROTOCOL_ERROR.
     pub fn parse(value: &[u8]) -> Result<Self, ValueError> {
-        let value = Dlist::parse_exact(value).map_err(|_| ValueError::Shape("well-formed"))?;
+        let value = DlistRef::parse_exact(value).map_err(|_| ValueError::Shape("well-formed"))?;
         Self::from_value(&value)
     }
 
-    fn from_value(value: &Dlist) -> Result<Self, ValueError> {
+    fn from_value(value: &DlistRef<'_>) -> Result<Self, ValueError> {
         let fields = Fields::of(value)?;
         let (system_flags, user_flags) = read_flags(fields.list("FLAGS")?)?;
         Ok(Self {
@@ -83,7 +83,12 @@ impl Record {
         })
     }
 
-    pub(crate) fn write(&self, w: &mut Writer<'_>) {
+    /// Appends the record as a value that [`Record::parse`] reads, for whoever keeps it for a while.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        self.write_value(&mut Writer::new(out, Literals::Plain));
+    }
+
+    fn write_value(&self, w: &mut Writer<'_>) {
         w.pairs(|w| {
             w.key("UID").num(self.uid.0.into());
             w.key("MODSEQ").num(self.modseq.0);
@@ -134,7 +139,7 @@ impl Record {
     }
 }
 
-fn read_flags(items: &[Dlist]) -> Result<(SystemFlags, Vec<Vec<u8>>), ValueError> {
+fn read_flags(items: &[DlistRef<'_>]) -> Result<(SystemFlags, Vec<Vec<u8>>), ValueError> {
     let (mut system, mut user) = (SystemFlags::default(), Vec::new());
     for item in items {
         let name = as_bytes("FLAGS", item)?;
@@ -201,7 +206,7 @@ impl RecordWriter {
             out.push(b' ');
         }
         self.begun = true;
-        record.write(&mut Writer::new(out, self.literals));
+        record.write_value(&mut Writer::new(out, self.literals));
     }
 
     /// Appends what ends the records and the mailbox.

@@ -1,6 +1,6 @@
 //! What a replica tells before it says OK: `* NAME value`.
 
-use cyrus_format::dlist::{Dlist, Literals};
+use cyrus_format::dlist::{DlistRef, Literals};
 use model::{Guid, MboxName, Userid};
 use thiserror::Error;
 
@@ -71,7 +71,7 @@ impl Untagged {
         if data.verb != b"*" {
             return Err(UntaggedError::Unknown(name()));
         }
-        let value = Dlist::parse_exact(data.value).map_err(|_| ValueError::Shape("well-formed"));
+        let value = DlistRef::parse_exact(data.value).map_err(|_| ValueError::Shape("well-formed"));
         let read = value.and_then(|value| Self::read(data.name, &value));
         match read {
             Ok(Some(untagged)) => Ok(untagged),
@@ -80,7 +80,7 @@ impl Untagged {
         }
     }
 
-    fn read(name: &[u8], value: &Dlist) -> Result<Option<Self>, ValueError> {
+    fn read(name: &[u8], value: &DlistRef<'_>) -> Result<Option<Self>, ValueError> {
         let items = || as_list("value", value);
         Ok(Some(match name {
             b"MAILBOX" => Untagged::Mailbox(Box::new(Mailbox::from_value(value, Use::Reply)?)),

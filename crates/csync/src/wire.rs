@@ -1,6 +1,8 @@
 //! Fields of values, read and written.
 
-use cyrus_format::dlist::{Dlist, Literals, write_string};
+use std::borrow::Cow;
+
+use cyrus_format::dlist::{DlistRef, Literals, write_string};
 use model::{Guid, Timestamp};
 use thiserror::Error;
 
@@ -25,25 +27,25 @@ pub enum ValueError {
 
 /// A list of keys and values. Of two equal keys the first counts; unknown ones are ignored.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Fields<'a>(&'a [(Vec<u8>, Dlist)]);
+pub(crate) struct Fields<'a>(&'a [(Cow<'a, [u8]>, DlistRef<'a>)]);
 
 impl<'a> Fields<'a> {
-    pub fn of(value: &'a Dlist) -> Result<Self, ValueError> {
+    pub fn of(value: &'a DlistRef<'a>) -> Result<Self, ValueError> {
         value.pairs().map(Self).ok_or(ValueError::Shape("a list of keys and values"))
     }
 
     /// The field, unless it is missing or `NIL`.
-    pub fn opt(&self, key: &'static str) -> Option<&'a Dlist> {
-        let pair = self.0.iter().find(|(name, _)| name == key.as_bytes());
-        pair.map(|(_, value)| value).filter(|value| **value != Dlist::Nil)
+    pub fn opt(&self, key: &'static str) -> Option<&'a DlistRef<'a>> {
+        let pair = self.0.iter().find(|(name, _)| name.as_ref() == key.as_bytes());
+        pair.map(|(_, value)| value).filter(|value| **value != DlistRef::Nil)
     }
 
     /// Whether it is there, if only as `NIL`.
     pub fn has(&self, key: &'static str) -> bool {
-        self.0.iter().any(|(name, _)| name == key.as_bytes())
+        self.0.iter().any(|(name, _)| name.as_ref() == key.as_bytes())
     }
 
-    pub fn get(&self, key: &'static str) -> Result<&'a Dlist, ValueError> {
+    pub fn get(&self, key: &'static str) -> Result<&'a DlistRef<'a>, ValueError> {
         self.opt(key).ok_or(ValueError::Missing(key))
     }
 
@@ -84,35 +86,43 @@ impl<'a> Fields<'a> {
         as_guid(key, self.get(key)?)
     }
 
-    pub fn list(&self, key: &'static str) -> Result<&'a [Dlist], ValueError> {
+    pub fn list(&self, key: &'static str) -> Result<&'a [DlistRef<'a>], ValueError> {
         as_list(key, self.get(key)?)
     }
 }
 
-pub(crate) fn as_bytes<'a>(field: &'static str, value: &'a Dlist) -> Result<&'a [u8], ValueError> {
+pub(crate) fn as_bytes<'a>(
+    field: &'static str,
+    value: &'a DlistRef<'a>,
+) -> Result<&'a [u8], ValueError> {
     value.as_bytes().ok_or(ValueError::Wrong { field, wanted: "a string" })
 }
 
-pub(crate) fn as_num<T: TryFrom<u64>>(field: &'static str, value: &Dlist) -> Result<T, ValueError> {
+pub(crate) fn as_num<T: TryFrom<u64>>(
+    field: &'static str,
+    value: &DlistRef<'_>,
+) -> Result<T, ValueError> {
     let number = value.as_num().and_then(|number| T::try_from(number).ok());
     number.ok_or(ValueError::Wrong { field, wanted: "a number in range" })
 }
 
-pub(crate) fn as_guid(field: &'static str, value: &Dlist) -> Result<Guid, ValueError> {
+pub(crate) fn as_guid(field: &'static str, value: &DlistRef<'_>) -> Result<Guid, ValueError> {
     let guid = value.as_bytes().and_then(Guid::from_hex);
     guid.ok_or(ValueError::Wrong { field, wanted: "a GUID" })
 }
 
 pub(crate) fn as_list<'a>(
     field: &'static str,
-    value: &'a Dlist,
-) -> Result<&'a [Dlist], ValueError> {
+    value: &'a DlistRef<'a>,
+) -> Result<&'a [DlistRef<'a>], ValueError> {
     value.items().ok_or(ValueError::Wrong { field, wanted: "a list" })
 }
 
 /// The items of a list, if all are strings.
-pub(crate) fn strings(items: &[Dlist]) -> Result<impl Iterator<Item = &[u8]>, ValueError> {
-    let strings: Option<Vec<&[u8]>> = items.iter().map(Dlist::as_bytes).collect();
+pub(crate) fn strings<'a>(
+    items: &'a [DlistRef<'a>],
+) -> Result<impl Iterator<Item = &'a [u8]>, ValueError> {
+    let strings: Option<Vec<&[u8]>> = items.iter().map(DlistRef::as_bytes).collect();
     Ok(strings.ok_or(ValueError::Shape("a list of strings"))?.into_iter())
 }
 

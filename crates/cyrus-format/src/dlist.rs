@@ -1,6 +1,8 @@
 //! dlist: the nested lists that Cyrus writes into mailboxes.db, cyrus.header, quotas and the
 //! replication protocol (`imap/dlist.c`, Cyrus 2.4 and later).
 
+use std::borrow::Cow;
+
 use crate::bytes::Reader;
 use crate::error::FormatError;
 
@@ -21,24 +23,31 @@ pub enum Literals {
     Plus,
 }
 
-/// One value of a dlist.
+/// One value of a dlist, whose strings are `B`: see [`Dlist`] and [`DlistRef`].
 ///
 /// The text does not tell numbers, dates and GUIDs from other strings, so all are [`Bytes`].
 /// A list of pairs in plain parentheses, as the replication protocol knows it, is a [`List`].
 ///
-/// [`Bytes`]: Dlist::Bytes
-/// [`List`]: Dlist::List
+/// [`Bytes`]: Tree::Bytes
+/// [`List`]: Tree::List
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Dlist {
+pub enum Tree<B> {
     /// `NIL`: no value. The string of these three letters is written in quotes.
     Nil,
     /// An atom, a quoted string or a literal.
-    Bytes(Vec<u8>),
+    Bytes(B),
     /// `(v v ...)`
-    List(Vec<Dlist>),
+    List(Vec<Tree<B>>),
     /// `%(k v k v ...)`, in the order of the text; a key may come twice.
-    Kv(Vec<(Vec<u8>, Dlist)>),
+    Kv(Vec<(B, Tree<B>)>),
 }
+
+/// A value by itself.
+pub type Dlist = Tree<Vec<u8>>;
+
+/// A value whose strings are those of the text that it was read from, where they stand there as
+/// they are: all but quoted ones with a backslash.
+pub type DlistRef<'a> = Tree<Cow<'a, [u8]>>;
 
 impl Dlist {
     /// A string.
@@ -50,13 +59,15 @@ impl Dlist {
     pub fn num(value: u64) -> Self {
         Dlist::Bytes(value.to_string().into_bytes())
     }
+}
 
+impl<'a, B: From<Cow<'a, [u8]>>> Tree<B> {
     /// Reads the value that `text` begins with; also returns how many bytes it took.
     ///
     /// # Errors
     /// [`FormatError::Damaged`] if there is no whole value, or it nests deeper than
     /// [`MAX_DEPTH`].
-    pub fn parse(text: &[u8]) -> Result<(Self, usize), FormatError> {
+    pub fn parse(text: &'a [u8]) -> Result<(Self, usize), FormatError> {
         let mut reader = Reader::new("dlist", text);
         let value = Self::read(&mut reader)?;
         Ok((value, reader.consumed()))
@@ -66,7 +77,7 @@ impl Dlist {
     ///
     /// # Errors
     /// As for [`Dlist::parse`], and if anything follows the value.
-    pub fn parse_exact(text: &[u8]) -> Result<Self, FormatError> {
+    pub fn parse_exact(text: &'a [u8]) -> Result<Self, FormatError> {
         let mut reader = Reader::new("dlist", text);
         let value = Self::read(&mut reader)?;
         match reader.remaining() {
@@ -79,16 +90,18 @@ impl Dlist {
     ///
     /// # Errors
     /// As for [`Dlist::parse`].
-    pub fn read(reader: &mut Reader<'_>) -> Result<Self, FormatError> {
+    pub fn read(reader: &mut Reader<'a>) -> Result<Self, FormatError> {
         read_value(reader, MAX_DEPTH)
     }
+}
 
+impl<B: AsRef<[u8]>> Tree<B> {
     /// Appends the value to `text`, byte for byte as Cyrus writes it to a database.
     pub fn write(&self, text: &mut Vec<u8>) {
         match self {
-            Dlist::Nil => text.extend_from_slice(b"NIL"),
-            Dlist::Bytes(bytes) => write_string(bytes, Literals::Plain, text),
-            Dlist::List(items) => {
+            Tree::Nil => text.extend_from_slice(b"NIL"),
+            Tree::Bytes(bytes) => write_string(bytes.as_ref(), Literals::Plain, text),
+            Tree::List(items) => {
                 text.push(b'(');
                 for (at, item) in items.iter().enumerate() {
                     if at > 0 {
@@ -98,13 +111,13 @@ impl Dlist {
                 }
                 text.push(b')');
             }
-            Dlist::Kv(pairs) => {
+            Tree::Kv(pairs) => {
                 text.extend_from_slice(b"%(");
                 for (at, (key, value)) in pairs.iter().enumerate() {
                     if at > 0 {
                         text.push(b' ');
                     }
-                    write_string(key, Literals::Plain, text);
+                    write_string(key.as_ref(), Literals::Plain, text);
                     text.push(b' ');
                     value.write(text);
                 }
@@ -121,14 +134,14 @@ impl Dlist {
     }
 
     /// The first value with that key, if this is a list of keys and values.
-    pub fn get(&self, key: &[u8]) -> Option<&Dlist> {
-        self.pairs()?.iter().find(|(name, _)| name == key).map(|(_, value)| value)
+    pub fn get(&self, key: &[u8]) -> Option<&Tree<B>> {
+        self.pairs()?.iter().find(|(name, _)| name.as_ref() == key).map(|(_, value)| value)
     }
 
     /// The bytes, if this is a string.
     pub fn as_bytes(&self) -> Option<&[u8]> {
         match self {
-            Dlist::Bytes(bytes) => Some(bytes),
+            Tree::Bytes(bytes) => Some(bytes.as_ref()),
             _ => None,
         }
     }
@@ -146,17 +159,17 @@ impl Dlist {
     }
 
     /// The values, if this is a plain list.
-    pub fn items(&self) -> Option<&[Dlist]> {
+    pub fn items(&self) -> Option<&[Tree<B>]> {
         match self {
-            Dlist::List(items) => Some(items),
+            Tree::List(items) => Some(items),
             _ => None,
         }
     }
 
     /// The keys and values, if this is a list of such.
-    pub fn pairs(&self) -> Option<&[(Vec<u8>, Dlist)]> {
+    pub fn pairs(&self) -> Option<&[(B, Tree<B>)]> {
         match self {
-            Dlist::Kv(pairs) => Some(pairs),
+            Tree::Kv(pairs) => Some(pairs),
             _ => None,
         }
     }
@@ -178,7 +191,10 @@ pub fn write_string(bytes: &[u8], literals: Literals, text: &mut Vec<u8>) {
 }
 
 /// Reads a value in which lists may nest `depth` deep.
-fn read_value(reader: &mut Reader<'_>, depth: usize) -> Result<Dlist, FormatError> {
+fn read_value<'a, B: From<Cow<'a, [u8]>>>(
+    reader: &mut Reader<'a>,
+    depth: usize,
+) -> Result<Tree<B>, FormatError> {
     match reader.peek() {
         Some(b'(') => {
             let depth = descend(reader, depth)?;
@@ -187,7 +203,7 @@ fn read_value(reader: &mut Reader<'_>, depth: usize) -> Result<Dlist, FormatErro
             while !at_list_end(reader, items.is_empty())? {
                 items.push(read_value(reader, depth)?);
             }
-            Ok(Dlist::List(items))
+            Ok(Tree::List(items))
         }
         Some(b'%') => {
             let depth = descend(reader, depth)?;
@@ -199,11 +215,11 @@ fn read_value(reader: &mut Reader<'_>, depth: usize) -> Result<Dlist, FormatErro
                     None => return Err(reader.damaged("NIL where a key belongs")),
                 };
                 skip_spaces(reader)?;
-                pairs.push((key, read_value(reader, depth)?));
+                pairs.push((key.into(), read_value(reader, depth)?));
             }
-            Ok(Dlist::Kv(pairs))
+            Ok(Tree::Kv(pairs))
         }
-        _ => Ok(read_string(reader)?.map_or(Dlist::Nil, Dlist::Bytes)),
+        _ => Ok(read_string(reader)?.map_or(Tree::Nil, |string| Tree::Bytes(string.into()))),
     }
 }
 
@@ -236,17 +252,17 @@ fn skip_spaces(reader: &mut Reader<'_>) -> Result<(), FormatError> {
 }
 
 /// Reads a string in any of its three forms, or `NIL`.
-fn read_string(reader: &mut Reader<'_>) -> Result<Option<Vec<u8>>, FormatError> {
+fn read_string<'a>(reader: &mut Reader<'a>) -> Result<Option<Cow<'a, [u8]>>, FormatError> {
     match reader.peek() {
         Some(b'"') => read_quoted(reader).map(Some),
-        Some(b'{') => read_literal(reader).map(|bytes| Some(bytes.to_vec())),
+        Some(b'{') => read_literal(reader).map(|bytes| Some(Cow::Borrowed(bytes))),
         _ => {
             let length = reader.rest().iter().take_while(|byte| continues_atom(**byte)).count();
             if length == 0 {
                 return Err(reader.damaged("a value is missing"));
             }
             let atom = reader.take(length)?;
-            Ok((atom != b"NIL").then(|| atom.to_vec()))
+            Ok((atom != b"NIL").then_some(Cow::Borrowed(atom)))
         }
     }
 }
@@ -257,12 +273,18 @@ fn continues_atom(byte: u8) -> bool {
 }
 
 /// Reads a string in quotes; a backslash takes the next byte as it is.
-fn read_quoted(reader: &mut Reader<'_>) -> Result<Vec<u8>, FormatError> {
+fn read_quoted<'a>(reader: &mut Reader<'a>) -> Result<Cow<'a, [u8]>, FormatError> {
     reader.expect(b"\"")?;
-    let mut string = Vec::new();
+    let plain = reader.rest().iter().take_while(|byte| !matches!(byte, b'"' | b'\\')).count();
+    let plain = reader.take(plain)?;
+    if reader.peek() == Some(b'"') {
+        reader.take(1)?;
+        return Ok(Cow::Borrowed(plain));
+    }
+    let mut string = plain.to_vec();
     loop {
         match reader.u8()? {
-            b'"' => return Ok(string),
+            b'"' => return Ok(Cow::Owned(string)),
             b'\\' => string.push(reader.u8()?),
             byte => string.push(byte),
         }

@@ -102,6 +102,7 @@ mod tests {
             ("cli", "model", false),
             ("engine", "spool", false),
             ("segment", "model", false),
+            ("csync", "cyrus-format", false),
             ("spool", "testkit", true),
             ("testkit", "engine", false),
             ("xtask", "testkit", false),
@@ -117,6 +118,8 @@ mod tests {
     fn arrows_that_point_up_or_aside_are_not() {
         for (from, to, dev) in [
             ("model", "cyrus-format", false),
+            ("cyrus-format", "csync", false),
+            ("csync", "tokio", false),
             ("spool", "engine", false),
             ("spool", "engine", true),
             ("engine", "testkit", false),

@@ -1,6 +1,6 @@
 //! What a master wants done.
 
-use cyrus_format::dlist::Dlist;
+use cyrus_format::dlist::DlistRef;
 use model::{Guid, MboxName, Partition, Timestamp, Uid, UidValidity, UniqueId, Userid};
 
 use super::{CommandError, names};
@@ -125,7 +125,7 @@ pub struct SieveName {
 }
 
 impl Apply {
-    pub(super) fn parse(name: &[u8], value: &Dlist) -> Result<Self, CommandError> {
+    pub(super) fn parse(name: &[u8], value: &DlistRef<'_>) -> Result<Self, CommandError> {
         let word = || as_bytes("argument", value);
         let name = name.strip_prefix(b"LOCAL_").unwrap_or(name);
         Ok(match name {
@@ -227,7 +227,7 @@ impl Apply {
 }
 
 impl Reserve {
-    fn parse(value: &Dlist) -> Result<Self, CommandError> {
+    fn parse(value: &DlistRef<'_>) -> Result<Self, CommandError> {
         let fields = Fields::of(value)?;
         let guids = fields.list("GUID")?.iter().map(|guid| as_guid("GUID", guid));
         Ok(Self {
@@ -247,7 +247,7 @@ impl Reserve {
 }
 
 impl Rename {
-    fn parse(value: &Dlist) -> Result<Self, CommandError> {
+    fn parse(value: &DlistRef<'_>) -> Result<Self, CommandError> {
         let fields = Fields::of(value)?;
         if !fields.has("PARTITION") {
             fields.get("PARTITION")?;
@@ -276,7 +276,7 @@ impl Rename {
 }
 
 impl Expunge {
-    fn parse(value: &Dlist) -> Result<Self, CommandError> {
+    fn parse(value: &DlistRef<'_>) -> Result<Self, CommandError> {
         let fields = Fields::of(value)?;
         let uids = fields.list("UID")?.iter().map(|uid| as_num("UID", uid).map(Uid));
         Ok(Self {
@@ -296,7 +296,7 @@ impl Expunge {
 }
 
 impl Subscription {
-    fn parse(value: &Dlist) -> Result<Self, CommandError> {
+    fn parse(value: &DlistRef<'_>) -> Result<Self, CommandError> {
         let fields = Fields::of(value)?;
         Ok(Self {
             userid: Userid::new(fields.bytes("USERID")?),
@@ -306,7 +306,7 @@ impl Subscription {
 }
 
 impl SieveScript {
-    fn parse(value: &Dlist) -> Result<Self, CommandError> {
+    fn parse(value: &DlistRef<'_>) -> Result<Self, CommandError> {
         let fields = Fields::of(value)?;
         Ok(Self {
             userid: Userid::new(fields.bytes("USERID")?),
@@ -318,7 +318,7 @@ impl SieveScript {
 }
 
 impl SieveName {
-    fn parse(value: &Dlist) -> Result<Self, CommandError> {
+    fn parse(value: &DlistRef<'_>) -> Result<Self, CommandError> {
         let fields = Fields::of(value)?;
         Ok(Self {
             userid: Userid::new(fields.bytes("USERID")?),

@@ -1,6 +1,6 @@
 //! What a master asks for.
 
-use cyrus_format::dlist::Dlist;
+use cyrus_format::dlist::DlistRef;
 use model::{Guid, MboxName, Partition, Uid, UniqueId, Userid};
 
 use super::{CommandError, names};
@@ -54,7 +54,7 @@ pub struct Fetch {
 }
 
 impl Get {
-    pub(super) fn parse(name: &[u8], value: &Dlist) -> Result<Self, CommandError> {
+    pub(super) fn parse(name: &[u8], value: &DlistRef<'_>) -> Result<Self, CommandError> {
         let word = || as_bytes("argument", value);
         Ok(match name {
             b"USER" => Get::User(Userid::new(word()?)),

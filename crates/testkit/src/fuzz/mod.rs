@@ -5,6 +5,7 @@
 //! what it read is written as something that reads the same, that no name leads elsewhere.
 
 mod accounts;
+mod csync;
 mod formats;
 mod mutate;
 mod names;
@@ -28,6 +29,9 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("archive", segments::archive),
     ("cache", formats::cache),
     ("compression", segments::compression),
+    ("csync_commands", csync::commands),
+    ("csync_framer", csync::framer),
+    ("csync_replies", csync::replies),
     ("database", formats::database),
     ("dlist", formats::dlist),
     ("end_block", segments::end_block),
