@@ -35,7 +35,11 @@ pub enum Command {
     /// machines may back up to one vault. Exit code 1: some account was not backed up; 75: it was
     /// only busy.
     Backup(BackupArgs),
-    /// List the snapshots of an account in a vault
+    /// List the snapshots of an account in a vault, or all accounts.
+    ///
+    /// Of an account, each snapshot. Of all accounts, in one line each, the age of the last snapshot,
+    /// when and how the account was last verified, the number of snapshots, and what it takes up; the
+    /// one whose last snapshot is oldest first.
     History(HistoryArgs),
     /// Print one message of an account in a vault
     Show(ShowArgs),
@@ -161,8 +165,15 @@ pub struct VaultAccountArgs {
 /// What `history` takes.
 #[derive(Debug, Args)]
 pub struct HistoryArgs {
-    #[command(flatten)]
-    pub at: VaultAccountArgs,
+    /// The vault: a directory, or s3://BUCKET/PREFIX
+    #[arg(long, value_name = "VAULT")]
+    pub vault: String,
+    /// The account [default: all of them, one line each]
+    #[arg(conflicts_with = "all")]
+    pub account: Option<String>,
+    /// All accounts of the vault, which is also the default
+    #[arg(long)]
+    pub all: bool,
     /// Print one JSON document
     #[arg(long)]
     pub json: bool,

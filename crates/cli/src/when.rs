@@ -61,6 +61,17 @@ pub fn now() -> i64 {
     Timestamp::now().as_second()
 }
 
+/// How long ago that was, in the largest unit that says enough; nothing is older than it is.
+pub fn age(now: i64, then: i64) -> String {
+    let seconds = now.saturating_sub(then).max(0);
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7_200 => format!("{} min", seconds / 60),
+        7_200..172_800 => format!("{} h", seconds / 3_600),
+        _ => format!("{} days", seconds / 86_400),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,6 +95,13 @@ mod tests {
         assert_eq!(since("1970-01-02 00:01"), Some(At::Time(86_460)));
         assert_eq!(since("17"), Some(At::Seq(17)));
         assert_eq!(since("tuesday"), None);
+    }
+
+    #[test]
+    fn ages_read_well() {
+        let ages = [0, 119, 120, 7_199, 7_200, 172_799, 172_800, -1].map(|ago| age(100, 100 - ago));
+        assert_eq!(ages, ["0 s", "119 s", "2 min", "119 min", "2 h", "47 h", "2 days", "0 s"]);
+        assert_eq!(age(i64::MAX, i64::MIN), "106751991167300 days");
     }
 
     #[test]

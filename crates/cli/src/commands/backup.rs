@@ -13,14 +13,33 @@ use crate::error::{CliError, Exit};
 use crate::progress::Progress;
 use crate::render::{bytes, count, finding_json, micros, plain};
 use crate::vaults::backup::{Backup, BackupError, Outcome, PART_BYTES, Stored};
-use crate::{archive, processors, render, spool_error, vaults, when};
+use crate::when::{self, age, rfc3339};
+use crate::{archive, processors, render, spool_error, vaults};
 
 const NOT_STORED: &str = "no snapshot was stored";
 
 /// What became of one account.
 struct Done {
     userid: Userid,
-    result: Result<Outcome, CliError>,
+    result: Result<Outcome, Failed>,
+}
+
+/// An account that was not backed up.
+struct Failed {
+    error: CliError,
+    last: Last,
+}
+
+/// The newest snapshot that there is of an account all the same. Ordered by how much worse it is to
+/// have nothing newer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Last {
+    /// There is none.
+    Never,
+    /// It was taken then, seconds since 1970.
+    At(i64),
+    /// The vault does not say.
+    Unknown,
 }
 
 /// Runs the command.
@@ -80,13 +99,30 @@ fn work(
     let acting = backup.server.act_as_cyrus();
     while let Some(userid) = accounts.get(next.fetch_add(1, Ordering::Relaxed)) {
         let result = match &acting {
-            Ok(_) => backup.account(userid, progress).map_err(explain),
-            Err(error) => Err(CliError::plain(format!("cannot act as Cyrus' user: {error}"))
-                .hint("cyrus_user in imapd.conf names the user that Cyrus runs as")),
+            Ok(_) => backup.account(userid, progress).map_err(|error| {
+                let last = match &error {
+                    // It would not tell now either, after as long a wait.
+                    BackupError::Vault(_) => Last::Unknown,
+                    _ => last(backup, userid),
+                };
+                Failed { error: explain(error), last }
+            }),
+            Err(error) => {
+                let error = CliError::plain(format!("cannot act as Cyrus' user: {error}"))
+                    .hint("cyrus_user in imapd.conf names the user that Cyrus runs as");
+                Err(Failed { error, last: last(backup, userid) })
+            }
         };
         if results.send(Done { userid: userid.clone(), result }).is_err() {
             return;
         }
+    }
+}
+
+fn last(backup: &Backup<'_>, userid: &Userid) -> Last {
+    match backup.vault.account(userid).history() {
+        Ok(history) => history.newest().map_or(Last::Never, |entry| Last::At(entry.name.taken_at)),
+        Err(_) => Last::Unknown,
     }
 }
 
@@ -114,6 +150,8 @@ struct Report {
     messages: u64,
     findings: u64,
     failures: Vec<Exit>,
+    /// Of the accounts that failed, the one whose last snapshot is oldest.
+    oldest: Option<(Last, String)>,
 }
 
 impl Report {
@@ -128,6 +166,7 @@ impl Report {
             messages: 0,
             findings: 0,
             failures: Vec::new(),
+            oldest: None,
         }
     }
 
@@ -149,11 +188,15 @@ impl Report {
                 }
                 document["snapshot"] = snapshot_json(&stored);
             }
-            Err(error) => {
+            Err(Failed { error, last }) => {
                 let what = error.in_front(format!("{} was not backed up", plain(&account)));
                 let exit = if self.json { what.exit_code() } else { progress.report(&what) };
                 self.failures.push(exit);
                 document["error"] = what.document();
+                document["last_snapshot"] = last.document();
+                let failed = (last, account);
+                self.oldest =
+                    Some(self.oldest.take().map_or(failed.clone(), |old| old.min(failed)));
             }
         }
         self.documents.push(document);
@@ -162,22 +205,29 @@ impl Report {
     fn finish(mut self) -> Result<Exit, CliError> {
         let text = if self.json {
             self.documents.sort_by(|a, b| a["account"].as_str().cmp(&b["account"].as_str()));
+            let oldest = self.oldest.as_ref().map(
+                |(last, account)| json!({ "account": account, "last_snapshot": last.document() }),
+            );
             let report = json!({
                 "accounts": self.documents,
                 "stored": self.stored,
                 "unchanged": self.unchanged,
                 "failed": self.failures.len(),
+                "messages_new": self.messages,
                 "bytes": self.bytes,
+                "oldest_of_failed": oldest,
             });
             format!("{report:#}\n")
         } else {
             format!(
-                "{}: {} stored, {} unchanged, {} failed; {} written\n",
+                "{}: {} stored, {} unchanged, {} failed; {}, {} written{}\n",
                 count(self.accounts as u64, "account"),
                 self.stored,
                 self.unchanged,
                 self.failures.len(),
+                count(self.messages, "new message"),
                 bytes(self.bytes),
+                self.oldest.as_ref().map(oldest_text).unwrap_or_default(),
             )
         };
         render::print("the report", &text)?;
@@ -194,6 +244,31 @@ impl Report {
             (false, true, _) => Exit::TryAgain,
             (false, false, _) => Exit::Failed,
         }
+    }
+}
+
+impl Last {
+    fn document(self) -> Value {
+        let at = match self {
+            Last::At(at) => Some(at),
+            Last::Never | Last::Unknown => None,
+        };
+        json!({
+            "is_known": self != Last::Unknown,
+            "taken_at": at.map(rfc3339),
+            "age_s": at.map(|at| when::now().saturating_sub(at).max(0)),
+        })
+    }
+}
+
+fn oldest_text((last, account): &(Last, String)) -> String {
+    let account = plain(account);
+    match last {
+        Last::Never => format!("; {account} failed, and has no snapshot"),
+        Last::At(at) => {
+            format!("; {account} failed, and its last snapshot is {} old", age(when::now(), *at))
+        }
+        Last::Unknown => String::new(),
     }
 }
 

@@ -1,4 +1,6 @@
-//! `cylinder history`: the snapshots of an account in a vault.
+//! `cylinder history`: the snapshots of an account in a vault, or all accounts.
+
+mod all;
 
 use std::io::Write;
 
@@ -15,8 +17,15 @@ use crate::when::rfc3339;
 
 /// Runs the command. What is damaged is named, and the rest is listed.
 pub fn run(args: &HistoryArgs) -> Result<Exit, CliError> {
-    let opened = vaults::open(&args.at.vault)?;
-    let (account, history) = vaults::account(&opened, &args.at.account)?;
+    match &args.account {
+        Some(userid) => one(args, userid),
+        None => all::run(args),
+    }
+}
+
+fn one(args: &HistoryArgs, userid: &str) -> Result<Exit, CliError> {
+    let opened = vaults::open(&args.vault)?;
+    let (account, history) = vaults::account(&opened, userid)?;
     let mut exit = Exit::Done;
     let mut out = Vec::new();
     let mut documents = Vec::new();
@@ -47,16 +56,11 @@ pub fn run(args: &HistoryArgs) -> Result<Exit, CliError> {
     }
     if args.json {
         let report = json!({
-            "account": args.at.account,
+            "account": userid,
             "snapshots": documents,
             "heads": heads.iter().map(|head| head.name.to_string()).collect::<Vec<_>>(),
             "hold": history.is_held(),
-            "verified": verified.map(|note| json!({
-                "at": rfc3339(note.at),
-                "how": how(note),
-                "percent": note.percent,
-                "findings": note.findings,
-            })),
+            "verified": verified.map(verified_json),
         });
         out = format!("{report:#}\n").into_bytes();
     }
@@ -71,6 +75,15 @@ fn how(note: &Note) -> &str {
         (None, None | Some(0)) => "structure",
         (None, Some(_)) => "data",
     }
+}
+
+fn verified_json(note: &Note) -> Value {
+    json!({
+        "at": rfc3339(note.at),
+        "how": how(note),
+        "percent": note.percent,
+        "findings": note.findings,
+    })
 }
 
 fn head(account: &Account, entry: &Entry) -> Result<ManifestHead, CliError> {
