@@ -367,7 +367,7 @@ fn a_copy_in_another_mailbox_is_linked_without_being_read() {
     let (source, messages) = account.source();
     let form = Form::Spool(SpoolOptions { layout: Layout::Source, root: PathBuf::from("/r") });
     let mut tree = MemoryTree::default();
-    export(&source, &messages, &form, &mut tree, EPOCH, 1, &Silent).expect("an export");
+    export(&source, &messages, &form, &mut tree, &options(EPOCH), &Silent).expect("an export");
     assert!(!messages.opened().contains(&(1, 1)), "it was read: {:?}", messages.opened());
     let (first, copy) = (format!("{}/2.", by_id(INBOX_ID)), format!("{}/1.", by_id(WORK_ID)));
     assert!(tree.is_same(first, copy));
@@ -375,7 +375,7 @@ fn a_copy_in_another_mailbox_is_linked_without_being_read() {
     let (source, messages) = account.source();
     let mut tree = MemoryTree::default();
     tree.names_max = Some(1);
-    let summary = export(&source, &messages, &form, &mut tree, EPOCH, 1, &Silent);
+    let summary = export(&source, &messages, &form, &mut tree, &options(EPOCH), &Silent);
     assert!(messages.opened().contains(&(1, 1)), "a name too many takes the bytes once more");
     assert_eq!(tree.read(format!("{}/1.", by_id(WORK_ID))), b"two");
     let summary = summary.expect("an export");
