@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use cyrus_format::EncodeError;
 use cyrus_format::index::RecordKey;
 use model::{Finding, FindingKind, Guid, MboxName, Uid, UniqueId, Userid};
 use segment::chain::{Chain, ChainError, Snapshot};
-use segment::manifest::{ManifestHead, StoredFinding, StoredMailbox};
+use segment::manifest::{Located, ManifestHead, StoredFinding, StoredMailbox};
 use segment::reader::{ReadError, SegmentRef};
 
 use crate::base::read_exceptions;
@@ -56,6 +57,8 @@ pub struct StoredMessages<'a> {
     chain: &'a dyn Held,
     seq: u32,
     contents: Vec<Exceptions>,
+    /// Of messages whose first copy is damaged, how many copies to pass over.
+    passed: Mutex<BTreeMap<Guid, usize>>,
 }
 
 /// Reads a stored snapshot back: all metadata into memory, messages when asked for.
@@ -92,7 +95,8 @@ pub fn stored<'a>(
         files,
         findings: Vec::new(),
     };
-    Ok((account, StoredMessages { chain, seq: snapshot.seq(), contents }, head))
+    let (seq, passed) = (snapshot.seq(), Mutex::default());
+    Ok((account, StoredMessages { chain, seq, contents, passed }, head))
 }
 
 fn stored_mailbox(chain: &dyn Held, stored: &StoredMailbox) -> Result<SourceMailbox, ArchiveError> {
@@ -116,20 +120,50 @@ impl StoredMessages<'_> {
     fn guid(&self, mailbox: usize, record: &RecordKey) -> Option<Guid> {
         self.contents.get(mailbox)?.stored(record.uid, record.guid)
     }
+
+    fn passed(&self) -> MutexGuard<'_, BTreeMap<Guid, usize>> {
+        self.passed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where the copy is that is to be used.
+    fn located(&self, guid: &Guid) -> Result<Option<(SegmentRef<'_>, Located)>, ReadError> {
+        let passed = self.passed().get(guid).copied().unwrap_or(0);
+        self.chain.find(guid, self.seq, passed)
+    }
 }
 
 impl MessageSource for StoredMessages<'_> {
     fn open(&self, mailbox: usize, record: &RecordKey) -> io::Result<Box<dyn Read + Send + '_>> {
         let guid = self.guid(mailbox, record).ok_or(io::ErrorKind::NotFound)?;
-        let found = self.chain.find(&guid, self.seq).map_err(io::Error::other)?;
+        let found = self.located(&guid).map_err(io::Error::other)?;
         let (segment, located) = found.ok_or(io::ErrorKind::NotFound)?;
         let reader = segment.message_reader(&guid, located).map_err(io::Error::other)?;
         Ok(Box::new(reader))
     }
 
+    fn find_copy(&self, mailbox: usize, record: &RecordKey) -> bool {
+        let Some(guid) = self.guid(mailbox, record) else { return false };
+        let mut passed = self.passed();
+        if passed.contains_key(&guid) {
+            // Another thread has found it.
+            return true;
+        }
+        for copy in 1.. {
+            let Ok(Some((segment, located))) = self.chain.find(&guid, self.seq, copy) else {
+                return false;
+            };
+            let reader = segment.message_reader(&guid, located).map_err(io::Error::other);
+            if reader.and_then(|mut reader| io::copy(&mut reader, &mut io::sink())).is_ok() {
+                passed.insert(guid, copy);
+                return true;
+            }
+        }
+        false
+    }
+
     fn place(&self, mailbox: usize, record: &RecordKey) -> String {
         let Some(guid) = self.guid(mailbox, record) else { return "nowhere".to_owned() };
-        match self.chain.find(&guid, self.seq) {
+        match self.located(&guid) {
             Ok(Some((segment, located))) => {
                 let at = segment.start() + located.offset;
                 format!("message {guid} of {segment} at byte {at}")

@@ -183,8 +183,25 @@ fn fill(source: &dyn MessageSource, mailbox: usize, jobs: Vec<Job>, mut bytes: V
     batch
 }
 
-/// Appends a message to `bytes` and hashes it; a large one is hashed and dropped again.
+/// Appends a message to `bytes` and hashes it; a large one is hashed and dropped again. What cannot
+/// be read is looked for elsewhere.
 pub(crate) fn read_message(
+    source: &dyn MessageSource,
+    mailbox: usize,
+    record: &RecordKey,
+    bytes: &mut Vec<u8>,
+) -> io::Result<Outcome> {
+    match read_copy(source, mailbox, record, bytes) {
+        Err(error)
+            if error.kind() != io::ErrorKind::NotFound && source.find_copy(mailbox, record) =>
+        {
+            read_copy(source, mailbox, record, bytes)
+        }
+        read => read,
+    }
+}
+
+fn read_copy(
     source: &dyn MessageSource,
     mailbox: usize,
     record: &RecordKey,

@@ -13,8 +13,14 @@ pub(crate) trait Held: Sync {
     /// The bytes of a file that a manifest lists.
     fn file(&self, file: &StoredFile) -> Result<Vec<u8>, ReadError>;
 
-    /// Where the bytes of a message are, as of segment `upto`.
-    fn find(&self, guid: &Guid, upto: u32) -> Result<Option<(SegmentRef<'_>, Located)>, ReadError>;
+    /// Where the bytes of a message are, as of segment `upto`, passing over so many segments that
+    /// hold it, too.
+    fn find(
+        &self,
+        guid: &Guid,
+        upto: u32,
+        passed: usize,
+    ) -> Result<Option<(SegmentRef<'_>, Located)>, ReadError>;
 
     /// Adds the messages of the parts behind the newest snapshot: no mailbox lists them yet.
     fn add_parts(&self, guids: &mut Vec<Guid>) -> Result<(), ReadError>;
@@ -25,8 +31,13 @@ impl Held for Chain<'_> {
         Chain::file(self, file)
     }
 
-    fn find(&self, guid: &Guid, upto: u32) -> Result<Option<(SegmentRef<'_>, Located)>, ReadError> {
-        let found = self.find_message(guid, upto)?;
+    fn find(
+        &self,
+        guid: &Guid,
+        upto: u32,
+        passed: usize,
+    ) -> Result<Option<(SegmentRef<'_>, Located)>, ReadError> {
+        let found = self.find_copy(guid, upto, passed)?;
         Ok(found.map(|(segment, located)| (segment.clone(), located)))
     }
 

@@ -14,6 +14,13 @@ pub trait MessageSource: Sync {
     /// An error of kind [`NotFound`](io::ErrorKind::NotFound) means that its bytes are nowhere.
     fn open(&self, mailbox: usize, record: &RecordKey) -> io::Result<Box<dyn Read + Send + '_>>;
 
+    /// Looks for another copy of a message that could not be read to its end, one that is whole;
+    /// [`open`](Self::open) gives it from then on. Whether there is one.
+    fn find_copy(&self, mailbox: usize, record: &RecordKey) -> bool {
+        let _ = (mailbox, record);
+        false
+    }
+
     /// Where the bytes of that message come from, for people.
     fn place(&self, mailbox: usize, record: &RecordKey) -> String;
 

@@ -43,7 +43,7 @@ fn differences(scene: &Scene) -> (Value, String) {
     (document.clone(), texts.join("\n"))
 }
 
-fn segment(scene: &Scene, seq: u32) -> PathBuf {
+pub fn segment(scene: &Scene, seq: u32) -> PathBuf {
     let prefix = format!("{seq:08}-");
     let objects = scene.objects();
     let found = objects.into_iter().find(|(name, _)| name.starts_with(&prefix));
@@ -51,7 +51,7 @@ fn segment(scene: &Scene, seq: u32) -> PathBuf {
 }
 
 /// Changes what a segment holds, and compresses it anew, so that nothing but its own sums tells.
-fn tamper(path: &Path, change: impl Fn(&mut Vec<u8>)) {
+pub fn tamper(path: &Path, change: impl Fn(&mut Vec<u8>)) {
     let stored = fs::read(path).expect("a segment");
     let mut content = Vec::new();
     let mut decoder = Decoder::new(stored.as_slice(), Compression::Zstd).expect("a decoder");
@@ -65,7 +65,7 @@ fn tamper(path: &Path, change: impl Fn(&mut Vec<u8>)) {
 }
 
 /// Where some bytes are in others.
-fn position(content: &[u8], part: &[u8]) -> usize {
+pub fn position(content: &[u8], part: &[u8]) -> usize {
     content.windows(part.len()).position(|window| window == part).expect("it is there")
 }
 

@@ -9,7 +9,8 @@ use testkit::spool_builder::{EPOCH, Era, NewMessage, SpoolBuilder, SpoolOptions}
 
 use crate::program::{Ran, cylinder};
 use crate::sample::{belongs_to_us, check_maildir, files, sample};
-use crate::vaults::{Scene, backup_arguments};
+use crate::vault_drill::{position, segment, tamper};
+use crate::vaults::{SENT, Scene, backup_arguments};
 
 /// Snapshots of 5 and 9 messages in INBOX; the first two are in Sent, too.
 fn grown() -> Scene {
@@ -158,4 +159,30 @@ fn archives_give_single_messages_as_vaults_do() {
     assert_eq!(check_maildir(&out), 1);
     let ran = cylinder([base.as_slice(), &["--at", "2"]].concat()).expect(1);
     assert!(ran.hints("cylinder list"), "{}", ran.stderr);
+}
+
+/// A message that was gone for one snapshot and came back is stored twice.
+#[test]
+fn of_two_copies_the_one_that_is_whole_is_taken() {
+    let scene = Scene::new();
+    for messages in [9, 5, 9] {
+        scene.backup(messages).expect(0);
+    }
+    let body = scene.glad("show", &["--mailbox", "INBOX", "--uid", "9"]).expect(0).stdout;
+    tamper(&segment(&scene, 1), |content| {
+        let at = position(content, &body);
+        content[at + 50] ^= 1;
+    });
+    assert_eq!(scene.restored("3"), 9 + SENT);
+    let (ran, out) = restore(&scene, "maildir", &["--at", "1"]);
+    assert!(ran.expect(3).stderr.contains("is damaged"));
+    assert_eq!(check_maildir(&out), 8 + SENT);
+    // Both copies of the same message.
+    tamper(&segment(&scene, 3), |content| {
+        let at = position(content, &body);
+        content[at + 50] ^= 1;
+    });
+    let (ran, out) = restore(&scene, "maildir", &[]);
+    ran.expect(3);
+    assert_eq!(check_maildir(&out), 8 + SENT);
 }

@@ -251,9 +251,26 @@ impl<'a> Chain<'a> {
         guid: &Guid,
         upto: u32,
     ) -> Result<Option<(&SegmentRef<'a>, Located)>, ReadError> {
+        self.find_copy(guid, upto, 0)
+    }
+
+    /// The same, passing over so many segments that hold it, too.
+    ///
+    /// # Errors
+    ///
+    /// Likewise.
+    pub fn find_copy(
+        &self,
+        guid: &Guid,
+        upto: u32,
+        passed: usize,
+    ) -> Result<Option<(&SegmentRef<'a>, Located)>, ReadError> {
+        let mut left = passed;
         for snapshot in self.snapshots.iter().take_while(|snapshot| snapshot.seq() <= upto) {
-            if let Some(located) = snapshot.table()?.find(guid) {
-                return Ok(Some((snapshot.segment()?, located)));
+            match (snapshot.table()?.find(guid), left) {
+                (None, _) => {}
+                (Some(located), 0) => return Ok(Some((snapshot.segment()?, located))),
+                (Some(_), _) => left -= 1,
             }
         }
         Ok(None)
