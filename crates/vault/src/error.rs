@@ -19,6 +19,20 @@ pub enum VaultError {
         /// Where.
         place: String,
     },
+    /// The bucket that it should be in is not there.
+    #[error("there is no such bucket: {place}")]
+    NoBucket {
+        /// Where.
+        place: String,
+    },
+    /// Nobody gave credentials for the store, and the machine has none.
+    #[error("there are no credentials for {object}")]
+    NoCredentials {
+        /// What was asked for.
+        object: String,
+        /// What asking the machine for them gave.
+        source: object_store::Error,
+    },
     /// There is something else, where a vault was to be made.
     #[error("{place} holds something else than a vault: {found}")]
     NotEmpty {
@@ -82,7 +96,28 @@ pub enum VaultError {
 /// With a [`VaultError`].
 pub type Result<T> = std::result::Result<T, VaultError>;
 
+/// What a store answers about a bucket that it does not have (S3's error codes).
+const NO_BUCKET: &str = "<Code>NoSuchBucket</Code>";
+
+/// Where a machine of Amazon is asked for the credentials of its role, if there are no others.
+const ROLE: [&str; 2] = ["/latest/api/token", "/latest/meta-data/iam/"];
+
 impl VaultError {
+    /// An error of the store, about this object.
+    pub(crate) fn of_store(op: &'static str, object: String, source: object_store::Error) -> Self {
+        // The engine has no other name for it than the address that it asked.
+        let text = source.to_string();
+        match ROLE.iter().any(|path| text.contains(path) && !object.contains(path)) {
+            true => Self::NoCredentials { object, source },
+            false => Self::Store { op, object, source },
+        }
+    }
+
+    /// Whether not even the bucket is there.
+    pub(crate) fn is_no_bucket(&self) -> bool {
+        matches!(self, Self::Store { source, .. } if source.to_string().contains(NO_BUCKET))
+    }
+
     /// Whether the object is simply not there.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Store { source: object_store::Error::NotFound { .. }, .. })

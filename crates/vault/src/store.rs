@@ -394,11 +394,9 @@ impl Store {
             let _ = sender.send(request.await);
         });
         let gone = |_| VaultError::Engine(io::Error::other("a request was dropped"));
-        answer.recv().map_err(gone)?.map_err(|source| VaultError::Store {
-            op,
-            object: format!("{}/{object}", self.place.trim_end_matches('/')),
-            source,
-        })
+        let object = format!("{}/{object}", self.place.trim_end_matches('/'));
+        let answer = answer.recv().map_err(gone)?;
+        answer.map_err(|source| VaultError::of_store(op, object, source))
     }
 }
 

@@ -82,6 +82,9 @@ impl Vault {
     fn look(store: &Store) -> Result<bool> {
         let marker = match store.read_all(MARKER) {
             Ok(marker) => marker,
+            Err(error) if error.is_no_bucket() => {
+                return Err(VaultError::NoBucket { place: store.place().to_owned() });
+            }
             Err(error) if error.is_not_found() => return Ok(false),
             Err(error) => return Err(error),
         };

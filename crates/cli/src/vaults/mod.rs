@@ -84,6 +84,12 @@ pub fn explain(error: VaultError) -> CliError {
              AWS_SECRET_ACCESS_KEY set"
         }
         VaultError::NotAVault { .. } => "cylinder backup makes a vault where nothing is",
+        VaultError::NoBucket { .. } => {
+            "make the bucket first, or name another; a vault is made in it"
+        }
+        VaultError::NoCredentials { .. } => {
+            "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run on a machine that has a role"
+        }
         VaultError::NotEmpty { .. } => "name a directory or a prefix of its own",
         VaultError::TooNew { .. } => "use the version of cylinder that made it, or a later one",
         VaultError::Store { .. } | VaultError::Short { .. } => {

@@ -60,6 +60,29 @@ fn a_bucket_that_is_not_there_or_not_ours_is_said_to_be() {
     assert_eq!(server.keys(), Vec::<String>::new());
 }
 
+#[test]
+fn a_missing_bucket_and_missing_credentials_are_called_so() {
+    let server = S3Server::start().expect("a server");
+    let scene = Scene::new();
+    let spool = scene.spool(3);
+    let nowhere = "s3://nowhere/mail";
+    let ran = cylinder(&server, ["history", "--vault", nowhere, "glad"]).expect(1);
+    assert!(ran.error().contains("no such bucket: s3://nowhere/mail"), "{}", ran.stderr);
+    let ran = cylinder(&server, backup_arguments(&spool, nowhere, &["glad"])).expect(1);
+    assert!(ran.stderr.contains("no such bucket"), "{}", ran.stderr);
+
+    // The machine is asked for its role, and knows nothing of one.
+    let settings = server.settings();
+    let endpoint = settings.iter().find(|(name, _)| name == "AWS_ENDPOINT_URL");
+    let mut command = Command::new(CYLINDER);
+    command.args(["history", "--vault", &server.url("x"), "glad"]).envs(settings.clone());
+    command.env("AWS_METADATA_ENDPOINT", &endpoint.expect("an address").1);
+    command.env_remove("AWS_ACCESS_KEY_ID").env_remove("AWS_SECRET_ACCESS_KEY");
+    let ran = run(&mut command).expect(1);
+    assert!(ran.error().contains("no credentials for s3://vault/x"), "{}", ran.stderr);
+    assert!(ran.hints("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"), "{}", ran.stderr);
+}
+
 /// Two snapshots, all that can be asked of them, and the end of one; with a server that is not
 /// well.
 fn live_and_forget(server: &S3Server) {
