@@ -43,7 +43,7 @@ impl Ground {
     where
         F: Future<Output = Result<T>>,
     {
-        let races = if self.0.is_some() { RACES } else { 1 };
+        let races = if self.is_directory() { RACES } else { 1 };
         for _ in 1..races {
             match make().await {
                 Err(error) if is_missing(&error) => {}
@@ -66,7 +66,7 @@ impl Ground {
     /// Makes sure that a listing lacks nothing: the engine leaves out, in silence, whatever it
     /// cannot look at.
     pub async fn vouch(&self, prefix: &ObjectPath, listed: &ListResult) -> Result<()> {
-        if self.0.is_none() {
+        if !self.is_directory() {
             return Ok(());
         }
         let objects = listed.objects.iter().map(|meta| &meta.location);

@@ -87,7 +87,8 @@ pub fn component_of(key: &str) -> Option<String> {
     // A component that was cut holds a hash instead of the rest, and `unescape` refuses it only
     // if it is not one.
     names::unescape(&component).ok()?;
-    Some(component)
+    // A directory that somebody else made may hold such a byte as it is.
+    (key_of(&component) == key).then_some(component)
 }
 
 /// Whether a segment is shown, or only continued.
@@ -306,6 +307,7 @@ mod tests {
         assert_eq!(component_of("a%231%26b%2Fc%7E").as_deref(), Some("a#1&b%2Fc%7E"));
         assert_eq!(component_of("%41"), None, "that is how nobody writes an A");
         assert_eq!(component_of(".."), None);
+        assert_eq!(component_of("a#1"), None, "a directory of somebody else");
     }
 
     #[test]

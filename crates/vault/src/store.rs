@@ -130,7 +130,7 @@ impl Store {
     }
 
     /// Whether it is a directory, where every read is as cheap as another.
-    pub(crate) fn is_near(&self) -> bool {
+    pub fn is_near(&self) -> bool {
         self.ground.is_directory()
     }
 

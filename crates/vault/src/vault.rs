@@ -170,6 +170,11 @@ impl Account {
         format!("{ACCOUNTS}/{}/{name}", self.key)
     }
 
+    /// Whether there is no object of it at all. One request.
+    pub fn is_unknown(&self) -> Result<bool> {
+        Ok(self.store.list(&format!("{ACCOUNTS}/{}", self.key))?.is_empty())
+    }
+
     /// Lists what there is of it. One request, and one for each note.
     ///
     /// # Errors

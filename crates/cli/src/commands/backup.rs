@@ -7,6 +7,7 @@ use std::thread;
 use model::Userid;
 use serde_json::{Value, json};
 use spool::{Options, Server};
+use vault::VaultError;
 
 use crate::args::BackupArgs;
 use crate::error::{CliError, Exit};
@@ -72,11 +73,11 @@ pub fn run(args: &BackupArgs) -> Result<Exit, CliError> {
 
     let mut report = Report::new(args, accounts.len());
     let (sender, results) = channel();
-    let next = AtomicUsize::new(0);
+    let queue = Queue { accounts: &accounts, next: AtomicUsize::new(0), lost: AtomicUsize::new(0) };
     thread::scope(|scope| {
         for _ in 0..jobs {
             let sender = sender.clone();
-            scope.spawn(|| work(&backup, &accounts, &next, sender, &progress));
+            scope.spawn(|| work(&backup, &queue, sender, &progress));
         }
         drop(sender);
         for done in results {
@@ -87,26 +88,58 @@ pub fn run(args: &BackupArgs) -> Result<Exit, CliError> {
     report.finish()
 }
 
+/// After so many accounts in a row that an object store failed, it is gone: each of the others would
+/// only be waited for in vain. A directory fails at once.
+const LOST_MAX: usize = 3;
+
+/// The accounts that are still to be backed up.
+struct Queue<'a> {
+    accounts: &'a [Userid],
+    next: AtomicUsize,
+    /// How many the store has failed since it last did what it was asked.
+    lost: AtomicUsize,
+}
+
+impl<'a> Queue<'a> {
+    fn next(&self) -> Option<&'a Userid> {
+        if self.lost.load(Ordering::Relaxed) >= LOST_MAX {
+            return None;
+        }
+        self.accounts.get(self.next.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn note(&self, backup: &Backup<'_>, outcome: &Result<Outcome, BackupError>) {
+        match outcome {
+            Err(BackupError::Vault(VaultError::Store { .. }))
+                if !backup.vault.store().is_near() =>
+            {
+                self.lost.fetch_add(1, Ordering::Relaxed);
+            }
+            // Something else is wrong, which says nothing of the store.
+            Err(_) => {}
+            Ok(_) => self.lost.store(0, Ordering::Relaxed),
+        }
+    }
+}
+
 /// Backs up one account after the other until there are no more.
-fn work(
-    backup: &Backup<'_>,
-    accounts: &[Userid],
-    next: &AtomicUsize,
-    results: Sender<Done>,
-    progress: &Progress,
-) {
+fn work(backup: &Backup<'_>, queue: &Queue<'_>, results: Sender<Done>, progress: &Progress) {
     // Only this thread becomes Cyrus' user; the vault is written by others.
     let acting = backup.server.act_as_cyrus();
-    while let Some(userid) = accounts.get(next.fetch_add(1, Ordering::Relaxed)) {
+    while let Some(userid) = queue.next() {
         let result = match &acting {
-            Ok(_) => backup.account(userid, progress).map_err(|error| {
-                let last = match &error {
-                    // It would not tell now either, after as long a wait.
-                    BackupError::Vault(_) => Last::Unknown,
-                    _ => last(backup, userid),
-                };
-                Failed { error: explain(error), last }
-            }),
+            Ok(_) => {
+                let outcome = backup.account(userid, progress);
+                queue.note(backup, &outcome);
+                outcome.map_err(|error| {
+                    let last = match &error {
+                        // It would not tell now either, after as long a wait.
+                        BackupError::Vault(_) => Last::Unknown,
+                        _ => last(backup, userid),
+                    };
+                    Failed { error: explain(error), last }
+                })
+            }
             Err(error) => {
                 let error = CliError::plain(format!("cannot act as Cyrus' user: {error}"))
                     .hint("cyrus_user in imapd.conf names the user that Cyrus runs as");
@@ -203,6 +236,13 @@ impl Report {
     }
 
     fn finish(mut self) -> Result<Exit, CliError> {
+        let not_tried = self.accounts - self.documents.len();
+        if not_tried > 0 && !self.json {
+            let what = count(not_tried as u64, "account");
+            CliError::plain(format!("{what} not tried: the store failed {LOST_MAX} in a row"))
+                .hint("the next run goes on from what was stored")
+                .report(false);
+        }
         let text = if self.json {
             self.documents.sort_by(|a, b| a["account"].as_str().cmp(&b["account"].as_str()));
             let oldest = self.oldest.as_ref().map(
@@ -213,6 +253,7 @@ impl Report {
                 "stored": self.stored,
                 "unchanged": self.unchanged,
                 "failed": self.failures.len(),
+                "not_tried": not_tried,
                 "messages_new": self.messages,
                 "bytes": self.bytes,
                 "oldest_of_failed": oldest,

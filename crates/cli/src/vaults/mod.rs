@@ -20,7 +20,6 @@ use engine::folder::relative_name;
 use jiff::tz::TimeZone;
 use model::{Guid, MboxName, Userid};
 use segment::manifest::{ManifestHead, StoredMailbox};
-use segment::names;
 use vault::{Account, Entry, History, Store, Vault, VaultError};
 
 use crate::error::CliError;
@@ -117,12 +116,21 @@ pub fn explain_staging(headline: &str, error: impl Into<Box<dyn Error + Send + S
     }
 }
 
-/// The accounts that were named, or all there are: their components in segment names.
+/// The accounts that were named, or all there are: their components in segment names. That there is
+/// nothing of one that was named is an error, since its name may be wrong.
 pub fn components(vault: &Vault, named: &[String]) -> Result<Vec<String>, CliError> {
-    match named.is_empty() {
-        true => vault.accounts().map_err(explain),
-        false => Ok(named.iter().map(|user| names::escape(user.as_bytes())).collect()),
+    if named.is_empty() {
+        return vault.accounts().map_err(explain);
     }
+    let mut components = Vec::new();
+    for userid in named {
+        let account = vault.account(&Userid::from(userid.as_str()));
+        if account.is_unknown().map_err(explain)? {
+            return Err(nothing_of(vault, userid));
+        }
+        components.push(account.component().to_owned());
+    }
+    Ok(components)
 }
 
 /// The name of this machine, for notes.
@@ -134,17 +142,25 @@ pub fn host() -> String {
 pub fn account(vault: &Vault, userid: &str) -> Result<(Account, History), CliError> {
     let account = vault.account(&Userid::from(userid));
     let history = account.history().map_err(explain)?;
-    if history.is_empty() {
-        let there = vault.accounts().map_err(explain)?;
-        let error = CliError::plain(format!("{} holds nothing of {userid}", vault.place()));
-        let some = there.iter().take(10).cloned().collect::<Vec<_>>().join(", ");
-        return Err(match there.len() {
-            0 => error.hint("the vault is empty"),
-            1..=10 => error.hint(format!("it holds {some}")),
-            many => error.hint(format!("it holds {some} and {} more", many - 10)),
-        });
+    match history.is_empty() {
+        true => Err(nothing_of(vault, userid)),
+        false => Ok((account, history)),
     }
-    Ok((account, history))
+}
+
+/// Says that a vault has no such account, and which it has.
+fn nothing_of(vault: &Vault, userid: &str) -> CliError {
+    let there = match vault.accounts() {
+        Ok(there) => there,
+        Err(error) => return explain(error),
+    };
+    let error = CliError::plain(format!("{} holds nothing of {userid}", vault.place()));
+    let some = there.iter().take(10).cloned().collect::<Vec<_>>().join(", ");
+    match there.len() {
+        0 => error.hint("the vault is empty"),
+        1..=10 => error.hint(format!("it holds {some}")),
+        many => error.hint(format!("it holds {some} and {} more", many - 10)),
+    }
 }
 
 /// The snapshot that `--at` means: by number, by time, or the newest.

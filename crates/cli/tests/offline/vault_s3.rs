@@ -1,13 +1,16 @@
 //! A vault in an object store: the same commands, over a network that may fail.
 
 use std::ffi::OsStr;
-use std::process::Command;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use testkit::process::Group;
 use testkit::s3::S3Server;
+use testkit::spool_builder::{Era, Filling, SpoolBuilder, SpoolOptions, fill};
 
 use crate::program::{CYLINDER, Ran, run};
-use crate::sample::check_maildir;
+use crate::sample::{belongs_to_us, check_maildir};
 use crate::vaults::{SENT, Scene, backup_arguments};
 
 fn cylinder<A: AsRef<OsStr>>(server: &S3Server, arguments: impl IntoIterator<Item = A>) -> Ran {
@@ -166,4 +169,35 @@ fn a_server_that_is_gone_is_given_up_and_said_in_one_line() {
     drop(server);
     end(&backup);
     end(&words);
+}
+
+#[test]
+fn a_server_that_goes_away_in_the_middle_is_not_waited_for_by_every_account() {
+    let (server, scene) = (S3Server::start().expect("a server"), Scene::new());
+    let options = SpoolOptions::new(Era::V3_6);
+    let mut builder = SpoolBuilder::create(&scene.path("spool"), options).expect("a spool");
+    let filling = Filling { users: 30, ..Filling::small(1, 1) };
+    fill(&mut builder, &filling, &[]).expect("mail");
+    let spool = builder.finish().expect("a spool");
+    belongs_to_us(&spool.imapd_conf);
+    let mut arguments = backup_arguments(&spool, &server.url("mail"), &["--all", "--jobs=1"]);
+    arguments.retain(|argument| argument != "--json");
+    let mut command = Command::new(CYLINDER);
+    command.args(arguments).envs(server.settings()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut backup = Group::spawn_guarded(&mut command).expect("a backup");
+    let told = BufReader::new(backup.leader().stderr.take().expect("what it says"));
+    let (mut server, mut lines) = (Some(server), Vec::new());
+    for line in told.lines() {
+        lines.push(line.expect("a line"));
+        // The second account is stored: from here on nobody answers.
+        if lines.len() == 2 {
+            server = None;
+        }
+    }
+    assert!(server.is_none());
+    assert_eq!(backup.leader().wait().expect("its end").code(), Some(1));
+    let failed = lines.iter().filter(|line| line.contains("was not backed up")).count();
+    assert_eq!(failed, 3, "{lines:#?}");
+    let given_up = lines.iter().find(|line| line.contains("not tried"));
+    assert!(given_up.is_some_and(|line| line.contains("failed 3 in a row")), "{lines:#?}");
 }

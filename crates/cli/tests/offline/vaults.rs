@@ -148,6 +148,21 @@ fn all_accounts_are_backed_up_and_a_bad_one_stops_none() {
 }
 
 #[test]
+fn an_account_that_is_not_there_is_never_said_to_be_whole() {
+    let scene = Scene::new();
+    scene.backup(5).expect(0);
+    let vault = scene.vault();
+    for arguments in [&["verify"][..], &["prune", "--keep-last", "1"], &["history"]] {
+        let ran = cylinder([arguments, &["--vault", &vault, "glda"]].concat()).expect(1);
+        assert!(
+            ran.error().contains("holds nothing of glda") && ran.hints("glad"),
+            "{arguments:?}"
+        );
+    }
+    assert!(!scene.path("vault/accounts/glda").exists(), "a note of nothing was written");
+}
+
+#[test]
 fn plain_tools_restore_the_newest_state() {
     let scene = Scene::new();
     scene.backup(5).expect(0);

@@ -10,6 +10,8 @@ mod formats;
 mod mutate;
 mod names;
 mod segments;
+#[cfg(feature = "stores")]
+mod vaults;
 
 use std::any::Any;
 use std::fs;
@@ -47,6 +49,12 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("seen", accounts::seen),
     ("sieve_names", accounts::sieve_names),
     ("subscriptions", accounts::subscriptions),
+    #[cfg(feature = "stores")]
+    ("vault_history", vaults::vault_history),
+    #[cfg(feature = "stores")]
+    ("vault_names", vaults::vault_names),
+    #[cfg(feature = "stores")]
+    ("vault_notes", vaults::vault_notes),
 ];
 
 /// No input may keep a parser busy for longer, even in an unoptimised build on a busy machine.
