@@ -188,15 +188,28 @@ proptest! {
     }
 }
 
-/// A file that counts how often it is read.
+/// A file that counts how often it is read, and how many bytes.
 struct Counted {
     file: Vec<u8>,
     reads: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+impl Counted {
+    fn new(file: Vec<u8>) -> Self {
+        Self { file, reads: AtomicUsize::new(0), bytes: AtomicUsize::new(0) }
+    }
+
+    /// Reads and bytes since this was asked last.
+    fn taken(&self) -> (usize, usize) {
+        (self.reads.swap(0, Ordering::Relaxed), self.bytes.swap(0, Ordering::Relaxed))
+    }
 }
 
 impl ReadAt for &Counted {
     fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
         self.reads.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(buf.len(), Ordering::Relaxed);
         self.file.read_exact_at(offset, buf)
     }
 
@@ -209,9 +222,9 @@ impl ReadAt for &Counted {
 fn readers_of_one_frame_decode_it_once() {
     let content = sample(5, 2 * FRAME);
     let file = compress(Compression::Zstd, 0, &content);
-    let counted = Counted { file, reads: AtomicUsize::new(0) };
+    let counted = Counted::new(file);
     let seekable = SeekableZstd::open(&counted).expect("a seek table");
-    let before = counted.reads.load(Ordering::Relaxed);
+    counted.taken();
     let begin = Barrier::new(8);
     thread::scope(|scope| {
         for reader in 0..8 {
@@ -224,23 +237,37 @@ fn readers_of_one_frame_decode_it_once() {
             });
         }
     });
-    assert_eq!(counted.reads.load(Ordering::Relaxed) - before, 1);
+    assert_eq!(counted.taken().0, 1);
+}
+
+#[test]
+fn several_frames_are_asked_for_in_one_go() {
+    let content = sample(5, 5 * FRAME);
+    let counted = Counted::new(compress(Compression::Zstd, 0, &content));
+    let seekable = SeekableZstd::open(&counted).expect("a seek table");
+    seekable.read_exact_at(2 * FRAME as u64, &mut [0; 10]).expect("there");
+    counted.taken();
+    let mut read = vec![0; 4 * FRAME];
+    seekable.read_exact_at(100, &mut read).expect("there");
+    assert!(read == content[100..][..4 * FRAME]);
+    assert_eq!(counted.taken().0, 1);
+    seekable.read_exact_at(0, &mut read).expect("there");
+    assert_eq!(counted.taken().0, 0, "all of them are kept");
 }
 
 #[test]
 fn what_is_flushed_ends_a_frame_if_it_is_worth_one() {
-    for (len, frames) in [(FRAME / 16 - 1, 1), (FRAME / 16, 2)] {
+    for (len, is_worth_it) in [(FRAME / 16 - 1, false), (FRAME / 16, true)] {
         let mut writer = Writer::new(Vec::new(), Compression::Zstd, 1);
         writer.write_all(&sample(3, len)).expect("memory takes it");
         writer.flush().expect("memory takes it");
         writer.write_all(b"what is read first").expect("memory takes it");
-        let counted =
-            Counted { file: writer.finish().expect("memory takes it"), reads: AtomicUsize::new(0) };
+        let counted = Counted::new(writer.finish().expect("memory takes it"));
         let seekable = SeekableZstd::open(&counted).expect("a seek table");
-        let before = counted.reads.load(Ordering::Relaxed);
-        let mut all = vec![0; len + 18];
-        seekable.read_exact_at(0, &mut all).expect("there");
-        assert_eq!(counted.reads.load(Ordering::Relaxed) - before, frames);
-        assert!(all[len..] == *b"what is read first");
+        counted.taken();
+        let mut last = [0; 18];
+        seekable.read_exact_at(len as u64, &mut last).expect("there");
+        assert_eq!(last, *b"what is read first");
+        assert_eq!(counted.taken().1 < 100, is_worth_it);
     }
 }
