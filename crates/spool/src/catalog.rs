@@ -31,6 +31,8 @@ pub(crate) struct Catalog {
     pub raw: Entries,
     /// Whose mailboxes are where in the list. Only those with data count.
     accounts: BTreeMap<Userid, Vec<usize>>,
+    /// Those with data that nobody owns: shared ones.
+    unowned: Vec<usize>,
 }
 
 impl Catalog {
@@ -48,14 +50,14 @@ impl Catalog {
         let names = names.unwrap_or_else(|| name_era(&list));
         let rules = conf.name_rules(names);
         let mut accounts: BTreeMap<Userid, Vec<usize>> = BTreeMap::new();
-        for (at, entry) in list.entries.iter().enumerate() {
-            if entry.mbtype.has_data()
-                && let Some(owner) = owner(&entry.name, &rules)
-            {
-                accounts.entry(owner).or_default().push(at);
+        let mut unowned = Vec::new();
+        for (at, entry) in list.entries.iter().enumerate().filter(|(_, e)| e.mbtype.has_data()) {
+            match owner(&entry.name, &rules) {
+                Some(owner) => accounts.entry(owner).or_default().push(at),
+                None => unowned.push(at),
             }
         }
-        Ok(Self { raw: Entries::new(&db), list, names, accounts })
+        Ok(Self { raw: Entries::new(&db), list, names, accounts, unowned })
     }
 
     /// What tells the release.
@@ -67,6 +69,11 @@ impl Catalog {
     /// Everybody who has a mailbox, deleted ones included.
     pub fn accounts(&self) -> impl Iterator<Item = &Userid> {
         self.accounts.keys()
+    }
+
+    /// The mailboxes with data that belong to nobody, by name.
+    pub fn unowned(&self) -> impl Iterator<Item = &MboxName> {
+        self.unowned.iter().filter_map(|at| Some(&self.list.entries.get(*at)?.name))
     }
 
     /// An account's mailboxes that have data, by name.

@@ -24,6 +24,8 @@ const LISTINGS: usize = 5;
 #[derive(Clone, Debug)]
 pub struct Vault {
     store: Store,
+    /// Whether nobody has looked: it was there once.
+    is_remembered: bool,
 }
 
 impl Vault {
@@ -34,10 +36,12 @@ impl Vault {
     /// [`VaultError::NotAVault`]; [`VaultError::TooNew`]; [`VaultError::Marker`]; what the store
     /// says.
     pub fn open(store: Store) -> Result<Self> {
-        match Self::find(&store)? {
-            true => Ok(Self { store }),
-            false => Err(VaultError::NotAVault { place: store.place().to_owned() }),
+        let is_remembered = store.kept(MARKER).is_some();
+        if !is_remembered {
+            Self::require(&store)?;
+            store.keep(MARKER, Bytes::from_static(MARKER_TEXT.as_bytes()));
         }
+        Ok(Self { store, is_remembered })
     }
 
     /// Opens a vault; makes one where nothing is.
@@ -58,27 +62,17 @@ impl Vault {
                 }
             }
         }
-        Ok(Self { store })
+        Ok(Self { store, is_remembered: false })
     }
 
-    /// Makes sure that a vault is there which is remembered to be.
-    fn check(store: &Store) -> Result<()> {
-        match !store.is_near() && !Self::look(store)? {
-            true => Err(VaultError::NotAVault { place: store.place().to_owned() }),
-            false => Ok(()),
+    fn require(store: &Store) -> Result<()> {
+        match Self::look(store)? {
+            true => Ok(()),
+            false => Err(VaultError::NotAVault { place: store.place().to_owned() }),
         }
     }
 
-    /// Whether a vault is there, or was once and nobody has missed it since.
-    fn find(store: &Store) -> Result<bool> {
-        let is_remembered = store.kept(MARKER).is_some();
-        let found = is_remembered || Self::look(store)?;
-        if found && !is_remembered {
-            store.keep(MARKER, Bytes::from_static(MARKER_TEXT.as_bytes()));
-        }
-        Ok(found)
-    }
-
+    /// Whether there is a vault.
     fn look(store: &Store) -> Result<bool> {
         let marker = match store.read_all(MARKER) {
             Ok(marker) => marker,
@@ -113,8 +107,12 @@ impl Vault {
     /// directory's name was cut, it is read from a segment; where none can be read, the directory's
     /// name stands for it.
     pub fn accounts(&self) -> Result<Vec<String>> {
+        let keys = self.store.directories(ACCOUNTS)?;
+        if keys.is_empty() && self.is_remembered {
+            Self::require(&self.store)?;
+        }
         let mut components = Vec::new();
-        for key in self.store.directories(ACCOUNTS)? {
+        for key in keys {
             match component_of(&key) {
                 Some(component) => components.push(component),
                 None if is_shortened(&key) => components.push(self.recorded(key)?),
@@ -136,20 +134,21 @@ impl Vault {
     /// An account, whether there is anything of it or not.
     pub fn account(&self, userid: &Userid) -> Account {
         let component = segment::names::escape(userid.as_bytes());
-        Account { store: self.store.clone(), key: account_key(userid), component }
+        let (vault, key) = (self.clone(), account_key(userid));
+        Account { vault, key, component }
     }
 
     /// An account, by its component in segment names.
     pub fn account_by_component(&self, component: &str) -> Account {
-        let (store, component) = (self.store.clone(), component.to_owned());
-        Account { store, key: key_of(&component), component }
+        let (vault, component) = (self.clone(), component.to_owned());
+        Account { vault, key: key_of(&component), component }
     }
 }
 
 /// One account of a vault.
 #[derive(Clone, Debug)]
 pub struct Account {
-    store: Store,
+    vault: Vault,
     key: String,
     component: String,
 }
@@ -162,7 +161,7 @@ impl Account {
 
     /// The storage below.
     pub(crate) fn store(&self) -> &Store {
-        &self.store
+        &self.vault.store
     }
 
     /// The path of one of its objects.
@@ -172,7 +171,7 @@ impl Account {
 
     /// Whether there is no object of it at all. One request.
     pub fn is_unknown(&self) -> Result<bool> {
-        Ok(self.store.list(&format!("{ACCOUNTS}/{}", self.key))?.is_empty())
+        Ok(self.store().list(&format!("{ACCOUNTS}/{}", self.key))?.is_empty())
     }
 
     /// Lists what there is of it. One request, and one for each note.
@@ -195,17 +194,17 @@ impl Account {
 
     /// That there is nothing of it may be because there is no vault any more.
     fn checked(&self, history: History) -> Result<History> {
-        if history.is_empty() {
-            Vault::check(&self.store)?;
+        if history.is_empty() && self.vault.is_remembered {
+            Vault::require(self.store())?;
         }
         Ok(history)
     }
 
     fn look(&self) -> Result<History> {
-        let objects = self.store.list(&format!("{ACCOUNTS}/{}", self.key))?;
+        let objects = self.store().list(&format!("{ACCOUNTS}/{}", self.key))?;
         History::new(&objects, |object, name| {
             let path = self.path(object);
-            let bytes = self.store.read_once(&path)?;
+            let bytes = self.store().read_once(&path)?;
             Note::decode(&path, name, &bytes)
         })
     }
@@ -213,24 +212,24 @@ impl Account {
     /// Stores a segment. It is there, durably, when this returns.
     pub fn put_segment(&self, name: &SegmentName, staged: Staged) -> Result<Entry> {
         let size = staged.size();
-        self.store.put_staged(&self.path(&name.to_string()), staged)?;
+        self.store().put_staged(&self.path(&name.to_string()), staged)?;
         Ok(Entry { name: name.clone(), size })
     }
 
     /// A segment's object from front to back, as it is stored.
     pub fn stream(&self, entry: &Entry) -> ObjectStream {
-        ObjectStream::new(self.store.clone(), self.path(&entry.name.to_string()), entry.size)
+        ObjectStream::new(self.store().clone(), self.path(&entry.name.to_string()), entry.size)
     }
 
     /// Stores a note.
     pub fn put_note(&self, note: &Note) -> Result<()> {
         let (name, bytes) = note.encode()?;
-        self.store.put(&self.path(&name.to_string()), bytes)
+        self.store().put(&self.path(&name.to_string()), bytes)
     }
 
     /// Deletes an object of the account.
     pub fn delete(&self, name: &str) -> Result<()> {
-        self.store.delete(&self.path(name))
+        self.store().delete(&self.path(name))
     }
 }
 

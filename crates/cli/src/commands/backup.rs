@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
 
-use model::Userid;
+use model::{MboxName, Userid};
 use serde_json::{Value, json};
 use spool::{Options, Server};
 use vault::VaultError;
@@ -57,6 +57,10 @@ pub fn run(args: &BackupArgs) -> Result<Exit, CliError> {
         true => server.accounts().map_err(spool_error::explain)?,
         false => args.accounts.iter().map(|account| Userid::from(account.as_str())).collect(),
     };
+    let shared = match args.all {
+        true => server.shared_mailboxes().map_err(spool_error::explain)?,
+        false => Vec::new(),
+    };
     let jobs = args.jobs.map_or_else(processors, usize::from).min(accounts.len()).max(1);
     let host = vaults::host();
     // Several accounts at a time share the processors.
@@ -71,7 +75,7 @@ pub fn run(args: &BackupArgs) -> Result<Exit, CliError> {
     };
     let progress = Progress::new(args.talk);
 
-    let mut report = Report::new(args, accounts.len());
+    let mut report = Report::new(args, accounts.len(), shared);
     let (sender, results) = channel();
     let queue = Queue { accounts: &accounts, next: AtomicUsize::new(0), lost: AtomicUsize::new(0) };
     thread::scope(|scope| {
@@ -176,6 +180,8 @@ fn explain(error: BackupError) -> CliError {
 struct Report {
     json: bool,
     accounts: usize,
+    /// Mailboxes of no account, of which there is no backup.
+    shared: Vec<MboxName>,
     documents: Vec<Value>,
     stored: u64,
     unchanged: u64,
@@ -188,10 +194,11 @@ struct Report {
 }
 
 impl Report {
-    fn new(args: &BackupArgs, accounts: usize) -> Self {
+    fn new(args: &BackupArgs, accounts: usize, shared: Vec<MboxName>) -> Self {
         Self {
             json: args.talk.json,
             accounts,
+            shared,
             documents: Vec::new(),
             stored: 0,
             unchanged: 0,
@@ -243,6 +250,7 @@ impl Report {
                 .hint("the next run goes on from what was stored")
                 .report(false);
         }
+        self.warn_of_shared();
         let text = if self.json {
             self.documents.sort_by(|a, b| a["account"].as_str().cmp(&b["account"].as_str()));
             let oldest = self.oldest.as_ref().map(
@@ -257,6 +265,8 @@ impl Report {
                 "messages_new": self.messages,
                 "bytes": self.bytes,
                 "oldest_of_failed": oldest,
+                "shared_mailboxes_left_out":
+                    self.shared.iter().map(ToString::to_string).collect::<Vec<_>>(),
             });
             format!("{report:#}\n")
         } else {
@@ -273,6 +283,16 @@ impl Report {
         };
         render::print("the report", &text)?;
         Ok(self.exit())
+    }
+
+    fn warn_of_shared(&self) {
+        let Some(first) = self.shared.first().filter(|_| !self.json) else { return };
+        let (first, more) = (plain(&first.to_string()), self.shared.len() - 1);
+        let what = match more {
+            0 => format!("{first} belongs to no account, and is not backed up"),
+            more => format!("{first} and {more} more belong to no account, and are not backed up"),
+        };
+        CliError::plain(what).hint("shared mailboxes must be saved in another way").report(false);
     }
 
     /// That some account could not be backed up weighs more than what was found in others; that
