@@ -6,6 +6,7 @@ mod bench;
 mod check;
 mod corpus;
 mod demo_spool;
+mod garage;
 mod machine;
 mod man;
 mod process;
@@ -26,7 +27,7 @@ struct Command {
 const COMMANDS: &[Command] = &[
     Command {
         name: "test",
-        arguments: "[--quick] [FILTER]",
+        arguments: "[--quick | --garage] [FILTER]",
         about: "format, house rules, lints, docs and tests: what has to pass before a merge",
         run: test::run,
     },

@@ -14,6 +14,8 @@ use crate::{Failure, check};
 struct Options {
     /// Without the tests that start a real Cyrus.
     quick: bool,
+    /// Only the tests of stores, and those with Garage, which is built for that.
+    garage: bool,
     /// Only the tests whose name contains this; then nothing but tests is run.
     filter: Option<String>,
 }
@@ -24,6 +26,7 @@ impl Options {
         for arg in args {
             match arg.as_str() {
                 "--quick" => options.quick = true,
+                "--garage" => options.garage = true,
                 flag if flag.starts_with('-') => {
                     return Err(Failure::Usage(format!("unknown option `{flag}`")));
                 }
@@ -41,6 +44,9 @@ impl Options {
 pub fn run(args: &[String]) -> Result<(), Failure> {
     let options = Options::parse(args)?;
     let mut steps = Steps::default();
+    if options.garage {
+        return with_garage(steps, &options);
+    }
     let mut machine = Machine::default();
     if options.quick {
         eprintln!("Skipped by --quick: every test that starts a real Cyrus.");
@@ -66,6 +72,26 @@ pub fn run(args: &[String]) -> Result<(), Failure> {
         run_tests("tests", Runner::Nextest, nextest(&options));
     } else {
         run_tests("tests", Runner::Cargo, cargo_test(&options, &[]));
+    }
+    steps.print();
+    println!("\n{tally}");
+    steps.verdict(tally)
+}
+
+/// Runs what is asked of every store, and what only three servers can show.
+fn with_garage(mut steps: Steps, options: &Options) -> Result<(), Failure> {
+    let mut tally = Tally::default();
+    let program = crate::garage::program()?;
+    let suites = [
+        ("vault", "conformance", options.filter.as_deref()),
+        ("cli", "offline", Some("vault_garage")),
+    ];
+    for (package, suite, filter) in suites {
+        let mut tests = cargo(&["test", "--no-fail-fast", "-p", package, "--test", suite]);
+        tests.args(locked()).arg("--").args(filter).arg("--test-threads=1");
+        tests.env("CYLINDER_GARAGE", &program).env("CYLINDER_REQUIRE_GARAGE", "1");
+        let take = &mut |line: &str| tally.read_line(Runner::Cargo, line);
+        steps.take(package, || watch(&mut tests, take));
     }
     steps.print();
     println!("\n{tally}");
@@ -175,7 +201,7 @@ mod tests {
     #[test]
     fn options_are_a_flag_and_one_filter() {
         assert_eq!(parse(&[]), Some(Options::default()));
-        let both = Options { quick: true, filter: Some("index".to_string()) };
+        let both = Options { quick: true, filter: Some("index".to_string()), garage: false };
         assert_eq!(parse(&["--quick", "index"]), Some(both));
         assert_eq!(parse(&["one", "two"]), None);
         assert_eq!(parse(&["--slow"]), None);

@@ -9,6 +9,8 @@ pub mod disk;
 #[cfg(feature = "stores")]
 pub mod faults;
 pub mod fuzz;
+#[cfg(feature = "stores")]
+pub mod garage;
 pub mod imap;
 pub mod lmtp;
 pub mod locks;

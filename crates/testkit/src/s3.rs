@@ -24,6 +24,9 @@ use tokio::runtime::{Builder, Runtime};
 use bucket::Bucket;
 use line::Line;
 
+/// Where the servers of all tests say they are.
+pub(crate) const REGION: &str = "us-east-1";
+
 const BUCKET: &str = "vault";
 const KEY: &str = "loopback";
 const SECRET: &str = "no secret at all";
@@ -59,16 +62,7 @@ impl S3Server {
     /// The `AWS_` variables that lead here, by name: for a child process, or, in lower case, for
     /// whoever takes settings.
     pub fn settings(&self) -> Vec<(String, String)> {
-        let endpoint = format!("http://{}", self.address);
-        let pairs = [
-            ("AWS_ENDPOINT_URL", endpoint.as_str()),
-            ("AWS_ALLOW_HTTP", "true"),
-            ("AWS_VIRTUAL_HOSTED_STYLE_REQUEST", "false"),
-            ("AWS_REGION", "us-east-1"),
-            ("AWS_ACCESS_KEY_ID", KEY),
-            ("AWS_SECRET_ACCESS_KEY", SECRET),
-        ];
-        pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec()
+        settings(self.address, KEY, SECRET)
     }
 
     /// The URL of a place in the bucket; an empty prefix means all of it.
@@ -118,6 +112,20 @@ impl S3Server {
     pub fn cut_within(&self, bytes: u64) {
         self.line.cut_within(bytes);
     }
+}
+
+/// The `AWS_` variables that lead to a server.
+pub(crate) fn settings(address: SocketAddr, key: &str, secret: &str) -> Vec<(String, String)> {
+    let endpoint = format!("http://{address}");
+    let pairs = [
+        ("AWS_ENDPOINT_URL", endpoint.as_str()),
+        ("AWS_ALLOW_HTTP", "true"),
+        ("AWS_VIRTUAL_HOSTED_STYLE_REQUEST", "false"),
+        ("AWS_REGION", REGION),
+        ("AWS_ACCESS_KEY_ID", key),
+        ("AWS_SECRET_ACCESS_KEY", secret),
+    ];
+    pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec()
 }
 
 impl Drop for S3Server {

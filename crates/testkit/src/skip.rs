@@ -10,6 +10,8 @@ pub enum Need {
     Cyrus,
     /// Programs such as strace; `CYLINDER_REQUIRE_TOOLS` says that they must be there.
     Tools,
+    /// Garage; `CYLINDER_REQUIRE_GARAGE` says that it must be there.
+    Garage,
 }
 
 impl Need {
@@ -17,6 +19,7 @@ impl Need {
         match self {
             Need::Cyrus => "CYLINDER_REQUIRE_CYRUS",
             Need::Tools => "CYLINDER_REQUIRE_TOOLS",
+            Need::Garage => "CYLINDER_REQUIRE_GARAGE",
         }
     }
 }

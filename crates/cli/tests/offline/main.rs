@@ -15,6 +15,7 @@ mod vault_damage;
 mod vault_drill;
 mod vault_flags;
 mod vault_full;
+mod vault_garage;
 mod vault_history;
 mod vault_kill;
 mod vault_many;

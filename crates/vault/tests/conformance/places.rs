@@ -1,5 +1,6 @@
 //! Every kind of store that a vault may lie in.
 
+use std::cell::RefCell;
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use object_store::memory::InMemory;
 use object_store::path::Path;
 use tempfile::TempDir;
 use testkit::faults::{Faults, Faulty};
+use testkit::garage::Garage;
 use testkit::s3::S3Server;
 use vault::Store;
 
@@ -87,6 +89,22 @@ pub fn everywhere(test: impl Fn(&Store)) {
         test(&store);
         assert_eq!(place.remains(), 0, "something is left over in {}", store.place());
     }
+    GARAGE.with_borrow_mut(|garage| {
+        let garage = garage.get_or_insert_with(|| (Garage::if_wanted(), 0));
+        let (Some(cluster), times) = garage else { return };
+        *times += 1;
+        let (node, prefix) = (*times % 3, format!("{PREFIX}/{times}"));
+        let store = Store::open_with(&cluster.url(&prefix), cluster.settings(node));
+        let store = store.expect("a bucket");
+        eprintln!("in {} of Garage", store.place());
+        test(&store);
+    });
+}
+
+thread_local! {
+    /// Three servers for all that one test does, and how often they were used. They end with the
+    /// test's thread.
+    static GARAGE: RefCell<Option<(Option<Garage>, usize)>> = const { RefCell::new(None) };
 }
 
 pub fn over(objects: impl ObjectStore) -> Store {
