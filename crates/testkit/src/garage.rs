@@ -72,12 +72,7 @@ impl Garage {
         let root = tempfile::tempdir()?;
         let nodes = reserve(root.path())?;
         let mut garage = Self { program, nodes, _root: root };
-        // A server makes its identity when it is asked for it; then the others are told of it.
-        garage.configure(&[])?;
-        let peers: Vec<String> = (0..NODES)
-            .map(|node| garage.command(node, &["node", "id", "-q"]))
-            .collect::<io::Result<_>>()?;
-        garage.configure(&peers)?;
+        garage.configure()?;
         for node in &mut garage.nodes {
             let log = File::create(node.config.with_file_name("log"))?;
             let mut command = Command::new(&garage.program);
@@ -85,18 +80,26 @@ impl Garage {
             command.stdout(log.try_clone()?).stderr(log);
             node.server = Some(Group::spawn_guarded(&mut command)?);
         }
+        // A server makes its identity when it starts; then the first is told of the others.
+        let mut peers = Vec::with_capacity(NODES);
+        for node in 0..NODES {
+            peers.push(garage.command_once_possible(node, &["node", "id", "-q"])?);
+        }
+        for peer in &peers[1..] {
+            garage.command_once_possible(0, &["node", "connect", peer])?;
+        }
         garage.lay_out(&peers)?;
         Ok(garage)
     }
 
-    fn configure(&self, peers: &[String]) -> io::Result<()> {
+    fn configure(&self) -> io::Result<()> {
         for node in &self.nodes {
             let directory = node.config.with_file_name("");
             let text = format!(
                 "metadata_dir = \"{directory}meta\"\ndata_dir = \"{directory}data\"\n\
                  db_engine = \"sqlite\"\nreplication_factor = {NODES}\n\
                  rpc_bind_addr = \"{rpc}\"\nrpc_public_addr = \"{rpc}\"\n\
-                 rpc_secret = \"{SECRET}\"\nbootstrap_peers = {peers:?}\n\
+                 rpc_secret = \"{SECRET}\"\n\
                  [s3_api]\ns3_region = \"{region}\"\napi_bind_addr = \"{s3}\"\n",
                 directory = directory.display(),
                 rpc = node.rpc,
@@ -113,20 +116,37 @@ impl Garage {
         let ids = peers.iter().map(|peer| peer.split('@').next().unwrap_or_default());
         let assign: Vec<&str> =
             ["layout", "assign", "-z", "here", "-c", "10G"].into_iter().chain(ids).collect();
-        // Until they have found each other.
-        let assigned = wait_until(LIMIT, || self.command(0, &assign).is_ok());
-        if !assigned {
-            self.command(0, &assign)?;
-        }
+        // Until they have found each other, and then until the layout is known to all.
+        self.command_once_possible(0, &assign)?;
         self.command(0, &["layout", "apply", "--version", "1"])?;
         let import = ["key", "import", "--yes", "-n", "test", KEY, SECRET];
-        let imported = wait_until(LIMIT, || self.command(0, &import).is_ok());
-        if !imported {
-            self.command(0, &import)?;
-        }
+        self.command_once_possible(0, &import)?;
         self.command(0, &["bucket", "create", BUCKET])?;
         let allow = ["bucket", "allow", "--read", "--write", "--owner", BUCKET, "--key", KEY];
-        self.command(0, &allow).map(drop)
+        self.command(0, &allow)?;
+        // Two of them took that for done; the third may still refuse whoever comes.
+        let knows = |node: usize| {
+            let told = self.command(node, &["bucket", "info", BUCKET]);
+            told.is_ok_and(|text| {
+                text.lines().any(|line| line.contains(KEY) && line.contains("RWO"))
+            })
+        };
+        match wait_until(LIMIT, || (0..NODES).all(knows)) {
+            true => Ok(()),
+            false => Err(io::Error::other("a server of Garage never heard of the bucket")),
+        }
+    }
+
+    /// The same, asked until there is an answer.
+    fn command_once_possible(&self, node: usize, arguments: &[&str]) -> io::Result<String> {
+        let mut said = self.command(node, arguments);
+        wait_until(LIMIT, || {
+            if said.is_err() {
+                said = self.command(node, arguments);
+            }
+            said.is_ok()
+        });
+        said
     }
 
     /// What a command of the program says, without the end of the line.
