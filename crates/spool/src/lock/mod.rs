@@ -6,7 +6,7 @@
 //! still leads to the very file that was locked.
 
 mod lockdir;
-mod ofd;
+pub(crate) mod ofd;
 #[cfg(test)]
 mod tests;
 mod wait;

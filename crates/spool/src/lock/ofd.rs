@@ -1,4 +1,4 @@
-//! The three kernel calls behind every lock here: try, wait, and ask who holds it. Closing the
+//! The kernel calls behind every lock here: try, wait, and ask who holds it. Closing the
 //! file gives it back.
 //!
 //! Open-file-description locks conflict with the POSIX record locks that Cyrus takes
@@ -14,12 +14,12 @@ use nix::libc;
 
 /// Takes the lock shared if nobody is in the way, and says whether it did.
 pub(super) fn try_shared(file: &File) -> io::Result<bool> {
-    let lock = whole_file(libc::F_RDLCK);
-    match retried(|| fcntl(file, FcntlArg::F_OFD_SETLK(&lock))) {
-        Ok(_) => Ok(true),
-        Err(Errno::EAGAIN | Errno::EACCES) => Ok(false),
-        Err(errno) => Err(errno.into()),
-    }
+    try_lock(file, libc::F_RDLCK)
+}
+
+/// Takes the lock for this open file alone if nobody is in the way, and says whether it did.
+pub(crate) fn try_exclusive(file: &File) -> io::Result<bool> {
+    try_lock(file, libc::F_WRLCK)
 }
 
 /// Waits for the lock, however long that takes.
@@ -40,6 +40,15 @@ pub(super) fn holder_pid(file: &File) -> Option<u32> {
         return None;
     }
     u32::try_from(lock.l_pid).ok().filter(|pid| *pid != 0)
+}
+
+fn try_lock(file: &File, kind: libc::c_int) -> io::Result<bool> {
+    let lock = whole_file(kind);
+    match retried(|| fcntl(file, FcntlArg::F_OFD_SETLK(&lock))) {
+        Ok(_) => Ok(true),
+        Err(Errno::EAGAIN | Errno::EACCES) => Ok(false),
+        Err(errno) => Err(errno.into()),
+    }
 }
 
 fn whole_file(kind: libc::c_int) -> libc::flock {
