@@ -9,6 +9,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -19,9 +20,9 @@ use cyrus_format::db::flat;
 use model::Timestamp;
 use rustix::fs::fsync;
 
-use super::disk::{Disk, Unnamed, io_error, parent};
+use super::disk::{Disk, io_error, parent};
 use super::error::{ReplicaError, Result};
-use super::message::Message;
+use super::message::{self, Message};
 
 /// Where an intent is written down.
 pub(super) const INTENT: &str = "conf/cylinder-intent";
@@ -60,7 +61,7 @@ pub(super) struct Batch<'d> {
 #[derive(Default)]
 struct Prepared {
     made: Vec<PathBuf>,
-    files: Vec<Unnamed>,
+    files: Vec<File>,
     dirty: BTreeSet<PathBuf>,
     new_dirs: BTreeSet<PathBuf>,
     steps: Vec<Step>,
@@ -120,24 +121,7 @@ impl<'d> Batch<'d> {
 
     fn prepare(&self, prepared: &mut Prepared) -> Result<()> {
         for (path, message, arrived) in &self.links {
-            let dir = self.disk.make_dir(parent(path), &mut prepared.new_dirs)?;
-            message.date(*arrived).map_err(io_error("date", path))?;
-            prepared.dirty.insert(parent(path).to_owned());
-            prepared.made.push(path.clone());
-            match self.disk.name(message.file(), &dir, path) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                    // No index names it: it is of a batch that failed.
-                    self.disk.remove(path)?;
-                    self.disk.name(message.file(), &dir, path).map_err(io_error("link", path))?;
-                }
-                Err(error) if is_no_place_for_links(&error) => {
-                    let copy = self.disk.unnamed(parent(path))?;
-                    message.copied(&copy).map_err(io_error("copy", path))?;
-                    self.disk.name(&copy.file, &dir, path).map_err(io_error("name", path))?;
-                    prepared.files.push(copy);
-                }
-                result => result.map_err(io_error("link", path))?,
-            }
+            self.link_message(path, message, *arrived, prepared)?;
         }
         for (path, bytes) in &self.files {
             let new = self.new_name(path);
@@ -145,7 +129,7 @@ impl<'d> Batch<'d> {
             let file = self.disk.unnamed_with(parent(path), bytes)?;
             prepared.made.push(new.clone());
             self.disk.name(&file.file, &dir, &new).map_err(io_error("name", &new))?;
-            prepared.files.push(file);
+            prepared.files.push(file.file);
             prepared.dirty.insert(parent(path).to_owned());
             prepared.steps.push(Step::Rename { from: new, to: path.clone() });
         }
@@ -161,6 +145,42 @@ impl<'d> Batch<'d> {
         self.sync(prepared)
     }
 
+    /// Names a message, or a copy of it where that is not possible.
+    fn link_message(
+        &self,
+        path: &Path,
+        message: &Message,
+        arrived: Timestamp,
+        prepared: &mut Prepared,
+    ) -> Result<()> {
+        let dir = self.disk.make_dir(parent(path), &mut prepared.new_dirs)?;
+        let file = message.open(self.disk)?;
+        if !message.is_stored() {
+            message::date(&file, arrived).map_err(io_error("date", path))?;
+        }
+        prepared.dirty.insert(parent(path).to_owned());
+        prepared.made.push(path.to_owned());
+        let named = match self.disk.name(&file, &dir, path) {
+            // No index names it: it is of a batch that failed.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                self.disk.remove(path)?;
+                self.disk.name(&file, &dir, path)
+            }
+            named => named,
+        };
+        match named {
+            Err(error) if is_no_place_for_links(&error) => {
+                let made = self.disk.unnamed(parent(path))?;
+                message::copy(&file, &made.file).map_err(io_error("copy", path))?;
+                message::date(&made.file, arrived).map_err(io_error("date", path))?;
+                self.disk.name(&made.file, &dir, path).map_err(io_error("name", path))?;
+                prepared.files.push(made.file.try_clone().map_err(io_error("sync", path))?);
+            }
+            named => named.map_err(io_error("link", path))?,
+        }
+        Ok(())
+    }
+
     fn sync(&self, prepared: &Prepared) -> Result<()> {
         let count = prepared.files.len() + self.links.len() + prepared.new_dirs.len();
         if count > SYNCED_SINGLY {
@@ -169,11 +189,12 @@ impl<'d> Batch<'d> {
             return self.disk.sync_all(Path::new("spool"));
         }
         for (path, message, _) in &self.links {
-            message.sync().map_err(io_error("sync", path))?;
+            let file = message.open(self.disk)?;
+            fsync(&file).map_err(|error| io_error("sync", path)(error.into()))?;
         }
         for file in &prepared.files {
             let path = Path::new("a new file");
-            fsync(&file.file).map_err(|error| io_error("sync", path)(error.into()))?;
+            fsync(file).map_err(|error| io_error("sync", path)(error.into()))?;
         }
         for dir in prepared.dirty.iter().chain(&prepared.new_dirs) {
             self.disk.sync_dir(dir)?;

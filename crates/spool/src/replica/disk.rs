@@ -7,7 +7,8 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use rustix::fs::{self, AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
@@ -17,6 +18,10 @@ use crate::tree::{Owner, give_to};
 
 /// Where files lie that are not anonymous, on file systems that know no such thing.
 pub(super) const STAGE: &str = "spool/stage.";
+
+/// How many files in the making are kept by being open; others get a name. A process may usually
+/// have 1024 files open.
+const OPEN_MAX: usize = 256;
 
 const READ_DIR: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
@@ -29,6 +34,9 @@ pub(super) struct Disk {
     owner: Option<Owner>,
     /// Counts files in the making, so that none has the name of another.
     made: AtomicU64,
+    /// How many files in the making are kept by being open.
+    open: Arc<AtomicUsize>,
+    stage: OnceLock<Arc<OwnedFd>>,
     /// A batch that counts could not be finished.
     broken: AtomicBool,
 }
@@ -38,16 +46,48 @@ pub(super) struct Disk {
 #[derive(Debug)]
 pub(super) struct Unnamed {
     pub file: File,
-    /// Its name in [`STAGE`], if it has to have one.
-    stage: Option<(OwnedFd, OsString)>,
+    pub kept: Kept,
 }
 
-impl Drop for Unnamed {
+/// What keeps a file in the making.
+#[derive(Debug)]
+pub(super) enum Kept {
+    /// That it is open. There may not be many of these: files that a process may have open are
+    /// counted.
+    Open { _counted: Counted },
+    /// A name in [`STAGE`].
+    Staged(Staged),
+}
+
+/// A name in [`STAGE`], which goes when this is dropped.
+#[derive(Debug)]
+pub(super) struct Staged {
+    dir: Arc<OwnedFd>,
+    name: OsString,
+}
+
+/// One of the files that are counted.
+#[derive(Debug)]
+pub(super) struct Counted(Arc<AtomicUsize>);
+
+impl Drop for Counted {
     fn drop(&mut self) {
-        if let Some((dir, name)) = &self.stage {
-            // What cannot be removed now is swept when the replica is opened next.
-            let _ = fs::unlinkat(dir, name.as_os_str(), AtFlags::empty());
-        }
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Staged {
+    /// Opens the file once more.
+    pub fn open(&self) -> io::Result<File> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(File::from(fs::openat(&self.dir, self.name.as_os_str(), flags, Mode::empty())?))
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        // What cannot be removed now is swept when the replica is opened next.
+        let _ = fs::unlinkat(&self.dir, self.name.as_os_str(), AtFlags::empty());
     }
 }
 
@@ -60,7 +100,15 @@ impl Disk {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = fs::openat(CWD, path, flags, Mode::empty())?;
         let path = std::path::absolute(path)?;
-        Ok(Self { root, path, owner, made: AtomicU64::new(0), broken: AtomicBool::new(false) })
+        Ok(Self {
+            root,
+            path,
+            owner,
+            made: AtomicU64::new(0),
+            open: Arc::new(AtomicUsize::new(0)),
+            stage: OnceLock::new(),
+            broken: AtomicBool::new(false),
+        })
     }
 
     /// From now on nothing is written: what is in memory may not be what is on disk.
@@ -191,8 +239,14 @@ impl Disk {
     pub fn unnamed(&self, near: &Path) -> Result<Unnamed> {
         let dir = self.make_dir(near, &mut BTreeSet::new())?;
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-        let unnamed = match fs::openat(&dir, ".", flags, Mode::RUSR | Mode::WUSR) {
-            Ok(file) => Unnamed { file: File::from(file), stage: None },
+        let counted = Kept::Open { _counted: Counted(Arc::clone(&self.open)) };
+        let is_free = self.open.fetch_add(1, Ordering::Relaxed) < OPEN_MAX;
+        let opened = match is_free {
+            true => fs::openat(&dir, ".", flags, Mode::RUSR | Mode::WUSR),
+            false => Err(Errno::OPNOTSUPP),
+        };
+        let unnamed = match opened {
+            Ok(file) => Unnamed { file: File::from(file), kept: counted },
             Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => self.staged()?,
             Err(error) => return Err(io_error("make a file in", near)(error.into())),
         };
@@ -200,16 +254,22 @@ impl Disk {
         Ok(unnamed)
     }
 
-    /// The same where there are no anonymous files. Only the process that holds the replica's lock
-    /// has any, and the next one sweeps them.
-    pub fn staged(&self) -> Result<Unnamed> {
+    /// The same where there are no anonymous files, or enough of them. Only the process that holds
+    /// the replica's lock has any, and the next one sweeps them.
+    fn staged(&self) -> Result<Unnamed> {
         let stage = Path::new(STAGE);
-        let dir = self.make_dir(stage, &mut BTreeSet::new())?;
-        let name = OsString::from(self.made.fetch_add(1, Ordering::Relaxed).to_string());
+        let dir = match self.stage.get() {
+            Some(dir) => Arc::clone(dir),
+            None => {
+                let made = Arc::new(self.make_dir(stage, &mut BTreeSet::new())?);
+                Arc::clone(self.stage.get_or_init(|| made))
+            }
+        };
+        let name = OsString::from(self.number().to_string());
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let file = fs::openat(&dir, name.as_os_str(), flags, Mode::RUSR | Mode::WUSR)
             .map_err(|error| io_error("make a file in", stage)(error.into()))?;
-        Ok(Unnamed { file: File::from(file), stage: Some((dir, name)) })
+        Ok(Unnamed { file: File::from(file), kept: Kept::Staged(Staged { dir, name }) })
     }
 
     /// A file with these bytes.

@@ -2,14 +2,14 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use model::{Guid, Partition, Timestamp};
 use rustix::fs::{Timespec, Timestamps};
 use sha1::{Digest, Sha1};
 
 use super::State;
-use super::disk::{Unnamed, io_error};
+use super::disk::{Disk, Kept, Staged, Unnamed, io_error};
 use super::error::{ReplicaError, Result};
 
 /// A message whose bytes were compared with its GUID. Links are made of it when a mailbox refers to
@@ -24,9 +24,12 @@ pub struct Message {
 
 #[derive(Debug)]
 enum Bytes {
-    New(Unnamed),
-    /// Of a mailbox of the replica.
-    Linked(File),
+    /// New, and open.
+    Open(Unnamed),
+    /// New, in a file that has a name for now.
+    Staged(Staged),
+    /// A file of a mailbox of the replica.
+    Stored(PathBuf),
 }
 
 /// A message that is arriving.
@@ -97,7 +100,11 @@ impl Arriving {
             return Err(ReplicaError::OtherBytes { guid: self.announced });
         }
         let (size, header_size) = (self.digest.size, self.digest.header_size());
-        Ok(Message { guid: self.announced, size, header_size, bytes: Bytes::New(self.unnamed) })
+        let bytes = match self.unnamed {
+            Unnamed { kept: Kept::Staged(staged), .. } => Bytes::Staged(staged),
+            open => Bytes::Open(open),
+        };
+        Ok(Message { guid: self.announced, size, header_size, bytes })
     }
 }
 
@@ -117,46 +124,40 @@ impl Message {
         self.header_size
     }
 
-    /// Reads it from the start. Only one reader at a time.
-    ///
-    /// # Errors
-    /// What the system says.
-    pub fn rewind(&self) -> io::Result<&File> {
-        let mut file = self.file();
-        file.seek(SeekFrom::Start(0))?;
-        Ok(file)
-    }
-
-    pub(super) fn file(&self) -> &File {
+    /// Opens its file, wherever in it reading begins.
+    pub(super) fn open(&self, disk: &Disk) -> Result<File> {
+        let name = Path::new("a new message");
         match &self.bytes {
-            Bytes::New(unnamed) => &unnamed.file,
-            Bytes::Linked(file) => file,
+            Bytes::Open(unnamed) => unnamed.file.try_clone().map_err(io_error("open", name)),
+            Bytes::Staged(staged) => staged.open().map_err(io_error("open", name)),
+            Bytes::Stored(path) => {
+                let gone = || io_error("open", path)(io::ErrorKind::NotFound.into());
+                disk.open_file(path)?.ok_or_else(gone)
+            }
         }
     }
 
-    /// Makes its bytes durable.
-    pub(super) fn sync(&self) -> io::Result<()> {
-        Ok(rustix::fs::fsync(self.file())?)
-    }
-
-    /// Dates it, as Cyrus does: by when it arrived in the first mailbox that has it.
-    pub(super) fn date(&self, arrived: Timestamp) -> io::Result<()> {
-        let Bytes::New(unnamed) = &self.bytes else { return Ok(()) };
-        let time = Timespec { tv_sec: arrived.secs, tv_nsec: 0 };
-        let times = Timestamps { last_access: time, last_modification: time };
-        Ok(rustix::fs::futimens(&unnamed.file, &times)?)
-    }
-
-    /// The same bytes in another file, for where no link can be made.
-    pub(super) fn copied(&self, into: &Unnamed) -> io::Result<()> {
-        let mut from = self.rewind()?;
-        let mut to = &into.file;
-        io::copy(&mut from, &mut to).map(drop)
+    /// Whether its bytes are already part of a mailbox.
+    pub(super) fn is_stored(&self) -> bool {
+        matches!(self.bytes, Bytes::Stored(_))
     }
 }
 
+/// Dates a new message, as Cyrus does: by when it arrived in the mailbox.
+pub(super) fn date(file: &File, arrived: Timestamp) -> io::Result<()> {
+    let time = Timespec { tv_sec: arrived.secs, tv_nsec: 0 };
+    Ok(rustix::fs::futimens(file, &Timestamps { last_access: time, last_modification: time })?)
+}
+
+/// Copies all bytes, for where no link can be made.
+pub(super) fn copy(mut from: &File, mut to: &File) -> io::Result<()> {
+    from.seek(SeekFrom::Start(0))?;
+    io::copy(&mut from, &mut to).map(drop)
+}
+
 /// Reads a file of a mailbox; `None` if its bytes are not those of the GUID.
-pub(super) fn check(mut file: File, guid: Guid, path: &Path) -> Result<Option<Message>> {
+pub(super) fn check(file: &File, guid: Guid, path: &Path) -> Result<Option<Message>> {
+    let mut file = file;
     let mut digest = Digesting::default();
     let mut buffer = vec![0; 1 << 16];
     loop {
@@ -170,7 +171,8 @@ pub(super) fn check(mut file: File, guid: Guid, path: &Path) -> Result<Option<Me
     }
     let (size, header_size) = (digest.size, digest.header_size());
     let same = digest.guid() == guid;
-    Ok(same.then_some(Message { guid, size, header_size, bytes: Bytes::Linked(file) }))
+    let bytes = Bytes::Stored(path.to_owned());
+    Ok(same.then_some(Message { guid, size, header_size, bytes }))
 }
 
 impl State {

@@ -171,8 +171,8 @@ impl State {
             .ok_or_else(|| ReplicaError::NoSuchMailbox(entry.name.clone()))
     }
 
-    /// A message of a mailbox; `None` if there is none, or its bytes are not those of the GUID.
-    /// Whether the file is there is told apart by the outer `None`.
+    /// A message of a mailbox and its open file. `None` if the file is not there; without a message
+    /// if its bytes are not those of the GUID.
     ///
     /// # Errors
     /// If it cannot be read.
@@ -181,10 +181,11 @@ impl State {
         entry: &MailboxEntry,
         uid: Uid,
         guid: Guid,
-    ) -> Result<Option<Option<Message>>> {
+    ) -> Result<Option<(File, Option<Message>)>> {
         let path = self.dir_of(entry)?.join(format!("{uid}."));
         let Some(file) = self.disk.open_file(&path)? else { return Ok(None) };
-        message::check(file, guid, &path).map(Some)
+        let message = message::check(&file, guid, &path)?;
+        Ok(Some((file, message)))
     }
 
     /// The messages of these that the accounts have to whom the mailboxes belong, wherever they lie.
@@ -214,7 +215,7 @@ impl State {
             let index = Index::parse(&bytes).map_err(contents::damaged(&path))?;
             for key in index.keys().filter(|key| !key.is_unlinked()) {
                 if missing.contains(&key.guid)
-                    && let Some(Some(message)) = self.message(entry, key.uid, key.guid)?
+                    && let Some((_, Some(message))) = self.message(entry, key.uid, key.guid)?
                 {
                     missing.remove(&key.guid);
                     found.push(Arc::new(message));
