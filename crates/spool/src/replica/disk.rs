@@ -93,12 +93,16 @@ impl Drop for Staged {
 
 impl Disk {
     pub fn open(path: &Path, owner: Option<Owner>) -> io::Result<Self> {
-        match fs::mkdirat(CWD, path, Mode::RWXU) {
-            Ok(()) | Err(Errno::EXIST) => {}
+        let is_new = match fs::mkdirat(CWD, path, Mode::RWXU) {
+            Ok(()) => true,
+            Err(Errno::EXIST) => false,
             Err(error) => return Err(error.into()),
-        }
+        };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = fs::openat(CWD, path, flags, Mode::empty())?;
+        if is_new {
+            give_to(&root, owner)?;
+        }
         let path = std::path::absolute(path)?;
         Ok(Self {
             root,
