@@ -26,7 +26,7 @@ fn split(replica: &[u8]) -> Vec<String> {
 }
 
 /// The last connection of a recording; one before it may only ask whether this is an IMAP server.
-fn connection(name: &str) -> Connection {
+pub fn connection(name: &str) -> Connection {
     let mut recordings = recordings(name);
     let last = recordings.remove(0).1.pop().expect("a connection");
     assert!(!last.is_imap());
@@ -39,7 +39,7 @@ fn replica() -> (tempfile::TempDir, Arc<Replica>) {
     (top, Arc::new(replica))
 }
 
-fn banner() -> Banner {
+pub fn banner() -> Banner {
     Banner { deflate: true, ..Banner::new("r.example.com", "3.6.1-Debian-3.6.1-4+deb12u5") }
 }
 

@@ -227,9 +227,10 @@ impl State {
         if gone.is_empty() && !there {
             return Ok(());
         }
-        self.remove_all(gone, files)?;
-        roots.iter().for_each(|root| drop(self.quotas.remove(root)));
-        Ok(())
+        // Before anything is counted for them once more.
+        let quotas: Vec<_> =
+            roots.iter().filter_map(|root| self.quotas.remove_entry(root)).collect();
+        self.remove_all(gone, files).inspect_err(|_| self.quotas.extend(quotas))
     }
 
     /// Whether there is anything to remove.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use cyrus_format::db::{self, twoskip};
 use cyrus_format::header::MailboxHeader;
-use cyrus_format::mboxlist::{MailboxEntry, MailboxType, MboxList};
+use cyrus_format::mboxlist::{MailboxEntry, MailboxType, MboxList, MboxListEra};
 use model::{MboxName, Partition, UniqueId, Userid};
 use rustix::fs::FileType;
 
@@ -27,17 +27,21 @@ pub(super) struct List {
     by_id: HashMap<UniqueId, MboxName>,
 }
 
+/// A list, and the quota root that each mailbox's header names.
+pub(super) type Loaded = (List, Vec<(MboxName, Option<MboxName>)>);
+
 impl List {
     /// Finds all mailboxes by their files, and what has none in mailboxes.db.
     /// What is there but cannot be read is added to `broken`.
-    pub fn load(disk: &Disk, broken: &mut Vec<ReplicaError>) -> Result<Self> {
-        let mut list = Self::default();
+    pub fn load(disk: &Disk, broken: &mut Vec<ReplicaError>) -> Result<Loaded> {
+        let (mut list, mut roots) = (Self::default(), Vec::new());
         let path = Path::new(MAILBOXES_DB);
         let mut before = HashMap::new();
         if let Some(bytes) = disk.read(path)? {
             let read = db::read(&bytes).map_err(damaged(path))?;
             let records = read.entries.iter().map(|(key, value)| (key.as_ref(), value.as_ref()));
-            for entry in MboxList::parse(records, &rules().names).entries {
+            let list_before = MboxList::parse_as(MboxListEra::ById, records, &rules().names);
+            for entry in list_before.entries {
                 match entry.mbtype.has_data() {
                     false => list.insert(entry),
                     true => drop(before.insert(entry.uniqueid.clone(), entry)),
@@ -46,7 +50,10 @@ impl List {
         }
         for (partition, dir) in mailbox_dirs(disk)? {
             let mut entry = match read_entry(disk, &dir, partition) {
-                Ok(entry) => entry,
+                Ok((entry, root)) => {
+                    roots.push((entry.name.clone(), root));
+                    entry
+                }
                 Err(error) => {
                     broken.push(error);
                     continue;
@@ -57,7 +64,7 @@ impl List {
             }
             list.insert(entry);
         }
-        Ok(list)
+        Ok((list, roots))
     }
 
     pub fn get(&self, name: &MboxName) -> Option<&MailboxEntry> {
@@ -143,8 +150,12 @@ fn subdirs(disk: &Disk, path: &Path) -> Result<Vec<PathBuf>> {
         .collect())
 }
 
-/// What the files of a mailbox say about it.
-fn read_entry(disk: &Disk, dir: &Path, partition: Partition) -> Result<MailboxEntry> {
+/// What the files of a mailbox say about it, and its quota root.
+fn read_entry(
+    disk: &Disk,
+    dir: &Path,
+    partition: Partition,
+) -> Result<(MailboxEntry, Option<MboxName>)> {
     let path = dir.join(HEADER);
     let missing = |what| ReplicaError::Incomplete { path: dir.join(HEADER), what };
     let bytes = disk.read(&path)?.ok_or_else(|| missing("it is missing"))?;
@@ -159,7 +170,7 @@ fn read_entry(disk: &Disk, dir: &Path, partition: Partition) -> Result<MailboxEn
         ..MailboxEntry::default()
     };
     take_counters(&mut entry, &summary);
-    Ok(entry)
+    Ok((entry, header.quotaroot))
 }
 
 /// Copies into an entry what mailboxes.db repeats of a mailbox's own files.

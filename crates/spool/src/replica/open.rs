@@ -38,7 +38,7 @@ impl State {
                 broken.push(error);
             }
         }
-        let list = List::load(&disk, &mut broken)?;
+        let (list, roots) = List::load(&disk, &mut broken)?;
         let mut state = Self {
             quotas: super::quota::load(&disk)?,
             server_notes: load_server_notes(&disk)?,
@@ -53,6 +53,12 @@ impl State {
         };
         state.load_notes()?;
         state.write_conf()?;
+        // A root was set or removed, and not every header had been told.
+        for (name, root) in roots {
+            if state.quota_root_of(&name) != root.as_ref() {
+                state.assign_root(&name)?;
+            }
+        }
         state.flush()?;
         Ok(state)
     }

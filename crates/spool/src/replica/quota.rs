@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use cyrus_format::quota::{Quota, Resource, Usage};
-use model::{MboxName, Modseq};
+use model::{MboxName, Modseq, Partition};
 use rustix::fs::FileType;
 
 use super::batch::{Batch, Step};
@@ -108,27 +108,25 @@ impl State {
     /// Lets the headers of all mailboxes at or below a root name the root that they count for.
     fn assign_roots(&mut self, root: &MboxName) -> Result<()> {
         let below = [root.as_bytes(), b"."].concat();
-        let affected: Vec<_> = self
+        let affected: Vec<MboxName> = self
             .list
             .entries()
             .filter(|entry| entry.mbtype.has_data())
             .filter(|entry| entry.name == *root || entry.name.as_bytes().starts_with(&below))
-            .cloned()
+            .map(|entry| entry.name.clone())
             .collect();
-        for entry in affected {
-            let before = self.contents(&entry)?;
-            let after = before.clone();
-            let partition = model::Partition::new(entry.partition.unwrap_or_default());
-            // `store` finds the root; only the old one has to differ for the header to be written.
-            self.store(Update {
-                partition,
-                before: Some(before),
-                after,
-                messages: Vec::new(),
-                replaces: None,
-            })?;
-        }
-        Ok(())
+        affected.iter().try_for_each(|name| self.assign_root(name))
+    }
+
+    /// Lets the header of a mailbox name the root that it counts for.
+    pub(super) fn assign_root(&mut self, name: &MboxName) -> Result<()> {
+        let Some(entry) = self.list.get(name).cloned() else { return Ok(()) };
+        let before = self.contents(&entry)?;
+        let after = before.clone();
+        let partition = Partition::new(entry.partition.unwrap_or_default());
+        let (messages, replaces) = (Vec::new(), None);
+        // This finds the root.
+        self.store(Update { partition, before: Some(before), after, messages, replaces })
     }
 
     /// Adds up what the mailboxes use that count for changed roots.
