@@ -128,6 +128,7 @@ fn failure(error: ReplicaError) -> Failure {
     let no = match &error {
         ReplicaError::NoSuchMailbox(_) => No::MailboxNonexistent,
         ReplicaError::Name(_) | ReplicaError::Partition(_) => No::BadParameters,
+        ReplicaError::Locked { .. } => No::MailboxLocked,
         ReplicaError::OtherBytes { .. } => No::ProtocolError,
         _ => No::Unknown,
     };

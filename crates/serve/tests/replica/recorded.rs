@@ -1,10 +1,16 @@
 //! Sessions of a real master with a real replica, with ours in its place.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
 use csync::banner::Banner;
 use csync::framer::{Event, Framer, Limits, Stream};
+use cyrus_format::header::MailboxHeader;
+use cyrus_format::index::{Index, Tally};
+use model::crc::ThridText;
 use spool::replica::Replica;
+use spool::{Options, Server};
 
 use crate::driver::answers;
 use crate::recording::{Connection, recordings};
@@ -34,7 +40,10 @@ pub fn connection(name: &str) -> Connection {
 }
 
 fn replica() -> (tempfile::TempDir, Arc<Replica>) {
-    let top = tempfile::tempdir().expect("a temporary directory");
+    // Cyrus' user has to be able to look into it.
+    let mut top = tempfile::Builder::new();
+    let top = top.permissions(Permissions::from_mode(0o755)).tempdir();
+    let top = top.expect("a temporary directory");
     let replica = Replica::open(&top.path().join("replica")).expect("a new replica");
     (top, Arc::new(replica))
 }
@@ -62,6 +71,36 @@ fn a_first_synchronisation_is_taken_and_told_back() {
     let apply = said.split("APPLY MAILBOX ").nth(1).expect("the first mailbox");
     let apply = apply.split("\r\nAPPLY").next().expect("its end").replace("{12+}", "{12}");
     assert!(told[3].contains(&apply), "{apply}\n{}", told[3]);
+}
+
+#[test]
+fn a_replica_that_is_served_can_be_read_like_any_spool() {
+    let recorded = connection("real-initial-user");
+    let (top, replica) = replica();
+    answers(&replica, banner(), &recorded.master);
+    let conf = top.path().join("replica/imapd.conf");
+    let server = Server::open(&conf, &Options::default()).expect("a spool");
+    let _acting = server.act_as_cyrus().expect("the user whose files they are");
+    let frozen = server.freeze(&"alice".into()).expect("the account");
+    let said = String::from_utf8_lossy(&recorded.master).into_owned();
+    for mailbox in &frozen.mailboxes {
+        assert!(mailbox.findings.is_empty(), "{:?}", mailbox.findings);
+        let index = mailbox.index.as_deref().expect("an index");
+        let index = Index::parse(index).expect("an index");
+        assert_eq!(index.problems(), []);
+        let header = MailboxHeader::parse(mailbox.header.as_deref().expect("a header"));
+        let header = header.expect("a header");
+        let tally = Tally::of(index.records(), 17, &header.flag_crcs(), ThridText::Short);
+        assert_eq!(tally.differences(index.header()), []);
+        let crc = format!("MBOXNAME {} SYNC_CRC {} ", header.name.expect("a name"), {
+            index.header().sync_crc_basic
+        });
+        assert!(said.contains(&crc), "{crc}");
+    }
+    let names: Vec<String> = frozen.mailboxes.iter().map(|m| m.entry.name.to_string()).collect();
+    assert_eq!(names, ["user.alice", "user.alice.Drafts", "user.alice.Sent", "user.alice.Trash"]);
+    assert!(frozen.account_files.iter().any(|file| file.name == "sub"));
+    assert!(frozen.findings.is_empty(), "{:?}", frozen.findings);
 }
 
 /// Without what differs on purpose: Cyrus keeps conversations, and we tell what the master said of

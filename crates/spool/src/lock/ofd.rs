@@ -12,19 +12,37 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 
-/// Takes the lock shared if nobody is in the way, and says whether it did.
-pub(super) fn try_shared(file: &File) -> io::Result<bool> {
-    try_lock(file, libc::F_RDLCK)
+/// Takes the lock if nobody is in the way, and says whether it did.
+pub(crate) fn try_lock(file: &File, mode: Mode) -> io::Result<bool> {
+    let lock = whole_file(mode.kind());
+    match retried(|| fcntl(file, FcntlArg::F_OFD_SETLK(&lock))) {
+        Ok(_) => Ok(true),
+        Err(Errno::EAGAIN | Errno::EACCES) => Ok(false),
+        Err(errno) => Err(errno.into()),
+    }
 }
 
-/// Takes the lock for this open file alone if nobody is in the way, and says whether it did.
-pub(crate) fn try_exclusive(file: &File) -> io::Result<bool> {
-    try_lock(file, libc::F_WRLCK)
+/// How a lock is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// With others.
+    Shared,
+    /// Alone; the file has to be open for writing.
+    Exclusive,
+}
+
+impl Mode {
+    fn kind(self) -> libc::c_int {
+        match self {
+            Mode::Shared => libc::F_RDLCK,
+            Mode::Exclusive => libc::F_WRLCK,
+        }
+    }
 }
 
 /// Waits for the lock, however long that takes.
-pub(super) fn wait_shared(file: &File) -> io::Result<()> {
-    let lock = whole_file(libc::F_RDLCK);
+pub(super) fn wait(file: &File, mode: Mode) -> io::Result<()> {
+    let lock = whole_file(mode.kind());
     retried(|| fcntl(file, FcntlArg::F_OFD_SETLKW(&lock)))?;
     Ok(())
 }
@@ -40,15 +58,6 @@ pub(super) fn holder_pid(file: &File) -> Option<u32> {
         return None;
     }
     u32::try_from(lock.l_pid).ok().filter(|pid| *pid != 0)
-}
-
-fn try_lock(file: &File, kind: libc::c_int) -> io::Result<bool> {
-    let lock = whole_file(kind);
-    match retried(|| fcntl(file, FcntlArg::F_OFD_SETLK(&lock))) {
-        Ok(_) => Ok(true),
-        Err(Errno::EAGAIN | Errno::EACCES) => Ok(false),
-        Err(errno) => Err(errno.into()),
-    }
 }
 
 fn whole_file(kind: libc::c_int) -> libc::flock {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -288,6 +288,11 @@ impl Disk {
         let from = format!("/proc/self/fd/{}", file.as_raw_fd());
         let name = path.file_name().unwrap_or_default();
         Ok(fs::linkat(CWD, from, dir, name, AtFlags::SYMLINK_FOLLOW)?)
+    }
+
+    /// Gives a new file to whom the replica's files belong.
+    pub fn own(&self, file: impl AsFd) -> io::Result<()> {
+        give_to(file, self.owner)
     }
 
     /// Makes a symbolic link. Its target is text: it is never followed here.

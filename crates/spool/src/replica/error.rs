@@ -26,6 +26,12 @@ pub enum ReplicaError {
         /// Its root.
         path: PathBuf,
     },
+    /// Somebody was reading the account for too long.
+    #[error("somebody holds the lock {} for too long", path.display())]
+    Locked {
+        /// The lock file.
+        path: PathBuf,
+    },
     /// A directory that holds something else.
     #[error("{} is not empty and holds no replica", path.display())]
     Foreign {

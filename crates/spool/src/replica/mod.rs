@@ -17,6 +17,7 @@ mod batch;
 mod contents;
 mod disk;
 mod error;
+mod hold;
 mod list;
 mod message;
 mod open;
@@ -43,7 +44,10 @@ pub use message::{Arriving, Message};
 
 use batch::{Batch, Step};
 use disk::Disk;
+use hold::Held;
 use list::{List, MAILBOXES_DB};
+
+use crate::lock::ofd;
 
 const ANNOTATIONS_DB: &str = "conf/annotations.db";
 
@@ -249,7 +253,13 @@ impl State {
         if let Some(gone) = replaces.as_ref().and_then(|id| self.list.by_id(id)) {
             batch.then(Step::RemoveTree(self.dir_of(gone)?));
         }
+        let mut held = Held::of(&self.disk, owner)?;
+        held = held.and_mailbox(&self.disk, &name, &id, ofd::Mode::Shared)?;
+        if let Some(gone) = &replaces {
+            held = held.and_mailbox(&self.disk, &name, gone, ofd::Mode::Exclusive)?;
+        }
         batch.commit()?;
+        drop(held);
         if let Some(gone) = replaces {
             self.notes.remove(&gone);
         }
@@ -290,6 +300,9 @@ impl State {
         let entry = self.list.get(old).filter(|entry| entry.mbtype.has_data());
         let mut entry = entry.ok_or_else(missing)?.clone();
         rules().names.to_dbname(new)?;
+        let id = entry.uniqueid.clone().unwrap_or_default();
+        let held = Held::of_mailboxes(&self.disk, [old, new])?;
+        let _held = held.and_mailbox(&self.disk, old, &id, ofd::Mode::Exclusive)?;
         if entry.partition.as_deref() != Some(partition.as_bytes()) {
             self.move_to(&mut entry, partition)?;
         }
@@ -384,6 +397,11 @@ impl State {
 
     /// Deletes mailboxes and files at once.
     fn remove_all(&mut self, gone: Vec<(MailboxEntry, Remains)>, files: Vec<Step>) -> Result<()> {
+        let mut held = Held::of_mailboxes(&self.disk, gone.iter().map(|(entry, _)| &entry.name))?;
+        for (entry, _) in gone.iter().filter(|(entry, _)| entry.mbtype.has_data()) {
+            let id = entry.uniqueid.clone().unwrap_or_default();
+            held = held.and_mailbox(&self.disk, &entry.name, &id, ofd::Mode::Exclusive)?;
+        }
         let mut batch = Batch::new(&self.disk);
         for (entry, _) in gone.iter().filter(|(entry, _)| entry.mbtype.has_data()) {
             batch.then(Step::RemoveTree(self.dir_of(entry)?));
@@ -403,6 +421,7 @@ impl State {
             gone.into_iter().for_each(|(entry, _)| self.list.insert(entry));
             return Err(error);
         }
+        drop(held);
         for (entry, _) in &gone {
             self.uncounted.extend(self.quota_root_of(&entry.name).cloned());
             if let Some(id) = &entry.uniqueid {

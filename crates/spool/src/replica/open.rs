@@ -121,7 +121,7 @@ fn take(disk: &Disk, root: &Path) -> Result<File> {
     let file = fs::openat(&dir, name, flags, Mode::RUSR | Mode::WUSR)
         .map_err(|error| io_error("open", lock)(error.into()))?;
     let file = File::from(file);
-    match ofd::try_exclusive(&file).map_err(io_error("lock", lock))? {
+    match ofd::try_lock(&file, ofd::Mode::Exclusive).map_err(io_error("lock", lock))? {
         true => Ok(file),
         false => Err(ReplicaError::InUse { path: root.to_owned() }),
     }
