@@ -10,7 +10,7 @@ use spool::replica::Replica;
 use tempfile::TempDir;
 use testkit::imap::Append;
 use testkit::mail::{MailGenerator, Sizes};
-use testkit::{Cyrus, CyrusBuilder, ImapView, cyrus_or_skip};
+use testkit::{Cyrus, CyrusBuilder, ImapClient, ImapView, cyrus_or_skip};
 
 use crate::driver::listen;
 
@@ -26,6 +26,7 @@ impl Pair {
     fn start(test: &str) -> Option<Self> {
         let builder = cyrus_or_skip(test)?.conversations(true);
         let builder = builder.option("sync_authname", "cyrus").option("sync_password", "any");
+        let builder = builder.option("sync_log", "yes").option("allowusermoves", "yes");
         let master = builder.clone().start().expect("a master");
         let mut top = tempfile::Builder::new();
         top.prefix("cylinder-replica-").permissions(Permissions::from_mode(0o755));
@@ -38,6 +39,15 @@ impl Pair {
     fn sync(&self, user: &str) {
         let server = self.address.to_string();
         let output = self.master.tool("sync_client", &["-v", "-v", "-S", &server, "-u", user]);
+        let output = output.unwrap_or_else(|error| panic!("{error:?}"));
+        println!("{}{}", output.stdout, output.stderr);
+    }
+
+    /// Works off what the master has noted since the last time.
+    fn sync_log(&self) {
+        let server = self.address.to_string();
+        let arguments = ["-v", "-v", "-S", &server, "-R", "-1"];
+        let output = self.master.tool("sync_client", &arguments);
         let output = output.unwrap_or_else(|error| panic!("{error:?}"));
         println!("{}{}", output.stdout, output.stderr);
     }
@@ -121,5 +131,62 @@ fn a_master_replicates_and_a_cyrus_serves_what_it_replicated() {
     pair.sync("glad");
     pair.sync("glad");
     let (master, replica) = pair.promoted("glad");
+    assert_same(master, replica);
+}
+
+#[test]
+fn a_log_is_worked_off_until_both_are_the_same() {
+    let Some(pair) = Pair::start("a_log_is_worked_off") else { return };
+    for user in ["glad", "bob", "carol"] {
+        pair.master.create_user(user).expect("a user");
+    }
+    let mut admin = pair.master.admin().expect("an admin");
+    admin.create("shared/info").expect("created");
+    admin.set_acl("shared/info", "glad", "lrswipte").expect("granted");
+    let mail = MailGenerator::new(5, Sizes::Small).messages(20);
+    let append = |imap: &mut ImapClient, folder: &str, message: &[u8]| {
+        let append = Append { message, flags: &[], internaldate: None };
+        imap.append(folder, append).expect("appended");
+    };
+    admin.set_acl("shared/info", "cyrus", "lrswipte").expect("granted");
+    append(&mut admin, "shared/info", &mail[0]);
+    append(&mut admin, "shared/info", &mail[1]);
+    for user in ["glad", "bob", "carol"] {
+        let mut imap = pair.master.imap_as(user).expect("a client");
+        for folder in ["INBOX/a", "INBOX/a/b", "INBOX/c.d"] {
+            imap.create(folder).expect("created");
+        }
+        mail.iter().for_each(|message| append(&mut imap, "INBOX/a/b", message));
+        append(&mut imap, "INBOX", &mail[3]);
+    }
+    pair.sync_log();
+
+    let mut glad = pair.master.imap_as("glad").expect("a client");
+    glad.select("shared/info").expect("selected");
+    glad.store("1", "+FLAGS", &["\\Seen"]).expect("stored");
+    glad.unselect().expect("closed");
+    glad.select("INBOX/a/b").expect("selected");
+    glad.annotate("3", "/comment", "value.priv", "mine").expect("annotated");
+    glad.annotate("4", "/comment", "value.shared", "ours").expect("annotated");
+    glad.move_to("5:9", "INBOX/c.d").expect("moved");
+    glad.rename("INBOX/a", "INBOX/z").expect("renamed");
+    glad.create("INBOX/a").expect("created");
+    append(&mut glad, "INBOX/a", &mail[4]);
+    glad.delete("INBOX/z/b").expect("deleted");
+    pair.sync_log();
+    admin.rename("user/bob", "user/rob").expect("renamed");
+    admin.set_acl("user/carol", "cyrus", "lrswipkxtecda").expect("granted");
+    admin.delete("user/carol").expect("deleted");
+    append(&mut glad, "INBOX/a", &mail[5]);
+    pair.sync_log();
+
+    let state = pair.replica.lock();
+    assert!(state.mailboxes_of(&"bob".into()).is_empty());
+    assert_eq!(state.mailboxes_of(&"rob".into()).len(), 4);
+    let carol = state.mailboxes_of(&"carol".into());
+    assert!(carol.iter().all(|entry| entry.name.as_bytes().starts_with(b"DELETED.")));
+    drop(state);
+    let (master, replica) = pair.promoted("glad");
+    assert!(master.folders.contains_key("shared/info"), "{:?}", master.folders.keys());
     assert_same(master, replica);
 }
