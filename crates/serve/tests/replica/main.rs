@@ -1,6 +1,7 @@
 //! A replica as masters see it, and as it lies on disk.
 
 mod driver;
+mod faults;
 mod kill;
 mod live;
 mod recorded;

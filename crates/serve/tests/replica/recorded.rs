@@ -39,7 +39,7 @@ pub fn connection(name: &str) -> Connection {
     last
 }
 
-fn replica() -> (tempfile::TempDir, Arc<Replica>) {
+pub fn replica() -> (tempfile::TempDir, Arc<Replica>) {
     // Cyrus' user has to be able to look into it.
     let mut top = tempfile::Builder::new();
     let top = top.permissions(Permissions::from_mode(0o755)).tempdir();

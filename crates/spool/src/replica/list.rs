@@ -31,9 +31,13 @@ pub(super) struct List {
 pub(super) type Loaded = (List, Vec<(MboxName, Option<MboxName>)>);
 
 impl List {
-    /// Finds all mailboxes by their files, and what has none in mailboxes.db.
-    /// What is there but cannot be read is added to `broken`.
-    pub fn load(disk: &Disk, broken: &mut Vec<ReplicaError>) -> Result<Loaded> {
+    /// Reads all mailboxes from their files, and what has none from mailboxes.db. What cannot be
+    /// read is added to `broken`.
+    pub fn load(
+        disk: &Disk,
+        dirs: Vec<(Partition, PathBuf)>,
+        broken: &mut Vec<ReplicaError>,
+    ) -> Result<Loaded> {
         let (mut list, mut roots) = (Self::default(), Vec::new());
         let path = Path::new(MAILBOXES_DB);
         let mut before = HashMap::new();
@@ -48,7 +52,7 @@ impl List {
                 }
             }
         }
-        for (partition, dir) in mailbox_dirs(disk)? {
+        for (partition, dir) in dirs {
             let mut entry = match read_entry(disk, &dir, partition) {
                 Ok((entry, root)) => {
                     roots.push((entry.name.clone(), root));

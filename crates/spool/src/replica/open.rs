@@ -32,13 +32,15 @@ impl State {
         batch::recover(&disk)?;
         sweep_conf(&disk, Path::new("conf"))?;
         list::sweep_names(&disk, Path::new(""), &is_unfinished)?;
-        let mut broken = Vec::new();
-        for (_, dir) in list::mailbox_dirs(&disk)? {
-            if let Err(error) = sweep_mailbox(&disk, &dir) {
-                broken.push(error);
+        let (mut broken, mut dirs) = (Vec::new(), Vec::new());
+        for (partition, dir) in list::mailbox_dirs(&disk)? {
+            match sweep_mailbox(&disk, &dir) {
+                Ok(Swept::Nothing) => {}
+                Ok(Swept::Mailbox) => dirs.push((partition, dir)),
+                Err(error) => broken.push(error),
             }
         }
-        let (list, roots) = List::load(&disk, &mut broken)?;
+        let (list, roots) = List::load(&disk, dirs, &mut broken)?;
         let mut state = Self {
             quotas: super::quota::load(&disk)?,
             server_notes: load_server_notes(&disk)?,
@@ -144,16 +146,22 @@ fn sweep_conf(disk: &Disk, dir: &Path) -> Result<()> {
     Ok(())
 }
 
+/// What a directory was found to be.
+enum Swept {
+    Mailbox,
+    Nothing,
+}
+
 /// Removes what no index names. Without any of its files a directory was never a mailbox; if only
 /// some are there, it is left alone for somebody to look at.
-fn sweep_mailbox(disk: &Disk, dir: &Path) -> Result<()> {
+fn sweep_mailbox(disk: &Disk, dir: &Path) -> Result<Swept> {
     list::sweep_names(disk, dir, &is_unfinished)?;
     let mut there = 0;
     for name in [HEADER, INDEX, STATE] {
         there += usize::from(disk.open_file(&dir.join(name))?.is_some());
     }
     match there {
-        0 => return disk.remove_tree(dir),
+        0 => return disk.remove_tree(dir).map(|()| Swept::Nothing),
         3 => {}
         _ => {
             let what = "the mailbox lacks some of its files";
@@ -165,7 +173,8 @@ fn sweep_mailbox(disk: &Disk, dir: &Path) -> Result<()> {
     let index = Index::parse(&bytes).map_err(damaged(&path))?;
     let kept: HashSet<u32> =
         index.keys().filter(|key| !key.is_unlinked()).map(|key| key.uid.0).collect();
-    list::sweep_names(disk, dir, &|name| uid_of(name).is_some_and(|uid| !kept.contains(&uid)))
+    list::sweep_names(disk, dir, &|name| uid_of(name).is_some_and(|uid| !kept.contains(&uid)))?;
+    Ok(Swept::Mailbox)
 }
 
 /// The UID of a message's file name.
