@@ -201,7 +201,7 @@ mod tests {
     fn the_header_ends_behind_its_blank_line() {
         assert_eq!(header_size(&[b"A: b\r\n\r\nbody\r\n\r\n"]), 8);
         assert_eq!(header_size(&[b"A: b\r\n\r", b"\nbody"]), 8);
-        assert_eq!(header_size(&[b"A: b\r\r\n\r", b"\r\n\r\n"]), 13);
+        assert_eq!(header_size(&[b"A: b\r\r\n\r", b"\r\n\r\n"]), 12);
         assert_eq!(header_size(&[b"A: b\n\nbody"]), 10);
         assert_eq!(header_size(&[]), 0);
     }
