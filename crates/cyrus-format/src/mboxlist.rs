@@ -10,7 +10,7 @@ use model::{MboxName, Modseq, UidValidity, UniqueId, Userid};
 
 use crate::dlist::Dlist;
 use crate::error::FormatError;
-use crate::names::{NameError, NameRules};
+use crate::names::{DB_SEPARATOR, NameError, NameRules};
 
 /// A key and its value, as they are stored.
 pub type DbRecord = (Vec<u8>, Vec<u8>);
@@ -197,7 +197,15 @@ impl MboxList {
         rules: &NameRules,
     ) -> Self {
         let records: Vec<(&[u8], &[u8])> = records.into_iter().collect();
-        let era = era_of(&records);
+        Self::parse_as(era_of(&records), records, rules)
+    }
+
+    /// The same of a database whose form is known: one with tombstones alone may not tell.
+    pub fn parse_as<'a>(
+        era: MboxListEra,
+        records: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
+        rules: &NameRules,
+    ) -> Self {
         let mut list = Self { era, entries: Vec::new(), unreadable: Vec::new() };
         let mut by_id = Vec::new();
         for (key, value) in records {
@@ -274,14 +282,16 @@ impl MboxList {
     }
 }
 
-/// The form: by id if some record under a uniqueid names its mailbox, which no older form has;
-/// else dlist if any value is one.
+/// The form: by id if some record under a uniqueid names its mailbox, or some name is a dbname of more
+/// than one component, which no older form has; else dlist if any value is one.
 fn era_of(records: &[(&[u8], &[u8])]) -> MboxListEra {
     let dlist = |value: &[u8]| value.starts_with(b"%(");
-    let by_id = |(key, value): &(&[u8], &[u8])| {
-        key.first() == Some(&b'I')
-            && dlist(value)
-            && Dlist::parse_exact(value).is_ok_and(|value| value.get(b"N").is_some())
+    let by_id = |(key, value): &(&[u8], &[u8])| match key.first() {
+        Some(b'I') if dlist(value) => {
+            Dlist::parse_exact(value).is_ok_and(|value| value.get(b"N").is_some())
+        }
+        Some(b'N') if dlist(value) => key.contains(&DB_SEPARATOR),
+        _ => false,
     };
     if records.iter().any(by_id) {
         MboxListEra::ById

@@ -39,6 +39,7 @@ mod near;
 mod placement;
 mod prepare;
 pub mod privileges;
+pub mod replica;
 mod roots;
 mod server;
 pub mod tree;

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{self, AtFlags, CWD, Mode, OFlags, Timespec, Timestamps};
@@ -168,7 +168,8 @@ impl DirTree {
     }
 }
 
-fn give_to(file: &OwnedFd, owner: Option<Owner>) -> io::Result<()> {
+/// Makes it the owner's, if there is one to be.
+pub(crate) fn give_to(file: impl AsFd, owner: Option<Owner>) -> io::Result<()> {
     let Some(owner) = owner else { return Ok(()) };
     let uid = fs::Uid::from_raw(owner.uid);
     let gid = fs::Gid::from_raw(owner.gid);

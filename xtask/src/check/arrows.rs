@@ -6,7 +6,7 @@ use super::Breach;
 
 /// The crates of the product from top to bottom: each may use those below it and none above.
 const ROWS: &[&str] =
-    &["cli", "engine", "spool", "vault", "segment", "csync", "cyrus-format", "model"];
+    &["cli", "serve", "engine", "spool", "vault", "segment", "csync", "cyrus-format", "model"];
 
 /// What only tests and the workspace's own commands may use.
 const FOR_TESTS: &[&str] = &["testkit"];

@@ -23,7 +23,7 @@ impl Connection {
 
 /// Every recording whose name begins like that, with its connections.
 pub fn recordings(prefix: &str) -> Vec<(String, Vec<Connection>)> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
+    let directory = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../csync/tests/data"));
     let mut recordings = Vec::new();
     for entry in fs::read_dir(directory).expect("the recordings") {
         let path = entry.expect("a recording").path();

@@ -149,3 +149,15 @@ proptest! {
         prop_assert!(list.entries.len() + list.unreadable.len() <= records.len());
     }
 }
+
+#[test]
+fn tombstones_alone_are_known_by_their_dbnames() {
+    let key: &[u8] = b"Nuser\x1fglad\x1fGone";
+    let list = MboxList::parse([(key, b"%(T ed I someid V 1 M 5)".as_slice())], &NameRules::v3());
+    assert_eq!(list.era, MboxListEra::ById);
+    assert_eq!(list.entries[0].name, "user.glad.Gone".into());
+    let key: &[u8] = b"Nshared";
+    let records = [(key, b"%(T ed I someid V 1 M 5)".as_slice())];
+    let list = MboxList::parse_as(MboxListEra::ById, records, &NameRules::v3());
+    assert_eq!(list.entries[0].name, "shared".into());
+}

@@ -6,10 +6,10 @@
 //! still leads to the very file that was locked.
 
 mod lockdir;
-mod ofd;
+pub(crate) mod ofd;
 #[cfg(test)]
 mod tests;
-mod wait;
+pub(crate) mod wait;
 
 use std::fmt;
 use std::fs::File;
@@ -152,19 +152,20 @@ impl Ledger {
 
     /// Takes a shared lock on an open file.
     pub fn lock(&mut self, file: File, path: &Path, wanted: Wanted<'_>) -> Result<Held> {
-        let (file, waited) = wait::lock_shared(file, self.timeout).map_err(|failure| {
-            let file = path.to_owned();
-            match failure {
-                wait::Failure::Timeout { waited, holder } => SpoolError::LockTimeout {
-                    file,
-                    kind: wanted.kind,
-                    mailbox: wanted.mailbox.cloned(),
-                    waited,
-                    holder,
-                },
-                wait::Failure::Io(source) => SpoolError::Io { op: "lock", path: file, source },
-            }
-        })?;
+        let (file, waited) =
+            wait::lock(file, ofd::Mode::Shared, self.timeout).map_err(|failure| {
+                let file = path.to_owned();
+                match failure {
+                    wait::Failure::Timeout { waited, holder } => SpoolError::LockTimeout {
+                        file,
+                        kind: wanted.kind,
+                        mailbox: wanted.mailbox.cloned(),
+                        waited,
+                        holder,
+                    },
+                    wait::Failure::Io(source) => SpoolError::Io { op: "lock", path: file, source },
+                }
+            })?;
         let held = Arc::default();
         let clock = Clock { since: Instant::now(), report: Arc::clone(&held) };
         self.reports.push(LockReport {

@@ -1,4 +1,4 @@
-//! The three kernel calls behind every lock here: try, wait, and ask who holds it. Closing the
+//! The kernel calls behind every lock here: try, wait, and ask who holds it. Closing the
 //! file gives it back.
 //!
 //! Open-file-description locks conflict with the POSIX record locks that Cyrus takes
@@ -12,9 +12,9 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 
-/// Takes the lock shared if nobody is in the way, and says whether it did.
-pub(super) fn try_shared(file: &File) -> io::Result<bool> {
-    let lock = whole_file(libc::F_RDLCK);
+/// Takes the lock if nobody is in the way, and says whether it did.
+pub(crate) fn try_lock(file: &File, mode: Mode) -> io::Result<bool> {
+    let lock = whole_file(mode.kind());
     match retried(|| fcntl(file, FcntlArg::F_OFD_SETLK(&lock))) {
         Ok(_) => Ok(true),
         Err(Errno::EAGAIN | Errno::EACCES) => Ok(false),
@@ -22,9 +22,27 @@ pub(super) fn try_shared(file: &File) -> io::Result<bool> {
     }
 }
 
+/// How a lock is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// With others.
+    Shared,
+    /// Alone; the file has to be open for writing.
+    Exclusive,
+}
+
+impl Mode {
+    fn kind(self) -> libc::c_int {
+        match self {
+            Mode::Shared => libc::F_RDLCK,
+            Mode::Exclusive => libc::F_WRLCK,
+        }
+    }
+}
+
 /// Waits for the lock, however long that takes.
-pub(super) fn wait_shared(file: &File) -> io::Result<()> {
-    let lock = whole_file(libc::F_RDLCK);
+pub(super) fn wait(file: &File, mode: Mode) -> io::Result<()> {
+    let lock = whole_file(mode.kind());
     retried(|| fcntl(file, FcntlArg::F_OFD_SETLKW(&lock)))?;
     Ok(())
 }

@@ -6,29 +6,30 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Holder, ofd};
+use super::Holder;
+use super::ofd::{self, Mode};
 
 /// Stack of a thread that does nothing but wait in one system call.
 const WAITER_STACK: usize = 64 * 1024;
 
 /// Why a lock was not obtained.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(crate) enum Failure {
     /// Somebody held it all the time.
     Timeout { waited: Duration, holder: Option<Holder> },
     /// The kernel refused.
     Io(io::Error),
 }
 
-/// Takes a shared lock on the whole file, waiting at most `timeout`, and gives the locked file
+/// Takes a lock on the whole file, waiting at most `timeout`, and gives the locked file
 /// back with the time that it took.
 ///
 /// The wait happens inside the kernel, in a thread of its own: whoever polls under a storm of
 /// writers may never find the lock free, while a sleeper is woken at each release. If it is
 /// woken too late, the thread drops the file and thereby the lock.
-pub(super) fn lock_shared(file: File, timeout: Duration) -> Result<(File, Duration), Failure> {
+pub(crate) fn lock(file: File, mode: Mode, timeout: Duration) -> Result<(File, Duration), Failure> {
     let start = Instant::now();
-    if ofd::try_shared(&file).map_err(Failure::Io)? {
+    if ofd::try_lock(&file, mode).map_err(Failure::Io)? {
         return Ok((file, start.elapsed()));
     }
     if timeout.is_zero() {
@@ -41,7 +42,7 @@ pub(super) fn lock_shared(file: File, timeout: Duration) -> Result<(File, Durati
         .name("lock-wait".to_owned())
         .stack_size(WAITER_STACK)
         .spawn(move || {
-            let result = ofd::wait_shared(&file).map(|()| file);
+            let result = ofd::wait(&file, mode).map(|()| file);
             // Nobody listens any more after a timeout; the file goes down with the message.
             drop(sender.send(result));
         })

@@ -1,0 +1,181 @@
+//! What Cyrus' server dies of or leaves something behind for, and what is not as it should be on
+//! disk.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use model::Guid;
+use sha1::{Digest, Sha1};
+use spool::replica::{Replica, ReplicaError};
+
+use crate::driver::Conversation;
+use crate::recorded::{banner, connection, replica};
+
+/// A session that has logged in.
+struct Master {
+    conversation: Conversation,
+}
+
+impl Master {
+    fn of(replica: &Arc<Replica>) -> Self {
+        let mut out = Vec::new();
+        let mut conversation = Conversation::begin(replica, banner(), &mut out);
+        conversation.hear(b"AUTHENTICATE PLAIN AA==\r\n", &mut out);
+        Self { conversation }
+    }
+
+    /// What a command is answered with.
+    fn ask(&mut self, command: impl AsRef<[u8]>) -> String {
+        let mut out = Vec::new();
+        self.conversation.hear(&[command.as_ref(), b"\r\n"].concat(), &mut out);
+        String::from_utf8_lossy(&out).into_owned()
+    }
+}
+
+fn guid(text: &str) -> Guid {
+    Guid(Sha1::digest(text).into())
+}
+
+fn message(partition: &str, announced: Guid, text: &str) -> String {
+    format!("APPLY MESSAGE (%{{{partition} {announced} {}}}\r\n{text})", text.len())
+}
+
+fn record(uid: u32, text: &str) -> String {
+    format!(
+        "%(UID {uid} MODSEQ 7 LAST_UPDATED 8 FLAGS () INTERNALDATE 9 SIZE {} GUID {})",
+        text.len(),
+        guid(text)
+    )
+}
+
+fn mailbox(name: &str, id: &str, more: &str, last_uid: usize, records: &str) -> String {
+    format!(
+        "APPLY MAILBOX %(UNIQUEID {id} MBOXNAME {name} LAST_UID {last_uid} HIGHESTMODSEQ 9 \
+         RECENTUID 0 RECENTTIME 0 LAST_APPENDDATE 0 POP3_LAST_LOGIN 0 UIDVALIDITY 5 \
+         ACL \"a\tlrs\t\" OPTIONS P {more} RECORD ({records}))"
+    )
+}
+
+const OK: &str = "OK success\r\n";
+
+/// The names of all message files and of whatever is staged.
+fn messages(root: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(root).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        let name = path.to_string_lossy().into_owned();
+        match path.is_dir() {
+            true => found.extend(messages(&path)),
+            false if name.ends_with('.') || name.contains("/stage.") => found.push(name),
+            false => {}
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn what_kills_cyrus_is_refused_and_changes_nothing() {
+    let (top, replica) = replica();
+    let mut master = Master::of(&replica);
+    let here = "PARTITION default";
+    let good = mailbox("user.a", "ida", here, 0, "");
+    assert_eq!(master.ask(&good), OK);
+    let before = master.ask("GET USER a");
+    let not_sent = mailbox("user.a", "ida", here, 1, &record(1, "x"));
+    assert_eq!(master.ask(&not_sent), "NO IMAP_PROTOCOL_ERROR Protocol error\r\n");
+    assert_eq!(
+        master.ask(message("default", guid("other"), "x")),
+        "NO IMAP_PROTOCOL_ERROR Protocol error\r\n"
+    );
+    assert_eq!(master.ask(&not_sent), "NO IMAP_PROTOCOL_ERROR Protocol error\r\n");
+    assert_eq!(master.ask(message("default", guid("x"), "x")), OK);
+    let disorder = format!("{} {}", record(2, "x"), record(1, "x"));
+    let disorder = mailbox("user.a", "ida", here, 2, &disorder);
+    assert_eq!(master.ask(disorder), "NO IMAP_PROTOCOL_ERROR Protocol error\r\n");
+    let parameters = "NO IMAP_PROTOCOL_BAD_PARAMETERS\r\n";
+    for partition in ["../x", "a/b", "\"\"", ".", "sp.ool"] {
+        assert_eq!(master.ask(message(partition, guid("x"), "x")), parameters, "{partition}");
+        let elsewhere = format!("PARTITION {partition}");
+        assert_eq!(master.ask(mailbox("user.b", "idb", &elsewhere, 0, "")), parameters);
+    }
+    for id in ["../../etc", "a", "..", "a/b", "\"\""] {
+        assert_eq!(master.ask(mailbox("user.b", id, here, 0, "")), parameters, "{id}");
+    }
+    for name in ["user..b", "\"\"", "user.b.", "a!b!c"] {
+        assert_eq!(master.ask(mailbox(name, "idb", here, 0, "")), parameters, "{name}");
+        let renamed = format!("APPLY RENAME %(OLDMBOXNAME user.a NEWMBOXNAME {name} {here})");
+        assert_eq!(master.ask(renamed), parameters, "{name}");
+    }
+    let typed = mailbox("user.b", "idb", "PARTITION default MBOXTYPE Q", 0, "");
+    assert!(master.ask(typed).starts_with("NO IMAP_MAILBOX_NOTSUPPORTED"));
+    for (userid, file) in [("../a", "x.script"), ("a", "../x.script"), ("a", "..")] {
+        let script =
+            format!("APPLY SIEVE %(USERID {userid} FILENAME {file} LAST_UPDATE 1 CONTENT keep;)");
+        assert!(master.ask(script).starts_with("NO "), "{userid} {file}");
+    }
+    assert_eq!(master.ask("GET USER a"), before);
+    drop(master);
+    assert_eq!(messages(top.path()), Vec::<String>::new());
+}
+
+#[test]
+fn more_messages_than_a_process_may_have_open_are_taken_and_forgotten() {
+    let (top, replica) = replica();
+    let mut master = Master::of(&replica);
+    let texts: Vec<String> = (0..1500).map(|n| format!("A: {n}\r\n\r\nbody {n}\r\n")).collect();
+    for text in &texts {
+        assert_eq!(master.ask(message("default", guid(text), text)), OK);
+    }
+    assert!(!messages(top.path()).is_empty(), "some have to have names");
+    assert_eq!(master.ask("RESTART"), "OK Restarting\r\n");
+    assert_eq!(messages(top.path()), Vec::<String>::new());
+    for text in &texts {
+        assert_eq!(master.ask(message("default", guid(text), text)), OK);
+    }
+    let records: Vec<String> = (1..).zip(&texts).map(|(uid, text)| record(uid, text)).collect();
+    let all = mailbox("user.a", "ida", "PARTITION default", texts.len(), &records.join(" "));
+    assert_eq!(master.ask(all), OK);
+    drop(master);
+    let stored = messages(top.path());
+    assert_eq!(stored.len(), texts.len());
+    assert!(stored.iter().all(|path| !path.contains("/stage.")));
+    let first = top.path().join("replica/spool/default/uuid/i/d/ida/1.");
+    assert_eq!(fs::read_to_string(first).expect("a message"), texts[0]);
+}
+
+#[test]
+fn a_replica_has_one_server_and_no_other_directory_is_one() {
+    let (top, replica) = replica();
+    let root = top.path().join("replica");
+    assert!(matches!(Replica::open(&root), Err(ReplicaError::InUse { .. })));
+    drop(replica);
+    Replica::open(&root).expect("it is free now");
+    let other = top.path().join("other");
+    fs::create_dir_all(other.join("conf/user")).expect("a directory");
+    assert!(matches!(Replica::open(&other), Err(ReplicaError::Foreign { .. })));
+}
+
+#[test]
+fn a_damaged_mailbox_is_reported_and_comes_back_from_the_master() {
+    let recorded = connection("real-initial-user").master;
+    let (top, first) = replica();
+    let root = top.path().join("replica");
+    let mut out = Vec::new();
+    Conversation::begin(&first, banner(), &mut out).hear(&recorded, &mut out);
+    let whole = Master::of(&first).ask("GET FULLMAILBOX user.alice");
+    drop(first);
+    let dir = root.join("spool/default/uuid/9/5/95bcv62j2spfsrjtj6dls6rt");
+    fs::remove_file(dir.join("cyrus.index")).expect("damaged");
+    let again = Arc::new(Replica::open(&root).expect("it opens"));
+    let damaged = again.lock().damaged().len();
+    assert_eq!(damaged, 1);
+    assert!(dir.join("1.").exists(), "nothing is removed that somebody may want");
+    assert!(Master::of(&again).ask("GET FULLMAILBOX user.alice").starts_with("NO "));
+    assert!(Master::of(&again).ask("GET FULLMAILBOX user.alice.Sent").ends_with(OK));
+    Conversation::begin(&again, banner(), &mut out).hear(&recorded, &mut out);
+    assert_eq!(Master::of(&again).ask("GET FULLMAILBOX user.alice"), whole);
+    drop(again);
+    assert!(Replica::open(&root).expect("it opens").lock().damaged().is_empty());
+}

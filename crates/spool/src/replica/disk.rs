@@ -1,0 +1,370 @@
+//! Files below the root of a replica: made whole, named at once, and never written to again.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use rustix::fs::{self, AtFlags, CWD, FileType, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::error::{ReplicaError, Result};
+use crate::tree::{Owner, give_to};
+
+/// Where files lie that are not anonymous, on file systems that know no such thing.
+pub(super) const STAGE: &str = "spool/stage.";
+
+/// How many files in the making are kept by being open; others get a name. A process may usually
+/// have 1024 files open.
+const OPEN_MAX: usize = 256;
+
+const READ_DIR: OFlags =
+    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// A directory and what is below it. No path leads out of it, and no link is followed.
+#[derive(Debug)]
+pub(super) struct Disk {
+    root: OwnedFd,
+    path: PathBuf,
+    owner: Option<Owner>,
+    /// Counts files in the making, so that none has the name of another.
+    made: AtomicU64,
+    /// How many files in the making are kept by being open.
+    open: Arc<AtomicUsize>,
+    stage: OnceLock<Arc<OwnedFd>>,
+    /// A batch that counts could not be finished.
+    broken: AtomicBool,
+}
+
+/// A file in the making. It has no name, or none that means anything; without one it is gone with
+/// the process, whatever ends that.
+#[derive(Debug)]
+pub(super) struct Unnamed {
+    pub file: File,
+    pub kept: Kept,
+}
+
+/// What keeps a file in the making.
+#[derive(Debug)]
+pub(super) enum Kept {
+    /// That it is open. There may not be many of these: files that a process may have open are
+    /// counted.
+    Open { _counted: Counted },
+    /// A name in [`STAGE`].
+    Staged(Staged),
+}
+
+/// A name in [`STAGE`], which goes when this is dropped.
+#[derive(Debug)]
+pub(super) struct Staged {
+    dir: Arc<OwnedFd>,
+    name: OsString,
+}
+
+/// One of the files that are counted.
+#[derive(Debug)]
+pub(super) struct Counted(Arc<AtomicUsize>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Staged {
+    /// Opens the file once more.
+    pub fn open(&self) -> io::Result<File> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(File::from(fs::openat(&self.dir, self.name.as_os_str(), flags, Mode::empty())?))
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        // What cannot be removed now is swept when the replica is opened next.
+        let _ = fs::unlinkat(&self.dir, self.name.as_os_str(), AtFlags::empty());
+    }
+}
+
+impl Disk {
+    pub fn open(path: &Path, owner: Option<Owner>) -> io::Result<Self> {
+        let is_new = match fs::mkdirat(CWD, path, Mode::RWXU) {
+            Ok(()) => true,
+            Err(Errno::EXIST) => false,
+            Err(error) => return Err(error.into()),
+        };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = fs::openat(CWD, path, flags, Mode::empty())?;
+        if is_new {
+            give_to(&root, owner)?;
+        }
+        let path = std::path::absolute(path)?;
+        Ok(Self {
+            root,
+            path,
+            owner,
+            made: AtomicU64::new(0),
+            open: Arc::new(AtomicUsize::new(0)),
+            stage: OnceLock::new(),
+            broken: AtomicBool::new(false),
+        })
+    }
+
+    /// From now on nothing is written: what is in memory may not be what is on disk.
+    pub fn set_broken(&self) {
+        self.broken.store(true, Ordering::Relaxed);
+    }
+
+    /// Fails if that was said.
+    pub fn check_whole(&self) -> Result<()> {
+        match self.broken.load(Ordering::Relaxed) {
+            true => Err(ReplicaError::Incomplete {
+                path: self.path.clone(),
+                what: "a change could not be finished; open the replica anew",
+            }),
+            false => Ok(()),
+        }
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A directory, if it is there.
+    pub fn dir(&self, path: &Path) -> Result<Option<OwnedFd>> {
+        self.walk(path, &mut |_, _| Ok(false)).map_err(io_error("open", path))
+    }
+
+    /// A directory, which is made if it is not there; the parents of those that are made are added
+    /// to `dirty`.
+    pub fn make_dir(&self, path: &Path, dirty: &mut BTreeSet<PathBuf>) -> Result<OwnedFd> {
+        let mut make = |above: &OwnedFd, below: &Path| {
+            let name = below.file_name().unwrap_or_default();
+            match fs::mkdirat(above, name, Mode::RWXU) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(error) => return Err(error.into()),
+            }
+            let dir = fs::openat(above, name, READ_DIR, Mode::empty())?;
+            give_to(&dir, self.owner)?;
+            dirty.insert(below.parent().unwrap_or(Path::new("")).to_owned());
+            Ok(true)
+        };
+        let made = self.walk(path, &mut make).map_err(io_error("make", path))?;
+        made.ok_or_else(|| io_error("make", path)(io::ErrorKind::NotFound.into()))
+    }
+
+    /// Opens component by component; `missing` may make what is not there.
+    fn walk(
+        &self,
+        path: &Path,
+        missing: &mut dyn FnMut(&OwnedFd, &Path) -> io::Result<bool>,
+    ) -> io::Result<Option<OwnedFd>> {
+        let mut dir = rustix::io::dup(&self.root)?;
+        let mut so_far = PathBuf::new();
+        for component in path.components() {
+            let Component::Normal(name) = component else {
+                return Err(io::ErrorKind::InvalidInput.into());
+            };
+            so_far.push(name);
+            dir = match fs::openat(&dir, name, READ_DIR, Mode::empty()) {
+                Ok(below) => below,
+                Err(Errno::NOENT) if missing(&dir, &so_far)? => {
+                    fs::openat(&dir, name, READ_DIR, Mode::empty())?
+                }
+                Err(Errno::NOENT) => return Ok(None),
+                Err(error) => return Err(error.into()),
+            };
+        }
+        Ok(Some(dir))
+    }
+
+    /// Opens a file for reading, if it is there.
+    pub fn open_file(&self, path: &Path) -> Result<Option<File>> {
+        let Some(dir) = self.dir(parent(path))? else { return Ok(None) };
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match fs::openat(&dir, path.file_name().unwrap_or_default(), flags, Mode::empty()) {
+            Ok(file) => Ok(Some(File::from(file))),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(io_error("open", path)(error.into())),
+        }
+    }
+
+    /// All of a file, if it is there.
+    pub fn read(&self, path: &Path) -> Result<Option<Vec<u8>>> {
+        let Some(mut file) = self.open_file(path)? else { return Ok(None) };
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map_err(io_error("read", path))?;
+        Ok(Some(bytes))
+    }
+
+    /// Where a symbolic link leads, if there is one.
+    pub fn read_link(&self, path: &Path) -> Result<Option<Vec<u8>>> {
+        let Some(dir) = self.dir(parent(path))? else { return Ok(None) };
+        match fs::readlinkat(&dir, path.file_name().unwrap_or_default(), Vec::new()) {
+            Ok(target) => Ok(Some(target.into_bytes())),
+            Err(Errno::NOENT | Errno::INVAL) => Ok(None),
+            Err(error) => Err(io_error("read", path)(error.into())),
+        }
+    }
+
+    /// The names in a directory, sorted; none if it is not there.
+    pub fn names(&self, path: &Path) -> Result<Vec<(OsString, FileType)>> {
+        let Some(dir) = self.dir(path)? else { return Ok(Vec::new()) };
+        let list = || -> io::Result<Vec<(OsString, FileType)>> {
+            let mut names = Vec::new();
+            for entry in fs::Dir::read_from(&dir)? {
+                let entry = entry?;
+                let name = entry.file_name().to_bytes();
+                if matches!(name, b"." | b"..") {
+                    continue;
+                }
+                let name = std::ffi::OsStr::from_bytes(name).to_owned();
+                let kind = match entry.file_type() {
+                    FileType::Unknown => {
+                        let stat = fs::statat(&dir, name.as_os_str(), AtFlags::SYMLINK_NOFOLLOW)?;
+                        FileType::from_raw_mode(stat.st_mode)
+                    }
+                    known => known,
+                };
+                names.push((name, kind));
+            }
+            names.sort_by(|a, b| a.0.cmp(&b.0));
+            Ok(names)
+        };
+        list().map_err(io_error("list", path))
+    }
+
+    /// Begins a file on the file system of `near`, a directory.
+    pub fn unnamed(&self, near: &Path) -> Result<Unnamed> {
+        let dir = self.make_dir(near, &mut BTreeSet::new())?;
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        let counted = Kept::Open { _counted: Counted(Arc::clone(&self.open)) };
+        let is_free = self.open.fetch_add(1, Ordering::Relaxed) < OPEN_MAX;
+        let opened = match is_free {
+            true => fs::openat(&dir, ".", flags, Mode::RUSR | Mode::WUSR),
+            false => Err(Errno::OPNOTSUPP),
+        };
+        let unnamed = match opened {
+            Ok(file) => Unnamed { file: File::from(file), kept: counted },
+            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => self.staged()?,
+            Err(error) => return Err(io_error("make a file in", near)(error.into())),
+        };
+        give_to(&unnamed.file, self.owner).map_err(io_error("give away a file in", near))?;
+        Ok(unnamed)
+    }
+
+    /// The same where there are no anonymous files, or enough of them. Only the process that holds
+    /// the replica's lock has any, and the next one sweeps them.
+    fn staged(&self) -> Result<Unnamed> {
+        let stage = Path::new(STAGE);
+        let dir = match self.stage.get() {
+            Some(dir) => Arc::clone(dir),
+            None => {
+                let made = Arc::new(self.make_dir(stage, &mut BTreeSet::new())?);
+                Arc::clone(self.stage.get_or_init(|| made))
+            }
+        };
+        let name = OsString::from(self.number().to_string());
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let file = fs::openat(&dir, name.as_os_str(), flags, Mode::RUSR | Mode::WUSR)
+            .map_err(|error| io_error("make a file in", stage)(error.into()))?;
+        Ok(Unnamed { file: File::from(file), kept: Kept::Staged(Staged { dir, name }) })
+    }
+
+    /// A file with these bytes.
+    pub fn unnamed_with(&self, near: &Path, bytes: &[u8]) -> Result<Unnamed> {
+        let mut unnamed = self.unnamed(near)?;
+        unnamed.file.write_all(bytes).map_err(io_error("write a file in", near))?;
+        Ok(unnamed)
+    }
+
+    /// Gives an open file a name, which must be free.
+    pub fn name(&self, file: &File, dir: &OwnedFd, path: &Path) -> io::Result<()> {
+        let from = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let name = path.file_name().unwrap_or_default();
+        Ok(fs::linkat(CWD, from, dir, name, AtFlags::SYMLINK_FOLLOW)?)
+    }
+
+    /// Gives a new file to whom the replica's files belong.
+    pub fn own(&self, file: impl AsFd) -> io::Result<()> {
+        give_to(file, self.owner)
+    }
+
+    /// Makes a symbolic link. Its target is text: it is never followed here.
+    pub fn symlink(&self, target: &[u8], dir: &OwnedFd, path: &Path) -> Result<()> {
+        let name = path.file_name().unwrap_or_default();
+        fs::symlinkat(target, dir, name).map_err(|error| io_error("make", path)(error.into()))
+    }
+
+    /// Renames, over what may be there. Nothing happens if it was done before.
+    pub fn rename(&self, from: &Path, to: &Path) -> Result<()> {
+        let (Some(from_dir), Some(to_dir)) = (self.dir(parent(from))?, self.dir(parent(to))?)
+        else {
+            return Ok(());
+        };
+        let from_name = from.file_name().unwrap_or_default();
+        let to_name = to.file_name().unwrap_or_default();
+        match fs::renameat(&from_dir, from_name, &to_dir, to_name) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(io_error("rename", from)(error.into())),
+        }
+    }
+
+    /// Removes a name, if it is there.
+    pub fn remove(&self, path: &Path) -> Result<()> {
+        let Some(dir) = self.dir(parent(path))? else { return Ok(()) };
+        match fs::unlinkat(&dir, path.file_name().unwrap_or_default(), AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(io_error("remove", path)(error.into())),
+        }
+    }
+
+    /// Removes a directory with all that is in it, if it is there.
+    pub fn remove_tree(&self, path: &Path) -> Result<()> {
+        for (name, kind) in self.names(path)? {
+            let below = path.join(name);
+            match kind {
+                FileType::Directory => self.remove_tree(&below)?,
+                _ => self.remove(&below)?,
+            }
+        }
+        let Some(dir) = self.dir(parent(path))? else { return Ok(()) };
+        match fs::unlinkat(&dir, path.file_name().unwrap_or_default(), AtFlags::REMOVEDIR) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(io_error("remove", path)(error.into())),
+        }
+    }
+
+    /// Makes the names in a directory durable, if it is there.
+    pub fn sync_dir(&self, path: &Path) -> Result<()> {
+        let Some(dir) = self.dir(path)? else { return Ok(()) };
+        fs::fsync(&dir).map_err(|error| io_error("sync", path)(error.into()))
+    }
+
+    /// Makes everything durable that was written to the file system of a directory.
+    pub fn sync_all(&self, path: &Path) -> Result<()> {
+        let Some(dir) = self.dir(path)? else { return Ok(()) };
+        fs::syncfs(&dir).map_err(|error| io_error("sync", path)(error.into()))
+    }
+
+    /// A number that no other file in the making has.
+    pub fn number(&self) -> u64 {
+        self.made.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+/// The directory of a path.
+pub(super) fn parent(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new(""))
+}
+
+/// An error with its operation and object.
+pub(super) fn io_error(op: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ReplicaError {
+    let path = path.to_owned();
+    move |source| ReplicaError::Io { op, path, source }
+}

@@ -1,0 +1,208 @@
+//! Messages on their way into a replica.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use model::{Guid, Partition, Timestamp};
+use rustix::fs::{Timespec, Timestamps};
+use sha1::{Digest, Sha1};
+
+use super::State;
+use super::disk::{Disk, Kept, Staged, Unnamed, io_error};
+use super::error::{ReplicaError, Result};
+
+/// A message whose bytes were compared with its GUID. Links are made of it when a mailbox refers to
+/// it; until then it has no name.
+#[derive(Debug)]
+pub struct Message {
+    guid: Guid,
+    size: u64,
+    header_size: u32,
+    bytes: Bytes,
+}
+
+#[derive(Debug)]
+enum Bytes {
+    /// New, and open.
+    Open(Unnamed),
+    /// New, in a file that has a name for now.
+    Staged(Staged),
+    /// A file of a mailbox of the replica.
+    Stored(PathBuf),
+}
+
+/// A message that is arriving.
+#[derive(Debug)]
+pub struct Arriving {
+    announced: Guid,
+    unnamed: Unnamed,
+    digest: Digesting,
+}
+
+/// What is learnt of a message while its bytes pass by.
+#[derive(Debug, Default)]
+struct Digesting {
+    sha1: Sha1,
+    size: u64,
+    /// Where the body begins, once its blank line has come.
+    header_size: Option<u64>,
+    /// How much of CR LF CR LF has just come.
+    matched: usize,
+}
+
+impl Digesting {
+    fn update(&mut self, bytes: &[u8]) {
+        self.sha1.update(bytes);
+        if self.header_size.is_none() {
+            for (at, byte) in bytes.iter().enumerate() {
+                self.matched = match (byte, self.matched) {
+                    (b'\r', 0 | 2) | (b'\n', 1 | 3) => self.matched + 1,
+                    (b'\r', _) => 1,
+                    _ => 0,
+                };
+                if self.matched == 4 {
+                    self.header_size = Some(self.size + at as u64 + 1);
+                    break;
+                }
+            }
+        }
+        self.size += bytes.len() as u64;
+    }
+
+    fn guid(&self) -> Guid {
+        Guid(self.sha1.clone().finalize().into())
+    }
+
+    /// Bytes before the body; all of them if there is none.
+    fn header_size(&self) -> u32 {
+        u32::try_from(self.header_size.unwrap_or(self.size)).unwrap_or(u32::MAX)
+    }
+}
+
+impl Arriving {
+    /// Takes the next bytes.
+    ///
+    /// # Errors
+    /// If they cannot be written.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.digest.update(bytes);
+        let path = Path::new("a message in the making");
+        self.unnamed.file.write_all(bytes).map_err(io_error("write", path))
+    }
+
+    /// All bytes have come.
+    ///
+    /// # Errors
+    /// [`ReplicaError::OtherBytes`] if they are not those that were announced.
+    pub fn finish(self) -> Result<Message> {
+        if self.digest.guid() != self.announced {
+            return Err(ReplicaError::OtherBytes { guid: self.announced });
+        }
+        let (size, header_size) = (self.digest.size, self.digest.header_size());
+        let bytes = match self.unnamed {
+            Unnamed { kept: Kept::Staged(staged), .. } => Bytes::Staged(staged),
+            open => Bytes::Open(open),
+        };
+        Ok(Message { guid: self.announced, size, header_size, bytes })
+    }
+}
+
+impl Message {
+    /// What it is.
+    pub fn guid(&self) -> Guid {
+        self.guid
+    }
+
+    /// Its bytes.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Bytes before its body, the blank line included.
+    pub fn header_size(&self) -> u32 {
+        self.header_size
+    }
+
+    /// Opens its file, wherever in it reading begins.
+    pub(super) fn open(&self, disk: &Disk) -> Result<File> {
+        let name = Path::new("a new message");
+        match &self.bytes {
+            Bytes::Open(unnamed) => unnamed.file.try_clone().map_err(io_error("open", name)),
+            Bytes::Staged(staged) => staged.open().map_err(io_error("open", name)),
+            Bytes::Stored(path) => {
+                let gone = || io_error("open", path)(io::ErrorKind::NotFound.into());
+                disk.open_file(path)?.ok_or_else(gone)
+            }
+        }
+    }
+
+    /// Whether its bytes are already part of a mailbox.
+    pub(super) fn is_stored(&self) -> bool {
+        matches!(self.bytes, Bytes::Stored(_))
+    }
+}
+
+/// Dates a new message, as Cyrus does: by when it arrived in the mailbox.
+pub(super) fn date(file: &File, arrived: Timestamp) -> io::Result<()> {
+    let time = Timespec { tv_sec: arrived.secs, tv_nsec: 0 };
+    Ok(rustix::fs::futimens(file, &Timestamps { last_access: time, last_modification: time })?)
+}
+
+/// Copies all bytes, for where no link can be made.
+pub(super) fn copy(mut from: &File, mut to: &File) -> io::Result<()> {
+    from.seek(SeekFrom::Start(0))?;
+    io::copy(&mut from, &mut to).map(drop)
+}
+
+/// Reads a file of a mailbox; `None` if its bytes are not those of the GUID.
+pub(super) fn check(file: &File, guid: Guid, path: &Path) -> Result<Option<Message>> {
+    let mut file = file;
+    let mut digest = Digesting::default();
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        let n = match file.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(n) => n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(io_error("read", path)(error)),
+        };
+        digest.update(&buffer[..n]);
+    }
+    let (size, header_size) = (digest.size, digest.header_size());
+    let same = digest.guid() == guid;
+    let bytes = Bytes::Stored(path.to_owned());
+    Ok(same.then_some(Message { guid, size, header_size, bytes }))
+}
+
+impl State {
+    /// Begins to take a message. It belongs to nobody until a mailbox refers to it, and is gone
+    /// with what is returned, or with the process.
+    ///
+    /// # Errors
+    /// If the partition has no name that imapd.conf can hold, or no file can be made.
+    pub fn arriving(&self, partition: &Partition, announced: Guid) -> Result<Arriving> {
+        let unnamed = self.disk.unnamed(&super::partition_dir(partition)?)?;
+        Ok(Arriving { announced, unnamed, digest: Digesting::default() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header_size(pieces: &[&[u8]]) -> u32 {
+        let mut digest = Digesting::default();
+        pieces.iter().for_each(|piece| digest.update(piece));
+        digest.header_size()
+    }
+
+    #[test]
+    fn the_header_ends_behind_its_blank_line() {
+        assert_eq!(header_size(&[b"A: b\r\n\r\nbody\r\n\r\n"]), 8);
+        assert_eq!(header_size(&[b"A: b\r\n\r", b"\nbody"]), 8);
+        assert_eq!(header_size(&[b"A: b\r\r\n\r", b"\r\n\r\n"]), 12);
+        assert_eq!(header_size(&[b"A: b\n\nbody"]), 10);
+        assert_eq!(header_size(&[]), 0);
+    }
+}

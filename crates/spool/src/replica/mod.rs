@@ -1,0 +1,574 @@
+//! The spool of a replica: ours alone until it is promoted to a Cyrus of its own.
+//!
+//! Below the root are `imapd.conf`, `conf/` and `spool/<partition>/`, as Cyrus 3.6 lays them out by
+//! uniqueid. The truth about a mailbox is in its own files; the list of mailboxes is made of them
+//! when the replica is opened, and kept in memory. mailboxes.db and annotations.db repeat it for
+//! whoever reads the spool, and follow within a share of the list ([`State::flush`]).
+//!
+//! ```no_run
+//! let replica = spool::replica::Replica::open("/srv/replica".as_ref())?;
+//! let state = replica.lock();
+//! let inbox = state.mailbox(&"user.glad".into());
+//! # Ok::<(), spool::replica::ReplicaError>(())
+//! ```
+
+mod account;
+mod batch;
+mod contents;
+mod disk;
+mod error;
+mod hold;
+mod list;
+mod message;
+mod open;
+mod quota;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use cyrus_format::annotations::Annotated;
+use cyrus_format::db::twoskip;
+use cyrus_format::index::Index;
+use cyrus_format::mboxlist::MailboxEntry;
+use cyrus_format::names::NameRules;
+use cyrus_format::paths::{DirHash, PathRules};
+use cyrus_format::quota::Quota;
+use model::{Guid, MboxName, Partition, Timestamp, Uid, UidValidity, UniqueId, Userid};
+
+pub use account::{ScriptFile, Wanted};
+pub use contents::{Contents, INDEX_VERSION, MailboxExtra, Note, Summary};
+pub use error::{ReplicaError, Result};
+pub use message::{Arriving, Message};
+
+use batch::{Batch, Step};
+use disk::Disk;
+use hold::Held;
+use list::{List, MAILBOXES_DB};
+
+use crate::lock::ofd;
+
+const ANNOTATIONS_DB: &str = "conf/annotations.db";
+
+/// The list is written down anew once this share of it has changed: so that what is written for
+/// each change does not grow with the list, and small lists are always up to date.
+const SHARE: usize = 64;
+
+/// A replica that is open: no other process can open it.
+#[derive(Debug)]
+pub struct Replica {
+    state: Mutex<State>,
+}
+
+/// What a replica holds, for as long as nobody else may look at it or change it.
+#[derive(Debug)]
+pub struct State {
+    disk: Disk,
+    /// Held for as long as the replica is open.
+    _lock: File,
+    list: List,
+    quotas: BTreeMap<MboxName, Quota>,
+    server_notes: Vec<Note>,
+    /// Annotations of mailboxes, of those that have any.
+    notes: HashMap<UniqueId, Vec<Note>>,
+    partitions: BTreeSet<Partition>,
+    /// What has changed since mailboxes.db and annotations.db were written.
+    unwritten: usize,
+    /// Quota roots below which something has changed since their use was counted.
+    uncounted: BTreeSet<MboxName>,
+    /// Directories that are no mailboxes any more.
+    damaged: Vec<ReplicaError>,
+}
+
+/// A mailbox as it is to be.
+#[derive(Debug)]
+pub struct Update {
+    /// Its partition. It must be the one that the mailbox has, if there is one.
+    pub partition: Partition,
+    /// What is there; `None` if it is a new mailbox.
+    pub before: Option<Contents>,
+    /// What is to be there. Its header has name and uniqueid.
+    pub after: Contents,
+    /// The messages that become files with it.
+    pub messages: Vec<(Uid, Arc<Message>)>,
+    /// A mailbox of the same name that goes at the same time.
+    pub replaces: Option<UniqueId>,
+}
+
+/// What becomes of a name whose mailbox goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Remains {
+    Tombstone,
+    Intermediate,
+}
+
+impl Replica {
+    /// Opens a replica, or makes one where there is nothing. Whatever a process left that was
+    /// killed is completed or removed.
+    ///
+    /// # Errors
+    /// [`ReplicaError::InUse`] if another process has it, [`ReplicaError::Foreign`] for a directory
+    /// that holds something else, and what the system says.
+    pub fn open(root: &Path) -> Result<Self> {
+        Ok(Self { state: Mutex::new(State::open(root)?) })
+    }
+
+    /// Waits until nobody else works on it.
+    pub fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic elsewhere leaves nothing half done that `Batch` does not know of.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// What stands in the way of being whole: directories that are no mailboxes any more. Masters
+    /// make them anew.
+    pub fn damaged(&self) -> &[ReplicaError] {
+        &self.damaged
+    }
+
+    /// The mailbox, intermediate name or tombstone of this name.
+    pub fn mailbox(&self, name: &MboxName) -> Option<&MailboxEntry> {
+        self.list.get(name)
+    }
+
+    /// The mailbox of this identity.
+    pub fn mailbox_by_id(&self, id: &UniqueId) -> Option<&MailboxEntry> {
+        self.list.by_id(id)
+    }
+
+    /// All mailboxes and intermediate names of an account, INBOX first, and then what is deleted but
+    /// kept.
+    pub fn mailboxes_of(&self, userid: &Userid) -> Vec<&MailboxEntry> {
+        let names = &rules().names;
+        let mut found: Vec<_> = self
+            .list
+            .entries()
+            .filter(|entry| {
+                !entry.mbtype.deleted && names.owner(&entry.name).as_ref() == Some(userid)
+            })
+            .map(|entry| (names.is_deleted(&entry.name), names.to_dbname(&entry.name).ok(), entry))
+            .collect();
+        found.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
+        found.into_iter().map(|(_, _, entry)| entry).collect()
+    }
+
+    /// A mailbox with its messages.
+    ///
+    /// # Errors
+    /// [`ReplicaError::NoSuchMailbox`] if it has none, and whatever its files are wrong with.
+    pub fn contents(&self, entry: &MailboxEntry) -> Result<Contents> {
+        let dir = self.dir_of(entry)?;
+        let owner = list::owner(&entry.name);
+        Contents::load(&self.disk, &dir, owner.as_ref())?
+            .ok_or_else(|| ReplicaError::NoSuchMailbox(entry.name.clone()))
+    }
+
+    /// A mailbox without its messages.
+    ///
+    /// # Errors
+    /// As for [`State::contents`].
+    pub fn summary(&self, entry: &MailboxEntry) -> Result<Summary> {
+        let dir = self.dir_of(entry)?;
+        Summary::load(&self.disk, &dir)?
+            .ok_or_else(|| ReplicaError::NoSuchMailbox(entry.name.clone()))
+    }
+
+    /// A message of a mailbox and its open file. `None` if the file is not there; without a message
+    /// if its bytes are not those of the GUID.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn message(
+        &self,
+        entry: &MailboxEntry,
+        uid: Uid,
+        guid: Guid,
+    ) -> Result<Option<(File, Option<Message>)>> {
+        let path = self.dir_of(entry)?.join(format!("{uid}."));
+        let Some(file) = self.disk.open_file(&path)? else { return Ok(None) };
+        let message = message::check(&file, guid, &path)?;
+        Ok(Some((file, message)))
+    }
+
+    /// The messages of these that the accounts have to whom the mailboxes belong, wherever they lie.
+    /// Those that are damaged are not among them.
+    ///
+    /// # Errors
+    /// If an index cannot be read.
+    pub fn find_messages(
+        &self,
+        near: &[MboxName],
+        wanted: &BTreeSet<Guid>,
+    ) -> Result<Vec<Arc<Message>>> {
+        let names = &rules().names;
+        let owners: BTreeSet<Userid> = near.iter().filter_map(|name| names.owner(name)).collect();
+        let is_near = |entry: &&MailboxEntry| {
+            let owner = names.owner(&entry.name);
+            near.contains(&entry.name) || owner.is_some_and(|owner| owners.contains(&owner))
+        };
+        let mut missing = wanted.clone();
+        let mut found = Vec::new();
+        for entry in self.list.entries().filter(|entry| entry.mbtype.has_data()).filter(is_near) {
+            if missing.is_empty() {
+                break;
+            }
+            let path = self.dir_of(entry)?.join(contents::INDEX);
+            let Some(bytes) = self.disk.read(&path)? else { continue };
+            let index = Index::parse(&bytes).map_err(contents::damaged(&path))?;
+            for key in index.keys().filter(|key| !key.is_unlinked()) {
+                if missing.contains(&key.guid)
+                    && let Some((_, Some(message))) = self.message(entry, key.uid, key.guid)?
+                {
+                    missing.remove(&key.guid);
+                    found.push(Arc::new(message));
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Makes a mailbox, or brings it up to date: all of it or nothing, durably.
+    ///
+    /// # Errors
+    /// Then nothing has changed, unless the disk failed in the middle.
+    pub fn store(&mut self, update: Update) -> Result<()> {
+        let Update { partition, before, mut after, messages, replaces } = update;
+        let name = after.header.name.clone().unwrap_or_default();
+        let id = after.header.uniqueid.clone().unwrap_or_default();
+        rules().names.to_dbname(&name)?;
+        after.header.quotaroot = self.quota_root_of(&name).cloned();
+        self.add_partition(&partition)?;
+        let dir = mailbox_dir(&partition, &id)?;
+        let mut batch = Batch::new(&self.disk);
+        let arrived: HashMap<Uid, Timestamp> =
+            after.records.iter().map(|record| (record.uid, record.internaldate)).collect();
+        for (uid, message) in messages {
+            let arrived = arrived.get(&uid).copied().unwrap_or_default();
+            batch.link(dir.join(format!("{uid}.")), message, arrived);
+        }
+        let owner = list::owner(&name);
+        after.put(before.as_ref(), &dir, owner.as_ref(), &mut batch)?;
+        if let Some(gone) = replaces.as_ref().and_then(|id| self.list.by_id(id)) {
+            batch.then(Step::RemoveTree(self.dir_of(gone)?));
+        }
+        let mut held = Held::of(&self.disk, owner)?;
+        held = held.and_mailbox(&self.disk, &name, &id, ofd::Mode::Shared)?;
+        if let Some(gone) = &replaces {
+            held = held.and_mailbox(&self.disk, &name, gone, ofd::Mode::Exclusive)?;
+        }
+        batch.commit()?;
+        drop(held);
+        if let Some(gone) = replaces {
+            self.notes.remove(&gone);
+        }
+        let old = self.list.get(&name);
+        let mut entry = MailboxEntry {
+            name,
+            uniqueid: Some(id.clone()),
+            mbtype: cyrus_format::mboxlist::MailboxType::from_letters(&after.header.mbtype),
+            partition: Some(partition.as_bytes().to_vec()),
+            acl: after.header.acl,
+            history: old.map(|old| old.history.clone()).unwrap_or_default(),
+            ..MailboxEntry::default()
+        };
+        let root = after.header.quotaroot.clone();
+        let notes = after.extra.notes.clone();
+        list::take_counters(&mut entry, &Summary { index: after.index, extra: after.extra });
+        if old != Some(&entry) {
+            self.unwritten += 1;
+        }
+        self.list.insert(entry);
+        self.uncounted.extend(root);
+        self.set_notes(id, notes);
+        self.flush_if_due()
+    }
+
+    /// Gives a mailbox another name, another partition, or both.
+    ///
+    /// # Errors
+    /// [`ReplicaError::NoSuchMailbox`] if there is none; likewise, if another has the name.
+    pub fn rename(
+        &mut self,
+        old: &MboxName,
+        new: &MboxName,
+        partition: &Partition,
+        uidvalidity: Option<UidValidity>,
+    ) -> Result<()> {
+        let missing = || ReplicaError::NoSuchMailbox(old.clone());
+        let entry = self.list.get(old).filter(|entry| entry.mbtype.has_data());
+        let mut entry = entry.ok_or_else(missing)?.clone();
+        rules().names.to_dbname(new)?;
+        let id = entry.uniqueid.clone().unwrap_or_default();
+        let held = Held::of_mailboxes(&self.disk, [old, new])?;
+        let _held = held.and_mailbox(&self.disk, old, &id, ofd::Mode::Exclusive)?;
+        if entry.partition.as_deref() != Some(partition.as_bytes()) {
+            self.move_to(&mut entry, partition)?;
+        }
+        if old == new {
+            return self.flush();
+        }
+        let before = self.contents(&entry)?;
+        let mut after = before.clone();
+        after.header.name = Some(new.clone());
+        after.header.quotaroot = self.quota_root_of(new).cloned();
+        after.index.uidvalidity = uidvalidity.unwrap_or(after.index.uidvalidity);
+        after.extra.foldermodseq = after.extra.foldermodseq.max(after.index.highestmodseq);
+        let (dir, owner) = (self.dir_of(&entry)?, list::owner(new));
+        let mut list = List::default();
+        std::mem::swap(&mut list, &mut self.list);
+        let mut renamed = entry.clone();
+        renamed.name = new.clone();
+        let extra = after.extra.clone();
+        list::take_counters(&mut renamed, &Summary { index: after.index.clone(), extra });
+        let tombstone = tombstone_of(&entry);
+        list.remove(old);
+        list.insert(tombstone);
+        let former = list.remove(new);
+        list.insert(renamed);
+        std::mem::swap(&mut list, &mut self.list);
+        let mut batch = Batch::new(&self.disk);
+        let put = after.put(Some(&before), &dir, owner.as_ref(), &mut batch);
+        let done = put.and_then(|()| self.list.write()).and_then(|bytes| {
+            batch.put(PathBuf::from(MAILBOXES_DB), bytes);
+            batch.commit()
+        });
+        if let Err(error) = done {
+            self.list.remove(new);
+            self.list.insert(entry);
+            former.into_iter().for_each(|former| self.list.insert(former));
+            return Err(error);
+        }
+        self.uncounted.extend(before.header.quotaroot);
+        self.uncounted.extend(after.header.quotaroot);
+        self.flush()
+    }
+
+    /// Moves the files of a mailbox to another partition.
+    fn move_to(&mut self, entry: &mut MailboxEntry, partition: &Partition) -> Result<()> {
+        let id = entry.uniqueid.clone().unwrap_or_default();
+        let (from, to) = (self.dir_of(entry)?, mailbox_dir(partition, &id)?);
+        self.add_partition(partition)?;
+        let mut dirty = BTreeSet::new();
+        self.disk.make_dir(disk::parent(&to), &mut dirty)?;
+        dirty.iter().try_for_each(|dir| self.disk.sync_dir(dir))?;
+        let mut batch = Batch::new(&self.disk);
+        batch.then(Step::Rename { from, to });
+        batch.commit()?;
+        entry.partition = Some(partition.as_bytes().to_vec());
+        self.list.insert(entry.clone());
+        self.unwritten += 1;
+        Ok(())
+    }
+
+    /// Deletes a mailbox with all that belongs to it. Where others are below it, its name stays as a
+    /// level between them.
+    ///
+    /// # Errors
+    /// [`ReplicaError::NoSuchMailbox`] if there is none.
+    pub fn remove(&mut self, name: &MboxName) -> Result<()> {
+        let entry = self.list.get(name).filter(|entry| !entry.mbtype.deleted);
+        let entry = entry.ok_or_else(|| ReplicaError::NoSuchMailbox(name.clone()))?.clone();
+        let below = [name.as_bytes(), b"."].concat();
+        let has_children = self
+            .list
+            .entries()
+            .any(|other| other.name.as_bytes().starts_with(&below) && other.mbtype.has_data());
+        let remains = if has_children { Remains::Intermediate } else { Remains::Tombstone };
+        self.remove_all(vec![(entry, remains)], Vec::new())
+    }
+
+    /// Writes down a name without messages: a tombstone or a level between mailboxes. A mailbox of
+    /// that name goes.
+    ///
+    /// # Errors
+    /// A name that has no form in mailboxes.db.
+    pub fn put_name(&mut self, entry: MailboxEntry) -> Result<()> {
+        rules().names.to_dbname(&entry.name)?;
+        let old = self.list.get(&entry.name).filter(|old| old.mbtype.has_data()).cloned();
+        if let Some(old) = old {
+            self.remove_all(vec![(old, Remains::Tombstone)], Vec::new())?;
+        }
+        self.list.insert(entry);
+        self.unwritten += 1;
+        self.flush()
+    }
+
+    /// Deletes mailboxes and files at once.
+    fn remove_all(&mut self, gone: Vec<(MailboxEntry, Remains)>, files: Vec<Step>) -> Result<()> {
+        let mut held = Held::of_mailboxes(&self.disk, gone.iter().map(|(entry, _)| &entry.name))?;
+        for (entry, _) in gone.iter().filter(|(entry, _)| entry.mbtype.has_data()) {
+            let id = entry.uniqueid.clone().unwrap_or_default();
+            held = held.and_mailbox(&self.disk, &entry.name, &id, ofd::Mode::Exclusive)?;
+        }
+        let mut batch = Batch::new(&self.disk);
+        for (entry, _) in gone.iter().filter(|(entry, _)| entry.mbtype.has_data()) {
+            batch.then(Step::RemoveTree(self.dir_of(entry)?));
+        }
+        files.into_iter().for_each(|step| batch.then(step));
+        for (entry, remains) in &gone {
+            self.list.insert(match remains {
+                Remains::Tombstone => tombstone_of(entry),
+                Remains::Intermediate => intermediate_of(entry),
+            });
+        }
+        let done = self.list.write().and_then(|bytes| {
+            batch.put(PathBuf::from(MAILBOXES_DB), bytes);
+            batch.commit()
+        });
+        if let Err(error) = done {
+            gone.into_iter().for_each(|(entry, _)| self.list.insert(entry));
+            return Err(error);
+        }
+        drop(held);
+        for (entry, _) in &gone {
+            self.uncounted.extend(self.quota_root_of(&entry.name).cloned());
+            if let Some(id) = &entry.uniqueid {
+                self.unwritten += usize::from(self.notes.remove(id).is_some());
+            }
+        }
+        self.flush()
+    }
+
+    /// The annotations of the server.
+    pub fn server_notes(&self) -> &[Note] {
+        &self.server_notes
+    }
+
+    /// Sets an annotation of the server; without a value it goes.
+    ///
+    /// # Errors
+    /// If that cannot be written.
+    pub fn set_server_note(&mut self, note: Note) -> Result<()> {
+        set_note(&mut self.server_notes, note);
+        self.unwritten += 1;
+        self.flush()
+    }
+
+    fn set_notes(&mut self, id: UniqueId, notes: Vec<Note>) {
+        let old = match notes.is_empty() {
+            true => self.notes.remove(&id),
+            false => self.notes.insert(id, notes.clone()),
+        };
+        self.unwritten += usize::from(old.unwrap_or_default() != notes);
+    }
+
+    /// Writes down what is only in memory: the list of mailboxes, annotations of mailboxes, and what
+    /// quotas have in use. All of it can be found out anew; this is for those who read the spool
+    /// without asking us.
+    ///
+    /// # Errors
+    /// If that cannot be written.
+    pub fn flush(&mut self) -> Result<()> {
+        if self.unwritten == 0 && self.uncounted.is_empty() {
+            return Ok(());
+        }
+        let mut batch = Batch::new(&self.disk);
+        if self.unwritten > 0 {
+            for (path, bytes) in
+                [(MAILBOXES_DB, self.list.write()?), (ANNOTATIONS_DB, self.annotations_db()?)]
+            {
+                let path = PathBuf::from(path);
+                if self.disk.read(&path)?.as_ref() != Some(&bytes) {
+                    batch.put(path, bytes);
+                }
+            }
+        }
+        let counted = self.count_quotas(&mut batch)?;
+        batch.commit()?;
+        self.quotas.extend(counted);
+        self.unwritten = 0;
+        self.uncounted.clear();
+        Ok(())
+    }
+
+    fn flush_if_due(&mut self) -> Result<()> {
+        match self.unwritten * SHARE >= self.list.len() {
+            true => self.flush(),
+            false => Ok(()),
+        }
+    }
+
+    fn annotations_db(&self) -> Result<Vec<u8>> {
+        let mut records = BTreeMap::new();
+        for note in &self.server_notes {
+            records.insert(note.key(Annotated::Server, None), note.stored());
+        }
+        for (id, notes) in &self.notes {
+            let owner = self.list.by_id(id).and_then(|entry| list::owner(&entry.name));
+            for note in notes {
+                let annotated = Annotated::Mailbox(id.as_bytes().to_vec());
+                records.insert(note.key(annotated, owner.as_ref()), note.stored());
+            }
+        }
+        let records: Vec<_> = records.into_iter().collect();
+        let what = || ANNOTATIONS_DB.to_owned();
+        twoskip::write_fresh(&records)
+            .map_err(|source| ReplicaError::Encode { what: what(), source })
+    }
+
+    /// Takes note of a partition, so that imapd.conf names it.
+    fn add_partition(&mut self, partition: &Partition) -> Result<()> {
+        let dir = partition_dir(partition)?;
+        if !self.partitions.contains(partition) {
+            let mut dirty = BTreeSet::new();
+            self.disk.make_dir(&dir, &mut dirty)?;
+            dirty.iter().try_for_each(|dir| self.disk.sync_dir(dir))?;
+            self.partitions.insert(partition.clone());
+            self.write_conf()?;
+        }
+        Ok(())
+    }
+
+    fn dir_of(&self, entry: &MailboxEntry) -> Result<PathBuf> {
+        let missing = || ReplicaError::NoSuchMailbox(entry.name.clone());
+        let partition = entry.partition.as_deref().filter(|_| entry.mbtype.has_data());
+        let partition = Partition::new(partition.ok_or_else(missing)?);
+        mailbox_dir(&partition, entry.uniqueid.as_ref().ok_or_else(missing)?)
+    }
+}
+
+/// Sets an annotation among others; without a value it goes.
+pub fn set_note(notes: &mut Vec<Note>, note: Note) {
+    notes.retain(|old| (&old.entry, &old.userid) != (&note.entry, &note.userid));
+    if !note.value.is_empty() {
+        notes.push(note);
+        notes.sort();
+    }
+}
+
+/// How names become paths in a replica, as its imapd.conf says.
+pub fn rules() -> PathRules {
+    PathRules { names: NameRules::v3(), hashimapspool: false, dirhash: DirHash::Simple }
+}
+
+/// The directory of a partition.
+fn partition_dir(partition: &Partition) -> Result<PathBuf> {
+    // What imapd.conf can say behind `partition-` (`lib/libconfig.c`), in lower case as Cyrus has it.
+    let plain =
+        |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_".contains(byte);
+    let bytes = partition.as_bytes();
+    match std::str::from_utf8(bytes) {
+        Ok(name) if (1..=64).contains(&bytes.len()) && bytes.iter().all(plain) => {
+            Ok(Path::new("spool").join(name))
+        }
+        _ => Err(ReplicaError::Partition(partition.to_string())),
+    }
+}
+
+fn mailbox_dir(partition: &Partition, id: &UniqueId) -> Result<PathBuf> {
+    Ok(partition_dir(partition)?.join(rules().mailbox_dir_by_id(id)?))
+}
+
+fn tombstone_of(entry: &MailboxEntry) -> MailboxEntry {
+    let mut mbtype = entry.mbtype;
+    (mbtype.deleted, mbtype.intermediate) = (true, false);
+    MailboxEntry { mbtype, partition: None, acl: Vec::new(), history: Vec::new(), ..entry.clone() }
+}
+
+fn intermediate_of(entry: &MailboxEntry) -> MailboxEntry {
+    let mut mbtype = entry.mbtype;
+    mbtype.intermediate = true;
+    MailboxEntry { mbtype, partition: None, acl: Vec::new(), history: Vec::new(), ..entry.clone() }
+}
