@@ -1,0 +1,9 @@
+//! The server at the network, over a replica in memory: what it takes, and what it does not.
+
+mod client;
+mod crowd;
+mod hostile;
+mod memory;
+mod protection;
+mod sessions;
+mod site;
