@@ -3,6 +3,7 @@
 mod client;
 mod crowd;
 mod hostile;
+mod master;
 mod memory;
 mod protection;
 mod sessions;

@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use peer::Identity;
-use serve::{Config, Door, Limits, Tls, Users, UsersFile};
+use serve::{Config, Door, Handlers, Limits, Tls, Users, UsersFile};
 use testkit::process::wait_until;
 
 use crate::client::Client;
@@ -24,10 +24,15 @@ pub struct Site {
     pub memory: Arc<Mutex<Memory>>,
     pub plain: SocketAddr,
     pub tls: SocketAddr,
-    log: Arc<Mutex<Vec<String>>>,
+    pub log: Arc<Mutex<Vec<String>>>,
+    server: Running,
+    _directory: tempfile::TempDir,
+}
+
+/// The server's own thread, and what it is told to end with.
+struct Running {
     stop: Option<UnixStream>,
     thread: Option<JoinHandle<()>>,
-    _directory: tempfile::TempDir,
 }
 
 /// Limits that no test meets by accident, and a login that does not pause.
@@ -46,15 +51,22 @@ impl Site {
     }
 
     pub fn with(limits: Limits) -> Self {
+        let memory = Arc::new(Mutex::new(Memory::default()));
+        let begin = memory.clone();
+        let handlers: Handlers = Box::new(move || Box::new(Session::begin(&begin)));
+        Self { memory, ..Self::of(limits, handlers) }
+    }
+
+    /// One over something else than memory.
+    pub fn of(limits: Limits, handlers: Handlers) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let users = directory.path().join("users");
         let mut file = Users::default();
         file.set("repl", b"secret").expect("a user");
         std::fs::write(&users, file.text()).expect("it can be written");
         std::fs::set_permissions(&users, PermissionsExt::from_mode(0o600)).expect("it is ours");
-        let memory = Arc::new(Mutex::new(Memory::default()));
         let log = Arc::new(Mutex::new(Vec::new()));
-        let (handlers, lines) = (memory.clone(), log.clone());
+        let lines = log.clone();
         let config = Config {
             name: "replica.test.invalid".to_owned(),
             version: "1.0".to_owned(),
@@ -63,7 +75,7 @@ impl Site {
             ),
             users: UsersFile::open(&users).expect("a good file"),
             limits,
-            handlers: Box::new(move || Box::new(Session::begin(&handlers))),
+            handlers,
             watch: Box::new(move |event| {
                 lines.lock().expect("no panic").push(event.to_string());
             }),
@@ -80,7 +92,8 @@ impl Site {
             serve::serve(doors, config, signal, again).expect("it serves");
         });
         let (stop, thread) = (Some(stop), Some(thread));
-        Self { memory, plain, tls, log, stop, thread, _directory: directory }
+        let (memory, server) = (Arc::default(), Running { stop, thread });
+        Self { memory, plain, tls, log, server, _directory: directory }
     }
 
     /// A connection that has read the greeting.
@@ -99,12 +112,12 @@ impl Site {
 
     /// Tells the server to end, and to end at once when it is told again.
     pub fn stop(&self) {
-        self.stop.as_ref().expect("it runs").write_all(b"x").expect("it listens");
+        self.server.stop.as_ref().expect("it runs").write_all(b"x").expect("it listens");
     }
 
     /// Waits until the server has ended.
     pub fn join(&mut self) {
-        self.thread.take().expect("it ran").join().expect("it did not panic");
+        self.server.thread.take().expect("it ran").join().expect("it did not panic");
     }
 
     /// Waits until the log has a line with that text, and returns the first.
@@ -123,7 +136,7 @@ impl Site {
     }
 }
 
-impl Drop for Site {
+impl Drop for Running {
     fn drop(&mut self) {
         if let Some(mut stop) = self.stop.take()
             && let Some(thread) = self.thread.take()
