@@ -13,7 +13,6 @@ use testkit::process::{Group, wait_until};
 use testkit::storm::{Storm, StormPlan};
 use testkit::{Cyrus, cyrus_or_skip};
 
-use crate::client::Client;
 use crate::site::{LIMIT, Site, limits};
 
 /// A master with a user, and a replica.
@@ -100,27 +99,6 @@ fn a_master_sends_all_that_changes() {
     imap.subscribe("INBOX/New").expect("subscribed");
     pair.sync(&to);
     pair.assert_in_sync(&to);
-}
-
-#[test]
-fn a_master_sends_sieve_scripts() {
-    let Some(pair) = Pair::start("a_master_sends_sieve_scripts", "secret") else { return };
-    let to = name(pair.site.plain);
-    // The master's own sync_server stores it as timsieved would.
-    let mut own = Client::connect(pair.master.sync_address());
-    own.greeting();
-    assert!(own.ask("AUTHENTICATE PLAIN AGN5cnVzAGFueQ==").starts_with("OK "));
-    let script = "APPLY SIEVE %(USERID glad FILENAME a.script LAST_UPDATE 1 CONTENT \"keep;\")";
-    assert_eq!(own.ask(script), "OK success");
-    let active = own.ask("APPLY ACTIVATE_SIEVE %(USERID glad FILENAME a.bc)");
-    assert_eq!(active, "OK success");
-    assert_eq!(own.ask("EXIT"), "OK Finished");
-    pair.sync(&to);
-    pair.assert_in_sync(&to);
-    let mut replica = pair.site.master();
-    replica.send(b"GET USER glad\r\nEXIT\r\n");
-    let told = replica.rest();
-    assert!(told.contains("a.script") && told.contains("a.bc"), "{told}");
 }
 
 #[test]
