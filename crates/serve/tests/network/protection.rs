@@ -69,6 +69,7 @@ fn tls_on_demand_greets_again() {
 #[test]
 fn a_master_that_has_logged_in_compresses() {
     let site = Site::start();
+    assert_eq!(site.client().ask("COMPRESS DEFLATE"), "NO Please authenticate first");
     let mut client = site.master();
     assert_eq!(client.ask("STARTTLS"), "BAD Can't Starttls after authentication");
     assert_eq!(client.ask("COMPRESS DEFLATE"), "OK DEFLATE active");
