@@ -76,6 +76,14 @@ pub enum Command {
     /// Every message is compared with its GUID on the way. With --mailbox and --guid, only messages
     /// that are in such a mailbox and have such a GUID are given.
     Restore(RestoreArgs),
+    /// Be a replica of a Cyrus server, in place of its sync_server.
+    ///
+    /// Takes what sync_client sends, and keeps it in a spool like Cyrus' own, beneath a directory that
+    /// nobody else writes to. Whoever is in the file of users may log in, with TLS or from this
+    /// machine. SIGTERM and SIGINT end it when the commands at hand are done, a second one at once.
+    /// What happens is told on standard error, a line each. Sockets are taken from systemd, too; one
+    /// named tls begins with TLS.
+    Serve(ServeArgs),
     /// Show the whole round on a small spool that comes with the program
     Demo(DemoArgs),
     /// Print the manual page, in roff
@@ -376,6 +384,37 @@ pub struct RestoreArgs {
     pub dry_run: bool,
     #[command(flatten)]
     pub talk: TalkArgs,
+}
+
+/// What `serve` takes.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("what").required(true).args(["spool", "add_user"]))]
+pub struct ServeArgs {
+    /// Who may log in: a file with a line for each, `name:hash`, that only its owner can read
+    #[arg(long, value_name = "FILE")]
+    pub users: PathBuf,
+    /// Add this user to the file, or give him another password, which is read from standard input;
+    /// a server that runs knows it at once
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["listen", "tls_listen", "tls_cert"])]
+    pub add_user: Option<String>,
+    /// Where the replica is kept; made if it is not there
+    #[arg(long, value_name = "DIR")]
+    pub spool: Option<PathBuf>,
+    /// Listen at this address and port; masters may ask for TLS; repeatable
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub listen: Vec<String>,
+    /// The same, with TLS from the start; repeatable
+    #[arg(long, value_name = "ADDRESS:PORT", requires = "tls_cert")]
+    pub tls_listen: Vec<String>,
+    /// The certificate and those that vouch for it, in PEM
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// Its key, in PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// Take at most this many connections at the same time
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u16).range(1..))]
+    pub max_connections: u16,
 }
 
 /// What `demo` takes.

@@ -42,7 +42,7 @@ fn act() -> ExitCode {
         Command::Verify(args) => args.talk.json,
         Command::Prune(args) => args.json,
         Command::List(args) => args.json,
-        Command::Show(_) | Command::Demo(_) | Command::Man => false,
+        Command::Show(_) | Command::Serve(_) | Command::Demo(_) | Command::Man => false,
     };
     match run(&cli.command) {
         Ok(exit) => exit.into(),
@@ -66,6 +66,7 @@ fn run(command: &Command) -> Result<Exit, CliError> {
         Command::Prune(args) => commands::prune::run(args),
         Command::List(args) => commands::list::run(args),
         Command::Restore(args) => commands::restore::run(args),
+        Command::Serve(args) => commands::serve::run(args),
         Command::Demo(args) => commands::demo::run(args),
         Command::Man => commands::man::run(),
     }

@@ -380,6 +380,9 @@ impl Server {
             format!("Compression already active: {algorithm}")
         } else if !self.banner.deflate || self.tls || algorithm != "DEFLATE" {
             format!("Unknown compression algorithm: {algorithm}")
+        } else if self.rights.is_none() {
+            // Cyrus takes it. But it costs memory, and no master asks before it has logged in.
+            return Some(Reply::No(No::NotAuthenticated));
         } else {
             return None;
         };

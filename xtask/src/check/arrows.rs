@@ -5,8 +5,18 @@ use serde_json::Value;
 use super::Breach;
 
 /// The crates of the product from top to bottom: each may use those below it and none above.
-const ROWS: &[&str] =
-    &["cli", "serve", "engine", "spool", "vault", "segment", "csync", "cyrus-format", "model"];
+const ROWS: &[&str] = &[
+    "cli",
+    "serve",
+    "engine",
+    "spool",
+    "vault",
+    "peer",
+    "segment",
+    "csync",
+    "cyrus-format",
+    "model",
+];
 
 /// What only tests and the workspace's own commands may use.
 const FOR_TESTS: &[&str] = &["testkit"];

@@ -9,6 +9,7 @@ pub mod list;
 pub mod man;
 pub mod prune;
 pub mod restore;
+pub mod serve;
 pub mod show;
 pub mod snapshot;
 pub mod verify;

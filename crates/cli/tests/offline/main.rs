@@ -9,6 +9,7 @@ mod hostile;
 mod places;
 mod program;
 mod sample;
+mod serving;
 mod usage;
 mod vault_cache;
 mod vault_damage;

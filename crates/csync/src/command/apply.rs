@@ -160,7 +160,8 @@ impl Apply {
         })
     }
 
-    pub(super) fn name(&self) -> &'static str {
+    /// What it is called on the wire: `MAILBOX`.
+    pub fn name(&self) -> &'static str {
         match self {
             Apply::Reserve(_) => "RESERVE",
             Apply::Message => "MESSAGE",

@@ -85,7 +85,8 @@ impl Get {
         })
     }
 
-    pub(super) fn name(&self) -> &'static str {
+    /// What it is called on the wire: `USER`.
+    pub fn name(&self) -> &'static str {
         match self {
             Get::User(_) => "USER",
             Get::Mailboxes(_) => "MAILBOXES",

@@ -133,8 +133,8 @@ fn tls_begins_once_and_before_the_login() {
 
 #[test]
 fn nothing_is_read_until_what_has_to_begin_has_begun() {
-    for command in ["STARTTLS\r\n", "COMPRESS deflate\r\n"] {
-        let (mut server, mut out) = stranger();
+    let begun = [("STARTTLS\r\n", stranger()), ("COMPRESS deflate\r\n", admin())];
+    for (command, (mut server, mut out)) in begun {
         let text = format!("{command}EXIT\r\n");
         let mut input = text.as_bytes();
         assert!(matches!(server.next(&mut input, &mut out), Ok(Some(_))));
@@ -142,6 +142,8 @@ fn nothing_is_read_until_what_has_to_begin_has_begun() {
         assert_eq!(input, b"EXIT\r\n");
     }
     let (mut server, _) = stranger();
+    assert_eq!(said(&mut server, "COMPRESS DEFLATE\r\n"), "NO Please authenticate first\r\n");
+    let (mut server, _) = admin();
     feed(&mut server, b"COMPRESS DEFLATE\r\n");
     server.deflate_started();
     let again = said(&mut server, "COMPRESS DEFLATE\r\nCOMPRESS\r\nCOMPRESS A B\r\n");

@@ -1,0 +1,178 @@
+//! `cylinder serve` as a program: its users, its refusals, systemd, and how it ends.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::process::{ChildStderr, Command, Stdio};
+use std::time::Duration;
+
+use testkit::process::{self, Group};
+
+use super::program::{CYLINDER, Ran, cylinder};
+use super::sample::scratch;
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Adds a user, whose password comes by standard input.
+fn add_user(users: &Path, name: &str, password: &str) -> (i32, String) {
+    let mut command = Command::new(CYLINDER);
+    command.arg("serve").arg("--users").arg(users).args(["--add-user", name]);
+    let output = process::run(&mut command, password.as_bytes(), LIMIT).expect("it runs");
+    assert!(output.stdout.is_empty());
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status.code().expect("it ends by itself"), stderr)
+}
+
+fn users(directory: &Path) -> PathBuf {
+    let users = directory.join("users");
+    assert_eq!(add_user(&users, "repl", "secret\n"), (0, String::new()));
+    users
+}
+
+fn serve(users: &Path, more: &[&str]) -> Ran {
+    let spool = users.with_file_name("spool");
+    let mut arguments = vec!["serve".as_ref(), "--users".as_ref(), users.as_os_str()];
+    arguments.extend(["--spool".as_ref(), spool.as_os_str()]);
+    arguments.extend(more.iter().map(std::ffi::OsStr::new));
+    cylinder(arguments)
+}
+
+#[test]
+fn a_user_is_added_and_nobody_else_can_read_it() {
+    let directory = scratch();
+    let users = users(directory.path());
+    let text = fs::read_to_string(&users).expect("it is there");
+    assert!(text.starts_with("repl:$argon2id$") && text.lines().count() == 1, "{text}");
+    assert_eq!(users.metadata().expect("it is there").permissions().mode() & 0o777, 0o600);
+    assert_eq!(add_user(&users, "other", "x"), (0, String::new()));
+    assert_eq!(add_user(&users, "repl", "changed\r\n"), (0, String::new()));
+    let changed = fs::read_to_string(&users).expect("it is there");
+    assert!(changed.lines().count() == 2 && !changed.contains(text.trim_end()), "{changed}");
+    for (name, password) in [("a:b", "x\n"), ("", "x\n"), ("empty", "\n"), ("none", "")] {
+        let (code, stderr) = add_user(&users, name, password);
+        assert!(code == 1 && stderr.starts_with("cylinder: cannot use the users: "), "{stderr}");
+    }
+    assert_eq!(fs::read_to_string(&users).expect("it is there"), changed);
+}
+
+#[test]
+fn what_cannot_be_served_is_refused_with_a_hint() {
+    let directory = scratch();
+    let users = users(directory.path());
+    for (more, code, error, hint) in [
+        (&[][..], 2, "it is not said where to listen", "--listen 127.0.0.1:2005"),
+        (&["--listen", "0.0.0.0:0"], 2, "there is no TLS for 0.0.0.0:", "--tls-cert and --tls-key"),
+        (&["--listen", "nowhere"], 1, "cannot listen at nowhere", "an address and a port"),
+        (
+            &["--listen", "127.0.0.1:0", "--tls-cert", "/dev/null", "--tls-key", "/dev/null"],
+            1,
+            "cannot offer TLS",
+            "",
+        ),
+    ] {
+        let ran = serve(&users, more).expect(code);
+        assert!(ran.error().contains(error) && ran.stderr.contains(hint), "{}", ran.stderr);
+    }
+    let listen = &["--listen", "127.0.0.1:0"];
+    fs::set_permissions(&users, fs::Permissions::from_mode(0o640)).expect("it is ours");
+    let ran = serve(&users, listen).expect(1);
+    assert!(ran.stderr.contains("hint: chmod 600 "), "{}", ran.stderr);
+    fs::remove_file(&users).expect("it is ours");
+    let ran = serve(&users, listen).expect(1);
+    assert!(ran.stderr.contains("hint: make it with --add-user"), "{}", ran.stderr);
+    assert!(!directory.path().join("spool").exists());
+}
+
+/// A running server, and what it says.
+struct Server {
+    group: Group,
+    lines: BufReader<ChildStderr>,
+}
+
+impl Server {
+    fn start(command: &mut Command) -> Self {
+        let mut group = Group::spawn_guarded(command.stderr(Stdio::piped())).expect("it starts");
+        let lines = BufReader::new(group.leader().stderr.take().expect("a pipe"));
+        Self { group, lines }
+    }
+
+    /// The next line with that text, cut behind it.
+    fn line(&mut self, text: &str) -> String {
+        loop {
+            let mut line = String::new();
+            assert!(self.lines.read_line(&mut line).expect("a pipe") > 0, "no {text:?}");
+            if let Some((_, rest)) = line.split_once(text) {
+                return rest.trim_end().to_owned();
+            }
+        }
+    }
+
+    fn address(&mut self) -> SocketAddr {
+        self.line("cylinder: listening at ").parse().expect("an address")
+    }
+
+    /// Tells it to end, and returns its exit code.
+    fn end(mut self) -> Option<i32> {
+        self.group.terminate(LIMIT);
+        self.group.leader().wait().expect("it ended").code()
+    }
+}
+
+fn greeted(address: SocketAddr) -> (TcpStream, String) {
+    let mut stream = TcpStream::connect_timeout(&address, LIMIT).expect("it listens");
+    stream.set_read_timeout(Some(LIMIT)).expect("it can wait");
+    let mut greeting = String::new();
+    let mut byte = [0];
+    while !(greeting.contains("* OK ") && greeting.ends_with('\n')) {
+        stream.read_exact(&mut byte).expect("it greets");
+        greeting.push(char::from(byte[0]));
+    }
+    (stream, greeting)
+}
+
+#[test]
+fn a_server_tells_systemd_how_it_is_and_ends_by_sigterm() {
+    let directory = scratch();
+    let users = users(directory.path());
+    let socket = directory.path().join("notify");
+    let notify = UnixDatagram::bind(&socket).expect("a socket");
+    notify.set_read_timeout(Some(LIMIT)).expect("it can wait");
+    let spool = directory.path().join("spool");
+    let mut command = Command::new(CYLINDER);
+    command.args(["serve", "--listen", "127.0.0.1:0", "--users"]).arg(&users).arg("--spool");
+    command.arg(&spool).env("NOTIFY_SOCKET", &socket).env_remove("JOURNAL_STREAM");
+    let mut server = Server::start(&mut command);
+    let (mut stream, greeting) = greeted(server.address());
+    assert!(greeting.contains(" Cyrus sync server "), "{greeting}");
+    let heard = || {
+        let mut text = [0; 64];
+        let length = notify.recv(&mut text).expect("it says so");
+        String::from_utf8_lossy(&text[..length]).into_owned()
+    };
+    assert_eq!(heard(), "READY=1");
+    assert_eq!(server.end(), Some(0));
+    assert_eq!(heard(), "STOPPING=1");
+    let mut last = String::new();
+    stream.read_to_string(&mut last).expect("it closes");
+    assert_eq!(last, "BYE shutting down\r\n");
+}
+
+#[test]
+fn a_server_takes_the_sockets_that_systemd_opened() {
+    let directory = scratch();
+    let users = users(directory.path());
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("it is bound");
+    let script = "LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" \"$@\" 3<&0 </dev/null";
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", script, CYLINDER, "serve", "--users"]).arg(&users).arg("--spool");
+    command.arg(directory.path().join("spool")).stdin(Stdio::from(OwnedFd::from(listener)));
+    let mut server = Server::start(&mut command);
+    assert_eq!(server.address(), address);
+    greeted(address);
+    assert_eq!(server.end(), Some(0));
+}
