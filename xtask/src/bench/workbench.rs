@@ -53,7 +53,10 @@ impl Workbench {
 
     /// Builds a spool of that many messages.
     pub fn spool(&self, messages: u64, options: &[&str]) -> Result<Spool, String> {
-        self.check_room(messages * BYTES_PER_MESSAGE)?;
+        let size = options.iter().skip_while(|option| **option != "--size").nth(1);
+        // Every file takes a block, an inode and a name, in each place it is in.
+        let made_up = size.and_then(|size| size.parse::<u64>().ok()).map(|size| 4 * (size + 5_000));
+        self.check_room(messages * made_up.unwrap_or(BYTES_PER_MESSAGE))?;
         let root = self.root.join("spool");
         remove(&root)?;
         eprintln!("\nBuilding a spool of {messages} messages {}", options.join(" "));

@@ -21,7 +21,8 @@ use crate::{Failure, corpus, workspace};
 const PAGE: &str = "docs/benchmarks-vault.md";
 
 /// How the options are called.
-pub const ARGUMENTS: &str = "vault [--quick] [--only accounts|fleet|large|growth] [--write]";
+pub const ARGUMENTS: &str =
+    "vault [--quick] [--only accounts,fleet,large,growth] [--rounds N] [--write]";
 
 /// What is measured.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,18 +83,24 @@ fn measure(bench: &Workbench, options: &Options) -> Result<Results, String> {
         all.iter().filter(|p| matches!(p, Program::Cylinder | Program::Restic)).copied().collect();
     for &messages in &options.accounts {
         let spool = bench.spool(messages, &["--copies", "12"])?;
-        results.accounts.push(Contest::account(bench, spool, &all, options.rounds)?);
-    }
-    if options.fleet > 0 {
-        let spool = contest::fleet(bench, options.fleet)?;
-        results.fleet = Some(Contest::fleet(bench, spool, &two)?);
-    }
-    if options.large > 0 {
-        let spool = contest::large(bench, options.large)?;
-        results.large = Some(Contest::fleet(bench, spool, &two)?);
+        let contest = Contest::account(bench, spool, &all, options.rounds)?;
+        eprintln!("{}", page::table(&contest));
+        results.accounts.push(contest);
     }
     for &messages in &options.growth {
         results.growth.push(growth::measure(bench, messages)?);
+    }
+    if options.fleet > 0 {
+        let spool = contest::fleet(bench, options.fleet)?;
+        let contest = Contest::fleet(bench, spool, &two)?;
+        eprintln!("{}", page::table(&contest));
+        results.fleet = Some(contest);
+    }
+    if options.large > 0 {
+        let spool = contest::large(bench, options.large)?;
+        let contest = Contest::fleet(bench, spool, &two)?;
+        eprintln!("{}", page::table(&contest));
+        results.large = Some(contest);
     }
     Ok(results)
 }
@@ -113,6 +120,11 @@ impl Options {
                     let what = args.next().map(String::as_str).unwrap_or_default();
                     options = options.only(what)?;
                 }
+                "--rounds" => {
+                    let rounds = args.next().and_then(|rounds| rounds.parse().ok());
+                    let usage = || Failure::Usage(format!("bench {ARGUMENTS}"));
+                    options.rounds = rounds.filter(|rounds| *rounds > 0).ok_or_else(usage)?;
+                }
                 other => return Err(Failure::Usage(format!("unknown option `{other}`"))),
             }
         }
@@ -130,15 +142,18 @@ impl Options {
     }
 
     fn only(self, what: &str) -> Result<Self, Failure> {
-        let none =
-            Self { accounts: Vec::new(), fleet: 0, large: 0, growth: Vec::new(), ..self.clone() };
-        Ok(match what {
-            "accounts" => Self { accounts: self.accounts, ..none },
-            "fleet" => Self { fleet: self.fleet, ..none },
-            "large" => Self { large: self.large, ..none },
-            "growth" => Self { growth: self.growth, ..none },
-            _ => return Err(Failure::Usage(format!("bench {ARGUMENTS}"))),
-        })
+        let (accounts, growth) = (Vec::new(), Vec::new());
+        let mut only = Self { accounts, fleet: 0, large: 0, growth, ..self.clone() };
+        for part in what.split(',') {
+            match part {
+                "accounts" => only.accounts.clone_from(&self.accounts),
+                "fleet" => only.fleet = self.fleet,
+                "large" => only.large = self.large,
+                "growth" => only.growth.clone_from(&self.growth),
+                _ => return Err(Failure::Usage(format!("bench {ARGUMENTS}"))),
+            }
+        }
+        Ok(only)
     }
 }
 
@@ -159,6 +174,9 @@ mod tests {
         assert_eq!(fleet.typed, "cargo xtask bench vault --only fleet --write");
         assert_eq!(parse("--quick").expect("understood").fleet, 50);
         assert_eq!(parse("--only tomorrow"), None);
+        let two = parse("--only accounts,growth --rounds 1").expect("understood");
+        assert_eq!((two.rounds, two.fleet, two.accounts.len(), two.growth.len()), (1, 0, 2, 4));
+        assert_eq!(parse("--rounds 0"), None);
         assert_eq!(parse("--only"), None);
         assert_eq!(parse("more"), None);
     }

@@ -18,7 +18,7 @@ pub fn render(options: &Options, computer: &Computer, results: &Results) -> Stri
     page.push_str("\n## What was to be reached\n\n");
     verdicts(&mut page, &results.verdicts());
     for contest in results.accounts.iter().chain(&results.fleet).chain(&results.large) {
-        table(&mut page, contest);
+        page.push_str(&table(contest));
     }
     if !results.growth.is_empty() {
         growth(&mut page, &results.growth);
@@ -55,8 +55,9 @@ const CHOICES: &str = "
   times as long to make files just after others were removed.
 ";
 
-fn table(page: &mut String, contest: &Contest) {
-    let spool = &contest.spool;
+/// What the programs showed.
+pub fn table(contest: &Contest) -> String {
+    let (spool, mut page) = (&contest.spool, String::new());
     let _ = writeln!(
         page,
         "\n## {}\n\n{} messages of {} and {} copies in {} mailboxes. Rounds: {}.\n\n\
@@ -89,6 +90,7 @@ fn table(page: &mut String, contest: &Contest) {
             median(Task::Verify),
         );
     }
+    page
 }
 
 /// Times and memory, a column for each size.
