@@ -39,18 +39,29 @@ pub fn run(args: &[String]) -> Result<(), Failure> {
 
 fn snapshot(args: &[String]) -> Result<(), Failure> {
     let options = Options::parse(args)?;
+    let (bench, computer) = begin()?;
+    let results = measure(&bench, &options)?;
+    bench.clear()?;
+    let page = page::render(&options, &computer, &results);
+    publish(&page, options.write.then_some(PAGE))
+}
+
+/// Makes everything ready, and says what will not take part.
+fn begin() -> Result<(Workbench, Computer), Failure> {
     corpus::run(&[])?;
     let bench = Workbench::set_up()?;
     let computer = Computer::describe(&bench.root, &bench.cylinder)?;
     for (program, package) in &computer.missing {
         eprintln!("Skipped: {program}, which is not installed: apt-get install {package}");
     }
-    let results = measure(&bench, &options)?;
-    bench.clear()?;
-    let page = page::render(&options, &computer, &results);
+    Ok((bench, computer))
+}
+
+/// Prints a page, and writes it to the place that it has in the workspace.
+fn publish(page: &str, place: Option<&str>) -> Result<(), Failure> {
     println!("{page}");
-    if options.write {
-        let path = workspace::root().join(PAGE);
+    if let Some(place) = place {
+        let path = workspace::root().join(place);
         fs::write(&path, page).map_err(|e| format!("write {}: {e}", path.display()))?;
     }
     Ok(())

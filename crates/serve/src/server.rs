@@ -68,13 +68,7 @@ pub struct Config {
 
 /// What all sessions share.
 pub(crate) struct Shared {
-    pub name: String,
-    pub version: String,
-    pub identity: Option<Identity>,
-    pub users: UsersFile,
-    pub limits: Limits,
-    pub handlers: Handlers,
-    pub watch: Watch,
+    pub config: Config,
     open: AtomicUsize,
 }
 
@@ -90,9 +84,8 @@ pub fn serve(
     stop: impl AsFd,
     again: impl FnOnce(),
 ) -> io::Result<()> {
-    let Config { name, version, identity, users, limits, handlers, watch } = config;
-    let open = AtomicUsize::new(0);
-    let shared = Arc::new(Shared { name, version, identity, users, limits, handlers, watch, open });
+    let drain = config.limits.drain;
+    let shared = Arc::new(Shared { config, open: AtomicUsize::new(0) });
     let (stopper, stopping) = Stop::new()?;
     let (alive, gone) = Stop::new()?;
     let alive = Arc::new(alive);
@@ -119,7 +112,7 @@ pub fn serve(
     tell(&shared, None, What::Stopping(shared.open.load(Ordering::SeqCst)));
     drop((stopper, alive));
     again();
-    if !await_end(&gone, &stop, limits.drain)? {
+    if !await_end(&gone, &stop, drain)? {
         tell(&shared, None, What::Cut(shared.open.load(Ordering::SeqCst)));
     }
     Ok(())
@@ -149,7 +142,7 @@ fn take(shared: &Arc<Shared>, stopping: &Stop, alive: &Arc<Stopper>, visitor: Vi
     let Visitor { socket, peer, tls } = visitor;
     let before = shared.open.fetch_add(1, Ordering::SeqCst);
     let place = Place { shared: shared.clone(), _alive: alive.clone() };
-    if before >= shared.limits.connections_max {
+    if before >= shared.config.limits.connections_max {
         tell(shared, Some(peer), What::Full);
         send_away(&socket);
         return;
@@ -158,7 +151,7 @@ fn take(shared: &Arc<Shared>, stopping: &Stop, alive: &Arc<Stopper>, visitor: Vi
     let builder = thread::Builder::new().name("connection".to_owned()).stack_size(STACK_BYTES);
     let spawned = builder.spawn(move || {
         let shared = &place.shared;
-        match Link::new(socket, shared.limits.idle) {
+        match Link::new(socket, shared.config.limits.idle) {
             Ok(link) => Session::serve(shared, &stop, link, tls),
             Err(error) => trouble(shared, peer, &error),
         }
@@ -183,7 +176,7 @@ fn send_away(mut socket: &TcpStream) {
 }
 
 fn tell(shared: &Shared, peer: Option<SocketAddr>, what: What) {
-    (shared.watch)(&Event { peer, user: None, what });
+    (shared.config.watch)(&Event { peer, user: None, what });
 }
 
 /// Whether it was only this one connection that did not come about.

@@ -53,19 +53,19 @@ enum Next {
 impl<'s> Session<'s> {
     /// Serves a connection until its end, and reports that.
     pub fn serve(shared: &'s Shared, stop: &'s Stop, link: Link, tls: Tls) {
-        let until = Instant::now() + shared.limits.login;
+        let until = Instant::now() + shared.config.limits.login;
         // Who is gone before he was greeted is nobody.
         let Ok(peer) = link.peer() else { return };
         let mut out = Vec::new();
         let secret = tls == Tls::AtOnce;
         let banner = Banner {
             mechanisms: mechanisms(secret || is_private(peer.ip())),
-            starttls: !secret && shared.identity.is_some(),
+            starttls: !secret && shared.config.identity.is_some(),
             // Cyrus compresses what TLS has not made incompressible.
             deflate: !secret,
-            ..Banner::new(&shared.name, &shared.version)
+            ..Banner::new(&shared.config.name, &shared.config.version)
         };
-        let server = Server::start(banner, shared.limits.wire, &mut out);
+        let server = Server::start(banner, shared.config.limits.wire, &mut out);
         let mut session = Session {
             shared,
             stop,
@@ -149,7 +149,7 @@ impl<'s> Session<'s> {
         loop {
             let idle = self.server.is_idle();
             let now = Instant::now();
-            let until = self.until.unwrap_or(now + self.shared.limits.idle);
+            let until = self.until.unwrap_or(now + self.shared.config.limits.idle);
             // Who never stops talking does not log in either.
             if now >= until {
                 return Err(LinkError::Silent);
@@ -163,7 +163,7 @@ impl<'s> Session<'s> {
                 // Nothing that a stranger does is worth waiting for.
                 Received::Stopped if idle || self.user.is_none() => Ok(Some(self.say_goodbye())),
                 Received::Stopped => {
-                    self.until = Some(now + self.shared.limits.drain);
+                    self.until = Some(now + self.shared.config.limits.drain);
                     continue;
                 }
             };
@@ -277,11 +277,11 @@ impl<'s> Session<'s> {
         let Some(Plain { name, password }) = Plain::parse(response.as_bytes()) else {
             return self.login_fails(None, "the response is not one of PLAIN", WRONG);
         };
-        match self.shared.users.verify(name, password) {
+        match self.shared.config.users.verify(name, password) {
             Ok(true) => {
                 self.user = Some(name.to_owned());
                 self.until = None;
-                self.handler = Some((self.shared.handlers)());
+                self.handler = Some((self.shared.config.handlers)());
                 let encrypted = self.link.is_encrypted();
                 let protection = if encrypted { "tls protection" } else { "no protection" };
                 self.server.logged_in(Rights::Admin, protection, &mut self.out);
@@ -305,9 +305,9 @@ impl<'s> Session<'s> {
     ) -> Result<Next, LinkError> {
         self.tell(What::LoginFailed { name: name.unwrap_or("nobody").to_owned(), why });
         self.failures += 1;
-        self.stop.wait(self.shared.limits.login_pause);
+        self.stop.wait(self.shared.config.limits.login_pause);
         self.server.login_failed(reply, &mut self.out);
-        if self.failures >= self.shared.limits.login_failures_max {
+        if self.failures >= self.shared.config.limits.login_failures_max {
             return Ok(Next::End(End::TooManyFailures));
         }
         Ok(Next::Go)
@@ -318,7 +318,7 @@ impl<'s> Session<'s> {
     }
 
     fn handshake(&mut self) -> Result<(), LinkError> {
-        let Some(identity) = &self.shared.identity else { return Err(LinkError::Closed) };
+        let Some(identity) = &self.shared.config.identity else { return Err(LinkError::Closed) };
         let until = self.until.unwrap_or_else(Instant::now);
         self.link.start_tls(identity, until)
     }
@@ -348,7 +348,7 @@ impl<'s> Session<'s> {
     }
 
     fn tell(&self, what: What) {
-        (self.shared.watch)(&Event { peer: Some(self.peer), user: self.user.clone(), what });
+        (self.shared.config.watch)(&Event { peer: Some(self.peer), user: self.user.clone(), what });
     }
 }
 

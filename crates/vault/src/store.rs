@@ -236,6 +236,9 @@ impl Store {
 
     /// Forgets what was kept of objects that a listing does not show any more.
     fn keep_only(&self, directory: &str, listed: &[Object]) {
+        if self.cache.is_none() {
+            return;
+        }
         let (directory, listed) = (directory.to_owned(), listed.to_vec());
         self.with_kept(move |cache| {
             cache.retain(&directory, listed.iter().map(|object| object.name.as_str()));

@@ -122,13 +122,8 @@ impl Racer {
             (Kind::IncrementalTar, Phase::Delivered) => {
                 vec![words!["cp", ground.own("first"), ground.own("copy")]]
             }
-            (Kind::Restic, Phase::Full) => {
-                let password = format!("echo tablet > '{}'", ground.own("password"));
-                vec![words!["sh", "-c", password], ground.restic(&["init"])]
-            }
-            (Kind::Borg { .. }, Phase::Full) => {
-                vec![ground.borg(&["init", "--encryption", "none", &ground.own("store")])]
-            }
+            (Kind::Restic, Phase::Full) => ground.new_restic(),
+            (Kind::Borg { .. }, Phase::Full) => ground.new_borg(),
             _ => Vec::new(),
         }
     }
@@ -173,11 +168,13 @@ impl Racer {
 }
 
 impl Ground<'_> {
-    fn own(&self, name: &str) -> String {
+    /// Something of the racer's own.
+    pub fn own(&self, name: &str) -> String {
         self.own.join(name).display().to_string()
     }
 
-    fn tree(&self) -> String {
+    /// What programs that know nothing of Cyrus save.
+    pub fn tree(&self) -> String {
         self.spool.partition.display().to_string()
     }
 
@@ -196,8 +193,19 @@ impl Ground<'_> {
         piped(command, &["cat"])
     }
 
+    /// Makes a repository for restic.
+    pub fn new_restic(&self) -> Vec<Words> {
+        let password = format!("echo tablet > '{}'", self.own("password"));
+        vec![words!["sh", "-c", password], self.restic(&["init"])]
+    }
+
+    /// Makes one for borg.
+    pub fn new_borg(&self) -> Vec<Words> {
+        vec![self.borg(&["init", "--encryption", "none", &self.own("store")])]
+    }
+
     /// restic with a repository and a cache of this round.
-    fn restic(&self, arguments: &[&str]) -> Words {
+    pub fn restic(&self, arguments: &[&str]) -> Words {
         let mut command = words!["restic", "--quiet", "--repo", self.own("store")];
         command.extend(words!["--password-file", self.own("password")]);
         command.extend(words!["--cache-dir", self.own("cache")]);
@@ -206,7 +214,7 @@ impl Ground<'_> {
     }
 
     /// borg with its caches in this round's directory.
-    fn borg(&self, arguments: &[&str]) -> Words {
+    pub fn borg(&self, arguments: &[&str]) -> Words {
         let mut command = words!["env", format!("BORG_BASE_DIR={}", self.own("base")), "borg"];
         command.extend(arguments.iter().map(|argument| argument.to_string()));
         command

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use tempfile::TempDir;
 use testkit::{Cyrus, CyrusBuilder, ImapView};
@@ -19,17 +19,7 @@ pub fn scratch() -> TempDir {
 /// permissions are left as the restore made them.
 pub fn builder_on(builder: &CyrusBuilder, tree: &Path) -> CyrusBuilder {
     let text = fs::read_to_string(tree.join("imapd.conf")).expect("a restored imapd.conf");
-    let mut builder = builder.clone();
-    for line in text.lines().filter(|line| !line.starts_with('#')) {
-        let (option, value) = line.split_once(": ").expect("an option and its value");
-        let holds_directory =
-            ["configdirectory", "sievedir"].contains(&option) || option.starts_with("partition-");
-        builder = match holds_directory {
-            true => builder.directory(option, &PathBuf::from(value)),
-            false => builder.option(option, value),
-        };
-    }
-    builder
+    builder.clone().conf(&text)
 }
 
 /// Starts a Cyrus on a restored tree.

@@ -7,18 +7,7 @@ use serde_json::Value;
 use testkit::damage;
 
 use crate::program::cylinder;
-use crate::vaults::{SENT, Scene, backup_arguments};
-
-/// Three snapshots of glad, with 5, 8 and 9 messages in INBOX, and one of iris.
-fn grown() -> Scene {
-    let scene = Scene::new();
-    for messages in [5, 8, 9] {
-        scene.backup(messages).expect(0);
-    }
-    let spool = scene.spool(9);
-    cylinder(backup_arguments(&spool, &scene.vault(), &["iris"])).expect(0);
-    scene
-}
+use crate::vaults::{SENT, Scene};
 
 fn segment(scene: &Scene, seq: u32) -> PathBuf {
     let objects = scene.objects();
@@ -56,7 +45,7 @@ fn iris_is_whole(scene: &Scene) {
 #[test]
 fn a_lost_segment_costs_what_continues_it_and_nothing_else() {
     for (lost, whole) in [(1, [0; 0].as_slice()), (2, &[1]), (3, &[1, 2])] {
-        let scene = grown();
+        let scene = Scene::grown();
         fs::remove_file(segment(&scene, lost)).expect("a segment");
         let numbers = scene.numbers_or_none();
         assert_eq!(numbers, whole, "without {lost}");
@@ -78,7 +67,7 @@ fn a_lost_segment_costs_what_continues_it_and_nothing_else() {
 
 #[test]
 fn a_flipped_bit_costs_the_messages_it_hit_and_they_are_named() {
-    let scene = grown();
+    let scene = Scene::grown();
     let path = segment(&scene, 2);
     let size = usize::try_from(fs::metadata(&path).expect("there").len()).expect("small");
     let mut hit = 0;
@@ -99,7 +88,7 @@ fn a_flipped_bit_costs_the_messages_it_hit_and_they_are_named() {
 
 #[test]
 fn a_cut_segment_is_named_wherever_it_is_cut() {
-    let scene = grown();
+    let scene = Scene::grown();
     let path = segment(&scene, 3);
     let whole = fs::read(&path).expect("a segment");
     for part in [0, 1, whole.len() / 2, whole.len() - 1] {
@@ -115,7 +104,7 @@ fn a_cut_segment_is_named_wherever_it_is_cut() {
 
 #[test]
 fn a_segment_of_somebody_else_under_this_name_is_seen() {
-    let scene = grown();
+    let scene = Scene::grown();
     let path = segment(&scene, 3);
     let other = crate::vaults::objects_of(&scene.path("vault"), "iris");
     fs::copy(other.values().next().expect("a segment"), &path).expect("damage");
@@ -127,7 +116,7 @@ fn a_segment_of_somebody_else_under_this_name_is_seen() {
 
 #[test]
 fn a_damaged_note_is_an_error_and_never_passed_over() {
-    let scene = grown();
+    let scene = Scene::grown();
     cylinder(["prune", "--vault", &scene.vault(), "glad", "--keep-last", "1"]).expect(0);
     let objects = scene.objects();
     let note = objects.iter().find(|(name, _)| name.ends_with(".note.json")).expect("a note").1;
@@ -145,14 +134,14 @@ fn a_damaged_note_is_an_error_and_never_passed_over() {
 fn an_object_that_nobody_may_read_is_named() {
     if crate::sample::is_root() {
         // Root may read whatever it likes; then a directory in its place must do.
-        let scene = grown();
+        let scene = Scene::grown();
         let path = segment(&scene, 3);
         fs::remove_file(&path).expect("a segment");
         fs::create_dir(&path).expect("damage");
         assert_eq!(scene.numbers_or_none(), [1, 2]);
         return;
     }
-    let scene = grown();
+    let scene = Scene::grown();
     let path = segment(&scene, 3);
     damage::make_unreadable(&path).expect("damage");
     assert!(File::open(&path).is_err());

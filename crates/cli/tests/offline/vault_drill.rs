@@ -15,17 +15,6 @@ use crate::program::{Ran, cylinder};
 use crate::sample::{belongs_to_us, files, sample};
 use crate::vaults::{SENT, Scene, backup_arguments};
 
-/// Three snapshots of glad, with 5, 8 and 9 messages in INBOX, and one of iris.
-fn grown() -> Scene {
-    let scene = Scene::new();
-    for messages in [5, 8, 9] {
-        scene.backup(messages).expect(0);
-    }
-    let spool = scene.spool(9);
-    cylinder(backup_arguments(&spool, &scene.vault(), &["iris"])).expect(0);
-    scene
-}
-
 fn drill(scene: &Scene, more: &[&str]) -> Ran {
     let (vault, place) = (scene.vault(), scene.path("drill").display().to_string());
     cylinder([&["verify", "--vault", &vault, "--drill", &place], more].concat())
@@ -78,7 +67,7 @@ fn last_body(scene: &Scene) -> (Vec<u8>, String) {
 
 #[test]
 fn a_good_vault_comes_back_and_nothing_is_left_lying_about() {
-    let scene = grown();
+    let scene = Scene::grown();
     let report = drill(&scene, &["--json"]).expect(0).document();
     let glad = &report["accounts"][0];
     assert_eq!((&glad["clean"], &glad["seq"]), (&true.into(), &3.into()), "{glad}");
@@ -102,7 +91,7 @@ fn a_good_vault_comes_back_and_nothing_is_left_lying_about() {
 /// A drill and a verification that reads all messages are both remembered.
 #[test]
 fn a_drill_is_noted_beside_other_verifications() {
-    let scene = grown();
+    let scene = Scene::grown();
     let notes = || scene.objects().keys().filter(|name| name.contains("-verified-")).count();
     drill(&scene, &[]).expect(0);
     cylinder(["verify", "--vault", &scene.vault(), "--read-data", "glad"]).expect(0);
@@ -149,7 +138,7 @@ fn accounts_of_every_era_come_back() {
 
 #[test]
 fn a_message_that_is_not_its_guid_is_named_with_mailbox_and_uid() {
-    let scene = grown();
+    let scene = Scene::grown();
     let (body, guid) = last_body(&scene);
     tamper(&segment(&scene, 3), |content| {
         let at = position(content, &body);
@@ -169,7 +158,7 @@ fn a_message_that_is_not_its_guid_is_named_with_mailbox_and_uid() {
 
 #[test]
 fn a_flipped_byte_in_an_index_is_said() {
-    let scene = grown();
+    let scene = Scene::grown();
     let index = files(&scene.path("spool")).into_iter().find(|path| {
         let is_index = path.ends_with("cyrus.index");
         is_index && fs::metadata(path).expect("there").len() > 1000
@@ -186,7 +175,7 @@ fn a_flipped_byte_in_an_index_is_said() {
 /// What only plain tools look at: the way of a restore does not go over links.
 #[test]
 fn a_link_to_another_message_is_noticed_although_a_restore_is_right() {
-    let scene = grown();
+    let scene = Scene::grown();
     let (_, guid) = last_body(&scene);
     let other = sample().mail.keys().find(|other| **other != guid).expect("another message");
     tamper(&segment(&scene, 3), |content| {
@@ -210,7 +199,7 @@ fn a_link_to_another_message_is_noticed_although_a_restore_is_right() {
 
 #[test]
 fn a_missing_segment_is_said_and_so_is_one_that_cannot_be_decoded() {
-    let scene = grown();
+    let scene = Scene::grown();
     let path = segment(&scene, 2);
     let whole = fs::read(&path).expect("a segment");
     fs::remove_file(&path).expect("a segment");

@@ -22,6 +22,17 @@ impl Scene {
         Self { scratch: scratch() }
     }
 
+    /// Three snapshots of glad, with 5, 8 and 9 messages in INBOX, and one of iris.
+    pub fn grown() -> Self {
+        let scene = Self::new();
+        for messages in [5, 8, 9] {
+            scene.backup(messages).expect(0);
+        }
+        let spool = scene.spool(9);
+        cylinder(backup_arguments(&spool, &scene.vault(), &["iris"])).expect(0);
+        scene
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.scratch.path().join(name)
     }

@@ -92,23 +92,22 @@ impl<R: ReadAt> SeekableZstd<R> {
     /// The content of frame number `index`. Who wants one that somebody else decodes waits for it.
     fn content(&self, index: usize) -> io::Result<Arc<Vec<u8>>> {
         let frame = &self.frames[index];
-        self.content_from(index, || self.compressed(frame.at, frame.sizes.compressed as usize))
+        self.content_or(index, || {
+            decode(frame, &self.compressed(frame.at, frame.sizes.compressed as usize)?)
+        })
     }
 
-    /// The same, decoded from what `compressed` gives.
-    fn content_from(
+    /// The same; if nobody has it, `decode` gives it.
+    fn content_or(
         &self,
         index: usize,
-        compressed: impl FnOnce() -> io::Result<Vec<u8>>,
+        decode: impl FnOnce() -> io::Result<Vec<u8>>,
     ) -> io::Result<Arc<Vec<u8>>> {
         let slot = self.slot(index);
         let mut content = slot.lock().unwrap_or_else(PoisonError::into_inner);
         match &*content {
             Some(content) => Ok(Arc::clone(content)),
-            None => {
-                let decoded = decode(&self.frames[index], &compressed()?)?;
-                Ok(Arc::clone(content.insert(Arc::new(decoded))))
-            }
+            None => Ok(Arc::clone(content.insert(Arc::new(decode()?)))),
         }
     }
 
@@ -132,7 +131,7 @@ impl<R: ReadAt> SeekableZstd<R> {
             // Both lie in what was read, which ends where the last frame does.
             let at = (frame.at - from.at) as usize;
             let compressed = &bytes[at..at + frame.sizes.compressed as usize];
-            self.content_from(index, || Ok(compressed.to_vec()))?;
+            self.content_or(index, || decode(frame, compressed))?;
         }
         Ok(())
     }

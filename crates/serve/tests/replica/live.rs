@@ -3,7 +3,7 @@
 use std::fs::{self, Permissions};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use spool::replica::Replica;
@@ -67,17 +67,7 @@ impl Pair {
 fn builder_on(builder: &CyrusBuilder, tree: &Path, copy: &Path) -> CyrusBuilder {
     let text = fs::read_to_string(tree.join("imapd.conf")).expect("an imapd.conf");
     let text = text.replace(&*tree.to_string_lossy(), &copy.to_string_lossy());
-    let mut builder = builder.clone();
-    for line in text.lines().filter(|line| !line.starts_with('#')) {
-        let (option, value) = line.split_once(": ").expect("an option and its value");
-        let holds_directory =
-            ["configdirectory", "sievedir"].contains(&option) || option.starts_with("partition-");
-        builder = match holds_directory {
-            true => builder.directory(option, &PathBuf::from(value)),
-            false => builder.option(option, value),
-        };
-    }
-    builder
+    builder.clone().conf(&text)
 }
 
 fn assert_same(mut master: ImapView, mut replica: ImapView) {

@@ -121,6 +121,25 @@ impl CyrusBuilder {
         self
     }
 
+    /// Takes an imapd.conf at its word: one option a line, and directories that are there.
+    ///
+    /// # Panics
+    ///
+    /// If a line is no option with a value.
+    #[must_use]
+    pub fn conf(self, text: &str) -> Self {
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        lines.fold(self, |builder, line| {
+            let (option, value) = line.split_once(": ").expect("an option and its value");
+            let holds_directory = ["configdirectory", "sievedir"].contains(&option)
+                || option.starts_with("partition-");
+            match holds_directory {
+                true => builder.directory(option, Path::new(value)),
+                false => builder.option(option, value),
+            }
+        })
+    }
+
     /// Uses the directories of another server, which must not run at the same time.
     #[must_use]
     pub fn directories_of(mut self, other: &Cyrus) -> Self {

@@ -1,8 +1,11 @@
 //! One spool, saved and given back by several programs in turns.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
 
-use super::programs::{Ground, Program, Task};
+use super::programs::{Program, Task};
+use crate::bench::racers::Ground;
 use crate::bench::sample::Series;
 use crate::bench::workbench::{Spool, Workbench, bytes_below, remove};
 
@@ -103,14 +106,15 @@ impl Contest {
     fn task(
         &mut self,
         bench: &Workbench,
-        own: std::path::PathBuf,
+        own: PathBuf,
         at: usize,
         task: Task,
     ) -> Result<(), String> {
         let result = &mut self.results[at];
         let ground = Ground { bench, spool: &self.spool, own };
         if task == Task::First {
-            ground.make()?;
+            let made = fs::create_dir_all(&ground.own);
+            made.map_err(|e| format!("create {}: {e}", ground.own.display()))?;
             for words in result.program.before(&ground) {
                 bench.meter.run(&words)?;
             }
@@ -124,7 +128,7 @@ impl Contest {
             result.tasks.entry(task).or_default().0.push(bench.meter.run(&words)?);
         }
         if task == Task::First && result.tasks.contains_key(&task) {
-            result.stored = Some(bytes_below(ground.path("store").as_ref())?);
+            result.stored = Some(bytes_below(ground.own("store").as_ref())?);
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! How time and memory grow with the number of messages in an account.
 
-use super::programs::{Ground, Program, Task};
+use super::programs::{Program, Task};
+use crate::bench::racers::Ground;
 use crate::bench::sample::{Sample, Words};
 use crate::bench::workbench::{Workbench, remove};
 use crate::words;
@@ -26,12 +27,12 @@ pub fn measure(bench: &Workbench, messages: u64) -> Result<Point, String> {
     let spool = bench.spool(messages, &["--size", "400", "--mailboxes", "100"])?;
     let ground = Ground { bench, spool: &spool, own: bench.fresh("growth")? };
     spool.warm(&bench.meter)?;
-    let vault = ground.path("store");
+    let vault = ground.own("store");
     let of = |words: Words| -> Words {
         [words![bench.cylinder], words, words!["--vault", vault, spool.account]].concat()
     };
     let task = |task: Task| Program::Cylinder.words(task, &ground, 0).unwrap_or_default();
-    let tar = format!("tar:{}", ground.path("restored.tar"));
+    let tar = format!("tar:{}", ground.own("restored.tar"));
     let mut point = Point { messages, runs: Vec::new() };
     let mut run = |name: &'static str, words: Words| -> Result<(), String> {
         point.runs.push((name, bench.meter.run(&words)?));

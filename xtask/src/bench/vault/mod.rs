@@ -6,16 +6,13 @@ mod page;
 mod programs;
 mod verdicts;
 
-use std::fs;
-
 use contest::Contest;
 use growth::Point;
 use programs::Program;
 
-use super::computer::Computer;
 use super::race;
 use super::workbench::Workbench;
-use crate::{Failure, corpus, workspace};
+use crate::Failure;
 
 /// What the results are written to.
 const PAGE: &str = "docs/benchmarks-vault.md";
@@ -59,18 +56,11 @@ struct Results {
 /// The command.
 pub fn run(args: &[String]) -> Result<(), Failure> {
     let options = Options::parse(args)?;
-    corpus::run(&[])?;
-    let bench = Workbench::set_up()?;
-    let computer = Computer::describe(&bench.root, &bench.cylinder)?;
+    let (bench, computer) = super::begin()?;
     let results = measure(&bench, &options)?;
     bench.clear()?;
     let page = page::render(&options, &computer, &results);
-    println!("{page}");
-    if options.write {
-        let path = workspace::root().join(PAGE);
-        fs::write(&path, page).map_err(|e| format!("write {}: {e}", path.display()))?;
-    }
-    Ok(())
+    super::publish(&page, options.write.then_some(PAGE))
 }
 
 fn measure(bench: &Workbench, options: &Options) -> Result<Results, String> {

@@ -1,10 +1,7 @@
 //! The programs that race, and what each is asked to do, with its everyday options.
 
-use std::fs;
-use std::path::PathBuf;
-
+use crate::bench::racers::Ground;
 use crate::bench::sample::Words;
-use crate::bench::workbench::{Spool, Workbench};
 use crate::words;
 
 /// A program.
@@ -34,17 +31,6 @@ pub enum Task {
 /// The message that is asked for: its UID in INBOX.
 const UID: u64 = 100;
 
-/// Where a program runs.
-#[derive(Debug)]
-pub struct Ground<'a> {
-    /// Programs and places.
-    pub bench: &'a Workbench,
-    /// What is to be saved.
-    pub spool: &'a Spool,
-    /// The program's own directory.
-    pub own: PathBuf,
-}
-
 impl Program {
     /// All of them.
     pub const ALL: &'static [Self] = &[Self::Cylinder, Self::Restic, Self::Borg, Self::Tar];
@@ -72,15 +58,10 @@ impl Program {
     pub fn before(self, ground: &Ground<'_>) -> Vec<Words> {
         match self {
             Self::Cylinder => Vec::new(),
-            Self::Restic => {
-                let password = format!("echo tablet > '{}'", ground.path("password"));
-                vec![words!["sh", "-c", password], ground.restic(&["init"])]
-            }
-            Self::Borg => {
-                vec![ground.borg(&["init", "--encryption", "none", &ground.path("store")])]
-            }
+            Self::Restic => ground.new_restic(),
+            Self::Borg => ground.new_borg(),
             // What it is to unpack; how fast it packs is measured elsewhere.
-            Self::Tar => vec![words!["tar", "cf", ground.path("store"), ground.tree()]],
+            Self::Tar => vec![words!["tar", "cf", ground.own("store"), ground.tree()]],
         }
     }
 
@@ -88,28 +69,28 @@ impl Program {
     pub fn words(self, task: Task, ground: &Ground<'_>, run: usize) -> Option<Words> {
         let message = ground.spool.inbox.join(format!("{UID}.")).display().to_string();
         let relative = message.trim_start_matches('/');
-        let target = ground.path(&format!("restored-{run}"));
-        let first = format!("{}::first", ground.path("store"));
+        let target = ground.own(&format!("restored-{run}"));
+        let first = format!("{}::first", ground.own("store"));
         Some(match (self, task) {
             (Self::Cylinder, Task::First | Task::Unchanged) => {
                 let mut command = words![ground.bench.cylinder, "backup"];
                 command.extend(words!["--config", ground.spool.conf, "--all"]);
-                command.extend(words!["--vault", ground.path("store")]);
+                command.extend(words!["--vault", ground.own("store")]);
                 command
             }
             (Self::Cylinder, Task::Message) => {
-                let mut command = ground.cylinder("show");
+                let mut command = cylinder(ground, "show");
                 command.extend(words!["--mailbox", "INBOX", "--uid", UID]);
                 command
             }
             (Self::Cylinder, Task::Restore) => {
-                let mut command = ground.cylinder("restore");
+                let mut command = cylinder(ground, "restore");
                 command.extend(words!["--to", format!("dir:{target}")]);
                 command
             }
             (Self::Cylinder, Task::Verify) => {
                 let command = words![ground.bench.cylinder, "verify", "--read-data"];
-                [command, words!["--vault", ground.path("store")]].concat()
+                [command, words!["--vault", ground.own("store")]].concat()
             }
             (Self::Restic, Task::First | Task::Unchanged) => {
                 ground.restic(&["backup", &ground.tree()])
@@ -121,61 +102,27 @@ impl Program {
             (Self::Restic, Task::Verify) => ground.restic(&["check", "--read-data"]),
             (Self::Borg, Task::First) => ground.borg(&["create", &first, &ground.tree()]),
             (Self::Borg, Task::Unchanged) => {
-                let again = format!("{}::again-{run}", ground.path("store"));
+                let again = format!("{}::again-{run}", ground.own("store"));
                 ground.borg(&["create", &again, &ground.tree()])
             }
             (Self::Borg, Task::Message) => ground.borg(&["extract", "--stdout", &first, relative]),
-            (Self::Borg, Task::Restore) => {
-                ground.within(&target, ground.borg(&["extract", &first]))
-            }
+            (Self::Borg, Task::Restore) => within(&target, ground.borg(&["extract", &first])),
             (Self::Borg, Task::Verify) => {
-                ground.borg(&["check", "--verify-data", &ground.path("store")])
+                ground.borg(&["check", "--verify-data", &ground.own("store")])
             }
-            (Self::Tar, Task::Restore) => {
-                ground.within(&target, words!["tar", "xf", ground.path("store")])
-            }
+            (Self::Tar, Task::Restore) => within(&target, words!["tar", "xf", ground.own("store")]),
             (Self::Tar, _) => return None,
         })
     }
 }
 
-impl Ground<'_> {
-    /// Makes the program's directory.
-    pub fn make(&self) -> Result<(), String> {
-        fs::create_dir_all(&self.own).map_err(|e| format!("create {}: {e}", self.own.display()))
-    }
+fn cylinder(ground: &Ground<'_>, command: &str) -> Words {
+    let vault = words!["--vault", ground.own("store"), ground.spool.account];
+    [words![ground.bench.cylinder, command], vault].concat()
+}
 
-    /// Something of the program's own.
-    pub fn path(&self, name: &str) -> String {
-        self.own.join(name).display().to_string()
-    }
-
-    fn tree(&self) -> String {
-        self.spool.partition.display().to_string()
-    }
-
-    fn cylinder(&self, command: &str) -> Words {
-        let vault = words!["--vault", self.path("store"), self.spool.account];
-        [words![self.bench.cylinder, command], vault].concat()
-    }
-
-    fn restic(&self, arguments: &[&str]) -> Words {
-        let mut command = words!["restic", "--quiet", "--repo", self.path("store")];
-        command.extend(words!["--password-file", self.path("password")]);
-        command.extend(words!["--cache-dir", self.path("cache")]);
-        command.extend(arguments.iter().map(|argument| argument.to_string()));
-        command
-    }
-
-    fn borg(&self, arguments: &[&str]) -> Words {
-        let mut command = words!["env", format!("BORG_BASE_DIR={}", self.path("base")), "borg"];
-        command.extend(arguments.iter().map(|argument| argument.to_string()));
-        command
-    }
-
-    /// A command in a new directory.
-    fn within(&self, directory: &str, command: Words) -> Words {
-        let script = "mkdir \"$0\" && cd \"$0\" && exec \"$@\"";
-        [words!["sh", "-c", script, directory], command].concat()
-    }
+/// A command in a new directory.
+fn within(directory: &str, command: Words) -> Words {
+    let script = "mkdir \"$0\" && cd \"$0\" && exec \"$@\"";
+    [words!["sh", "-c", script, directory], command].concat()
 }
