@@ -130,6 +130,11 @@ impl Site {
         find().expect("it was there")
     }
 
+    /// Waits until the server has read the heads of so many message files.
+    pub fn await_files(&self, count: usize) {
+        assert!(wait_until(LIMIT, || self.memory.lock().expect("no panic").files == count));
+    }
+
     /// Waits until so many sessions are over.
     pub fn await_over(&self, count: usize) {
         assert!(wait_until(LIMIT, || self.memory.lock().expect("no panic").over == count));
