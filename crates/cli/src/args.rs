@@ -84,6 +84,14 @@ pub enum Command {
     /// What happens is told on standard error, a line each. Sockets are taken from systemd, too; one
     /// named tls begins with TLS.
     Serve(ServeArgs),
+    /// Hand the spool of a replica to a Cyrus of its own.
+    ///
+    /// Looks at every mailbox and every message first, and whether the configuration leads Cyrus to
+    /// them; whatever is wrong is told, and nothing is promoted then: exit code 3. Otherwise Cyrus'
+    /// databases are brought up to date, all files given to Cyrus' user if this is root, and what Cyrus
+    /// has no use for is removed. Then nobody can replicate into it any more. May be stopped at any
+    /// time and run again. What is left to do is printed.
+    Promote(PromoteArgs),
     /// Show the whole round on a small spool that comes with the program
     Demo(DemoArgs),
     /// Print the manual page, in roff
@@ -415,6 +423,29 @@ pub struct ServeArgs {
     /// Take at most this many connections at the same time
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u16).range(1..))]
     pub max_connections: u16,
+}
+
+/// What `promote` takes.
+#[derive(Debug, Args)]
+pub struct PromoteArgs {
+    /// The spool that cylinder serve keeps; it must not be served meanwhile
+    #[arg(long, value_name = "DIR")]
+    pub spool: PathBuf,
+    /// The configuration that the new Cyrus gets
+    #[arg(short = 'C', long = "config", value_name = "FILE")]
+    pub config: PathBuf,
+    /// Read every message, and compare it with its GUID
+    #[arg(long)]
+    pub full: bool,
+    /// Promote even if mail is damaged or missing; what is found is lost then, or for reconstruct
+    #[arg(long)]
+    pub accept_losses: bool,
+    /// Only look; what a killed server left is put in order all the same
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// What `demo` takes.

@@ -41,6 +41,7 @@ fn act() -> ExitCode {
         Command::Find(args) => args.json,
         Command::Verify(args) => args.talk.json,
         Command::Prune(args) => args.json,
+        Command::Promote(args) => args.json,
         Command::List(args) => args.json,
         Command::Show(_) | Command::Serve(_) | Command::Demo(_) | Command::Man => false,
     };
@@ -67,6 +68,7 @@ fn run(command: &Command) -> Result<Exit, CliError> {
         Command::List(args) => commands::list::run(args),
         Command::Restore(args) => commands::restore::run(args),
         Command::Serve(args) => commands::serve::run(args),
+        Command::Promote(args) => commands::promote::run(args),
         Command::Demo(args) => commands::demo::run(args),
         Command::Man => commands::man::run(),
     }

@@ -237,7 +237,12 @@ fn newest_index(list: &Catalog, partitions: &Partitions, rules: &PathRules) -> O
     list.witnesses(WITNESSES).into_iter().filter_map(version).max()
 }
 
-fn read_conf(path: &Path) -> Result<ImapdConf> {
+/// Reads an imapd.conf and what it includes.
+///
+/// # Errors
+///
+/// If it cannot be read, or Cyrus would not start with it.
+pub fn read_conf(path: &Path) -> Result<ImapdConf> {
     let text = fs::read(path).map_err(|source| SpoolError::Io {
         op: "read",
         path: path.to_owned(),
@@ -252,7 +257,7 @@ fn release(name: &str) -> Result<(LockEra, NameEra)> {
     Era::of_release(name).ok_or_else(|| SpoolError::UnknownRelease { release: name.to_owned() })
 }
 
-fn cyrus_user(conf: &ImapdConf) -> String {
+pub(crate) fn cyrus_user(conf: &ImapdConf) -> String {
     let user = conf.cyrus_user().map(|user| String::from_utf8_lossy(user).into_owned());
     user.unwrap_or_else(|| CYRUS_USER.to_owned())
 }

@@ -7,6 +7,7 @@ pub mod find;
 pub mod history;
 pub mod list;
 pub mod man;
+pub mod promote;
 pub mod prune;
 pub mod restore;
 pub mod serve;

@@ -3,8 +3,8 @@
 mod client;
 mod crowd;
 mod hostile;
-mod master;
 mod memory;
 mod protection;
+mod server;
 mod sessions;
 mod site;

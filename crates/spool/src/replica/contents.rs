@@ -91,17 +91,27 @@ impl Contents {
     pub fn recount(&mut self, thrid: ThridText) {
         let flags = self.header.flag_crcs();
         let tally = Tally::of(self.records.iter().cloned(), INDEX_VERSION, &flags, thrid);
-        let mut annots = crc::ANNOT_START;
-        for record in self.records.iter().filter(|record| !record.is_expunged()) {
-            for note in self.notes.get(&record.uid).into_iter().flatten() {
-                let userid = note.userid.as_bytes();
-                annots ^= crc::annotation(record.uid, &note.entry, userid, &note.value);
-            }
-        }
+        let annots = self.notes_crc();
         self.index.first_expunged = model::Timestamp::default();
         tally.apply(&mut self.index, annots);
-        let notes = self.notes.values().flatten().chain(&self.extra.notes);
+        // As Cyrus, this forgets what was noted of a message that is expunged.
+        let notes = self.live_notes().map(|(_, note)| note).chain(&self.extra.notes);
         self.index.quota_annot_used = notes.map(|note| note.value.len() as u64).sum();
+    }
+
+    /// The part of the annotation CRC that the records themselves have no part in.
+    pub(super) fn notes_crc(&self) -> u32 {
+        self.live_notes().fold(crc::ANNOT_START, |sum, (uid, note)| {
+            sum ^ crc::annotation(uid, &note.entry, note.userid.as_bytes(), &note.value)
+        })
+    }
+
+    /// The annotations of messages that are not expunged.
+    fn live_notes(&self) -> impl Iterator<Item = (Uid, &Note)> {
+        let live = self.records.iter().filter(|record| !record.is_expunged());
+        live.flat_map(|record| {
+            self.notes.get(&record.uid).into_iter().flatten().map(|note| (record.uid, note))
+        })
     }
 
     /// Reads it; `None` if it is not there.

@@ -17,10 +17,13 @@ mod batch;
 mod contents;
 mod disk;
 mod error;
+mod examine;
 mod hold;
 mod list;
 mod message;
 mod open;
+mod placed;
+mod promote;
 mod quota;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -40,6 +43,7 @@ use model::{Guid, MboxName, Partition, Timestamp, Uid, UidValidity, UniqueId, Us
 pub use account::{ScriptFile, Wanted};
 pub use contents::{Contents, INDEX_VERSION, MailboxExtra, Note, Summary};
 pub use error::{ReplicaError, Result};
+pub use examine::{Depth, Examined};
 pub use message::{Arriving, Message};
 
 use batch::{Batch, Step};
@@ -109,9 +113,23 @@ impl Replica {
     ///
     /// # Errors
     /// [`ReplicaError::InUse`] if another process has it, [`ReplicaError::Foreign`] for a directory
-    /// that holds something else, and what the system says.
+    /// that holds something else, [`ReplicaError::Promoted`] for one that held a replica, and what the
+    /// system says.
     pub fn open(root: &Path) -> Result<Self> {
         Ok(Self { state: Mutex::new(State::open(root)?) })
+    }
+
+    /// Opens a replica that is there.
+    ///
+    /// # Errors
+    /// [`ReplicaError::NoReplica`] if there is none, [`ReplicaError::Promoted`] if there was one, and
+    /// as for [`Replica::open`].
+    pub fn open_existing(root: &Path) -> Result<Self> {
+        let is_there = |name: &&str| root.join(name).symlink_metadata().is_ok();
+        if ![open::LOCK, open::PROMOTED].iter().any(is_there) {
+            return Err(ReplicaError::NoReplica { path: root.to_owned() });
+        }
+        Self::open(root)
     }
 
     /// Waits until nobody else works on it.
@@ -522,10 +540,7 @@ impl State {
     }
 
     fn dir_of(&self, entry: &MailboxEntry) -> Result<PathBuf> {
-        let missing = || ReplicaError::NoSuchMailbox(entry.name.clone());
-        let partition = entry.partition.as_deref().filter(|_| entry.mbtype.has_data());
-        let partition = Partition::new(partition.ok_or_else(missing)?);
-        mailbox_dir(&partition, entry.uniqueid.as_ref().ok_or_else(missing)?)
+        list::dir_of(entry)
     }
 }
 

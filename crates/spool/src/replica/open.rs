@@ -21,15 +21,20 @@ use crate::lock::ofd;
 use crate::tree::Owner;
 
 /// The file whose lock says that a replica is open.
-const LOCK: &str = "conf/cylinder-replica";
+pub(super) const LOCK: &str = "conf/cylinder-replica";
+/// What its name is once the replica is none any more.
+pub(super) const PROMOTED: &str = "conf/cylinder-promoted";
 const CONF: &str = "imapd.conf";
 
 impl State {
     pub(super) fn open(root: &Path) -> Result<Self> {
         let disk = Disk::open(root, Owner::for_cyrus()).map_err(io_error("open", root))?;
         let lock = take(&disk, root)?;
-        disk.remove_tree(Path::new(STAGE))?;
         batch::recover(&disk)?;
+        if disk.open_file(Path::new(PROMOTED))?.is_some() {
+            return Err(ReplicaError::Promoted { path: root.to_owned() });
+        }
+        disk.remove_tree(Path::new(STAGE))?;
         sweep_conf(&disk, Path::new("conf"))?;
         list::sweep_names(&disk, Path::new(""), &is_unfinished)?;
         let (mut broken, mut dirs) = (Vec::new(), Vec::new());
@@ -107,8 +112,11 @@ impl State {
 
 /// Makes sure that this is a replica or nothing yet, and that nobody else has it.
 fn take(disk: &Disk, root: &Path) -> Result<File> {
-    let lock = Path::new(LOCK);
-    if disk.open_file(lock)?.is_none() {
+    let mut lock = Path::new(LOCK);
+    if disk.open_file(Path::new(PROMOTED))?.is_some() {
+        // A promotion may still have to be finished.
+        lock = Path::new(PROMOTED);
+    } else if disk.open_file(lock)?.is_none() {
         let is_begun = |name: &std::ffi::OsStr| name == "conf";
         let nothing = disk.names(Path::new(""))?.iter().all(|(name, _)| is_begun(name))
             && disk.names(Path::new("conf"))?.is_empty();
