@@ -5,6 +5,7 @@ mod crowd;
 mod hostile;
 mod master;
 mod memory;
+mod own_master;
 mod protection;
 mod sessions;
 mod site;
