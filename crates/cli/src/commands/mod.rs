@@ -8,6 +8,7 @@ pub mod history;
 pub mod list;
 pub mod man;
 pub mod prune;
+pub mod replicate;
 pub mod restore;
 pub mod serve;
 pub mod show;

@@ -12,6 +12,7 @@ mod old_spool;
 mod plain_tar;
 mod privileges;
 mod program;
+mod replicate;
 mod restored;
 mod round_trip;
 mod storm;

@@ -8,6 +8,7 @@ mod forge;
 mod hostile;
 mod places;
 mod program;
+mod replicating;
 mod sample;
 mod serving;
 mod usage;

@@ -27,7 +27,7 @@ fn add_user(users: &Path, name: &str, password: &str) -> (i32, String) {
     (output.status.code().expect("it ends by itself"), stderr)
 }
 
-fn users(directory: &Path) -> PathBuf {
+pub fn users(directory: &Path) -> PathBuf {
     let users = directory.join("users");
     assert_eq!(add_user(&users, "repl", "secret\n"), (0, String::new()));
     users
@@ -88,13 +88,13 @@ fn what_cannot_be_served_is_refused_with_a_hint() {
 }
 
 /// A running server, and what it says.
-struct Server {
+pub struct Server {
     group: Group,
     lines: BufReader<ChildStderr>,
 }
 
 impl Server {
-    fn start(command: &mut Command) -> Self {
+    pub fn start(command: &mut Command) -> Self {
         let mut group = Group::spawn_guarded(command.stderr(Stdio::piped())).expect("it starts");
         let lines = BufReader::new(group.leader().stderr.take().expect("a pipe"));
         Self { group, lines }
@@ -111,12 +111,12 @@ impl Server {
         }
     }
 
-    fn address(&mut self) -> SocketAddr {
+    pub fn address(&mut self) -> SocketAddr {
         self.line("cylinder: listening at ").parse().expect("an address")
     }
 
     /// Tells it to end, and returns its exit code.
-    fn end(mut self) -> Option<i32> {
+    pub fn end(mut self) -> Option<i32> {
         self.group.terminate(LIMIT);
         self.group.leader().wait().expect("it ended").code()
     }
