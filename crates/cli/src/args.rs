@@ -76,6 +76,13 @@ pub enum Command {
     /// Every message is compared with its GUID on the way. With --mailbox and --guid, only messages
     /// that are in such a mailbox and have such a GUID are given.
     Restore(RestoreArgs),
+    /// Bring a replica up to date, in place of Cyrus' sync_client.
+    ///
+    /// Reads the spool of this server, compares it with what the replica tells, and sends what it
+    /// lacks: to a sync_server of Cyrus, or to cylinder serve. What cannot be sent is named, and all
+    /// else goes on. Nothing is removed from the replica unless it was removed here, and not much at
+    /// once without --accept-removals. The password is read from standard input, or from a file.
+    Replicate(ReplicateArgs),
     /// Be a replica of a Cyrus server, in place of its sync_server.
     ///
     /// Takes what sync_client sends, and keeps it in a spool like Cyrus' own, beneath a directory that
@@ -390,6 +397,53 @@ pub struct RestoreArgs {
     /// Say what would be restored, and do nothing
     #[arg(long)]
     pub dry_run: bool,
+    #[command(flatten)]
+    pub talk: TalkArgs,
+}
+
+/// What `replicate` takes.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("which").required(true).multiple(true).args(["user", "mailbox", "all"]))]
+pub struct ReplicateArgs {
+    /// The replica: csync://[USER@]HOST[:PORT], or csyncs:// for TLS from the start [default port:
+    /// 2005; default user: sync_authname of the configuration, or cyrus]
+    #[arg(long, value_name = "URL")]
+    pub to: String,
+    /// Read the password from this file, which only its owner can read [default: standard input]
+    #[arg(long, value_name = "FILE")]
+    pub password_file: Option<PathBuf>,
+    /// Accounts: users' names as they log in; repeatable
+    #[arg(long, value_name = "USER", num_args = 1..)]
+    pub user: Vec<String>,
+    /// Single mailboxes, named as administrators do; repeatable
+    #[arg(long, value_name = "NAME", num_args = 1..)]
+    pub mailbox: Vec<String>,
+    /// All accounts of the server
+    #[arg(long, conflicts_with_all = ["user", "mailbox"])]
+    pub all: bool,
+    /// Say what would be sent, and send nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Accounts that are sent at the same time, each over a connection of its own
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub jobs: u16,
+    /// Do what would be stopped, and remove mailboxes that the replica alone has
+    #[arg(long)]
+    pub accept_removals: bool,
+    /// Stop at an account of which more than this would be removed, in per cent
+    #[arg(long, value_name = "PERCENT", default_value_t = 50, value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub max_removals: u8,
+    /// Put new mailboxes on this partition of the replica [default: one of the same name as here]
+    #[arg(long, value_name = "NAME")]
+    pub partition: Option<String>,
+    /// Believe the certificates in this file, in PEM [default: the system's]
+    #[arg(long, value_name = "FILE")]
+    pub tls_ca: Option<PathBuf>,
+    /// Send the password in the clear to a replica that is not this machine and offers no TLS
+    #[arg(long)]
+    pub cleartext: bool,
+    #[command(flatten)]
+    pub server: ServerArgs,
     #[command(flatten)]
     pub talk: TalkArgs,
 }

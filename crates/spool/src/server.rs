@@ -10,7 +10,7 @@ use cyrus_format::db;
 use cyrus_format::imapd_conf::ImapdConf;
 use cyrus_format::locks::LockEra;
 use cyrus_format::mboxlist::{MailboxEntry, MboxListEra};
-use cyrus_format::names::NameEra;
+use cyrus_format::names::{NameEra, NameRules};
 use cyrus_format::paths::PathRules;
 use model::{MboxName, UniqueId, Userid};
 
@@ -149,6 +149,16 @@ impl Server {
     /// The configuration.
     pub fn conf(&self) -> &ImapdConf {
         &self.conf
+    }
+
+    /// How the names of its mailboxes are to be read.
+    pub fn name_rules(&self) -> &NameRules {
+        &self.rules.names
+    }
+
+    /// Whether sieve scripts are messages of a mailbox here (3.6+).
+    pub fn has_sieve_mailboxes(&self) -> bool {
+        self.list_era == MboxListEra::ById
     }
 
     /// Whose locks are taken, as far as is known now.

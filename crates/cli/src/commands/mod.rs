@@ -9,6 +9,7 @@ pub mod list;
 pub mod man;
 pub mod promote;
 pub mod prune;
+pub mod replicate;
 pub mod restore;
 pub mod serve;
 pub mod show;

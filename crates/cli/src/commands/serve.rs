@@ -1,7 +1,6 @@
 //! `cylinder serve`: a replica that Cyrus' `sync_client` can send to.
 
 mod around;
-mod password;
 
 use std::io::{self, Write};
 use std::net::TcpListener;
@@ -17,7 +16,7 @@ use crate::args::ServeArgs;
 use crate::error::{CliError, Exit};
 use crate::output::Output;
 use crate::render::plain;
-use crate::{vaults, when};
+use crate::{password, vaults, when};
 use around::{Notify, Signals};
 
 /// Runs the command.

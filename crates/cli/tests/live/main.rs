@@ -13,6 +13,7 @@ mod plain_tar;
 mod privileges;
 mod program;
 mod promote;
+mod replicate;
 mod restored;
 mod round_trip;
 mod storm;

@@ -9,6 +9,7 @@ mod hostile;
 mod places;
 mod program;
 mod promoting;
+mod replicating;
 mod sample;
 mod serving;
 mod usage;

@@ -4,6 +4,7 @@ mod client;
 mod crowd;
 mod hostile;
 mod memory;
+mod own_master;
 mod protection;
 mod server;
 mod sessions;

@@ -41,7 +41,8 @@ use cyrus_format::quota::Quota;
 use model::{Guid, MboxName, Partition, Timestamp, Uid, UidValidity, UniqueId, Userid};
 
 pub use account::{ScriptFile, Wanted};
-pub use contents::{Contents, INDEX_VERSION, MailboxExtra, Note, Summary};
+pub use contents::{Contents, INDEX_VERSION, MailboxExtra, Summary};
+pub use cyrus_format::annotations::Note;
 pub use error::{ReplicaError, Result};
 pub use examine::{Depth, Examined};
 pub use message::{Arriving, Message};

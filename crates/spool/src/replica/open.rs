@@ -5,10 +5,9 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::File;
 use std::path::Path;
 
-use cyrus_format::annotations::{Annotated, Annotation, AnnotationDb, AnnotationKey, Audience};
+use cyrus_format::annotations::{Annotated, AnnotationDb};
 use cyrus_format::db;
 use cyrus_format::index::Index;
-use model::Userid;
 use rustix::fs::{self, FileType, Mode, OFlags};
 
 use super::batch::{self, Batch, NEW};
@@ -199,17 +198,10 @@ fn load_server_notes(disk: &Disk) -> Result<Vec<Note>> {
     let read = db::read(&bytes).map_err(damaged(path))?;
     let mut notes = Vec::new();
     for (key, value) in &read.entries {
-        let key = AnnotationKey::parse(AnnotationDb::Global, key).map_err(damaged(path))?;
-        if key.annotated != Annotated::Server {
-            continue;
+        let parsed = Note::parse(AnnotationDb::Global, key, value, None);
+        if let Some((Annotated::Server, note)) = parsed.map_err(damaged(path))? {
+            notes.push(note);
         }
-        let value = Annotation::parse(value).map_err(damaged(path))?;
-        let userid = match key.audience {
-            Audience::User(userid) => userid,
-            _ => Userid::default(),
-        };
-        let modseq = value.modseq.unwrap_or_default();
-        notes.push(Note { entry: key.entry, userid, value: value.value, modseq });
     }
     notes.sort();
     Ok(notes)
