@@ -20,7 +20,7 @@ pub fn run(args: &ListArgs) -> Result<Exit, CliError> {
     let mut found = archives.search();
     let wanted = args.account.as_deref();
     found.segments.retain(|segment| {
-        wanted.is_none_or(|wanted| segment.account() == segment::names::escape(wanted.as_bytes()))
+        wanted.is_none_or(|wanted| segment.account() == segment::names::account(wanted.as_bytes()))
     });
     let mut listed = Vec::new();
     for segment in found.segments {
