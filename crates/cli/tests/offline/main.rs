@@ -10,6 +10,7 @@ mod places;
 mod program;
 mod sample;
 mod serving;
+mod shared;
 mod usage;
 mod vault_cache;
 mod vault_damage;

@@ -6,7 +6,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use model::{Uid, Userid};
 use spool::replica::Replica;
+use spool::{Options, Server};
 use tempfile::TempDir;
 use testkit::imap::Append;
 use testkit::mail::{MailGenerator, Sizes};
@@ -124,6 +126,21 @@ fn a_master_replicates_and_a_cyrus_serves_what_it_replicated() {
     assert_same(master, replica);
 }
 
+/// A snapshot of the replica has the shared mailboxes, and finds the locks in use.
+fn check_shared(pair: &Pair) {
+    pair.replica.lock().flush().expect("written down");
+    let conf = pair.top.path().join("replica/imapd.conf");
+    let server = Server::open(&conf, &Options::default()).expect("a spool");
+    let frozen = server.freeze(&Userid::shared()).expect("an account");
+    assert_eq!(frozen.findings, []);
+    let names: Vec<_> = frozen.mailboxes.iter().map(|mailbox| &mailbox.entry.name).collect();
+    assert_eq!(names, [&"shared.info".into()]);
+    let info = &frozen.mailboxes[0];
+    assert_eq!(info.list_messages().expect("a directory"), [Uid(1), Uid(2)]);
+    assert!(info.index.is_some() && info.findings.is_empty(), "{:?}", info.findings);
+    assert!(pair.top.path().join("replica/conf/lock/*U*.lock").exists());
+}
+
 #[test]
 fn a_log_is_worked_off_until_both_are_the_same() {
     let Some(pair) = Pair::start("a_log_is_worked_off") else { return };
@@ -176,6 +193,7 @@ fn a_log_is_worked_off_until_both_are_the_same() {
     let carol = state.mailboxes_of(&"carol".into());
     assert!(carol.iter().all(|entry| entry.name.as_bytes().starts_with(b"DELETED.")));
     drop(state);
+    check_shared(&pair);
     let (master, replica) = pair.promoted("glad");
     assert!(master.folders.contains_key("shared/info"), "{:?}", master.folders.keys());
     assert_same(master, replica);
