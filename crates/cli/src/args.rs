@@ -109,7 +109,7 @@ pub enum Command {
 /// What `snapshot` takes.
 #[derive(Debug, Args)]
 pub struct SnapshotArgs {
-    /// The account: the user's name as he logs in
+    /// The account: the user's name as he logs in, or %shared for the mailboxes that no user owns
     pub account: String,
     #[command(flatten)]
     pub server: ServerArgs,
@@ -160,15 +160,18 @@ pub struct BackupArgs {
     /// The vault: a directory, or s3://BUCKET/PREFIX
     #[arg(long, value_name = "VAULT")]
     pub vault: String,
-    /// The accounts: users' names as they log in
+    /// The accounts: users' names as they log in, and %shared for the mailboxes that no user owns
     #[arg(value_name = "ACCOUNT", required_unless_present = "all")]
     pub accounts: Vec<String>,
-    /// All accounts of the server
+    /// All accounts of the server, %shared included
     #[arg(long, conflicts_with = "accounts")]
     pub all: bool,
     /// Accounts that are backed up at the same time [default: one per processor]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub jobs: Option<u16>,
+    /// Back up %shared even if none of its mailboxes is in the vault's last snapshot of it
+    #[arg(long)]
+    pub accept_removals: bool,
     #[command(flatten)]
     pub server: ServerArgs,
     #[command(flatten)]

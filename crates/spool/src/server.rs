@@ -12,7 +12,7 @@ use cyrus_format::locks::LockEra;
 use cyrus_format::mboxlist::{MailboxEntry, MboxListEra};
 use cyrus_format::names::{NameEra, NameRules};
 use cyrus_format::paths::PathRules;
-use model::{MboxName, UniqueId, Userid};
+use model::{UniqueId, Userid};
 
 use crate::catalog::Catalog;
 use crate::database::{Cached, Loaded};
@@ -166,7 +166,8 @@ impl Server {
         self.era_state().era()
     }
 
-    /// Everybody who has a mailbox here, deleted ones included, sorted.
+    /// Everybody who has a mailbox here, deleted ones included, sorted; and [`Userid::SHARED`] if
+    /// there are mailboxes that nobody owns.
     ///
     /// # Errors
     ///
@@ -174,16 +175,6 @@ impl Server {
     pub fn accounts(&self) -> Result<Vec<Userid>> {
         let catalog = self.load_catalog(&mut Ledger::new(self.lock_timeout))?;
         Ok(catalog.value.accounts().cloned().collect())
-    }
-
-    /// The mailboxes that belong to no account, and so are in no snapshot of one.
-    ///
-    /// # Errors
-    ///
-    /// What keeps mailboxes.db from being read.
-    pub fn shared_mailboxes(&self) -> Result<Vec<MboxName>> {
-        let catalog = self.load_catalog(&mut Ledger::new(self.lock_timeout))?;
-        Ok(catalog.value.unowned().cloned().collect())
     }
 
     /// mailboxes.db as it is now.

@@ -12,6 +12,7 @@ mod promoting;
 mod replicating;
 mod sample;
 mod serving;
+mod shared;
 mod usage;
 mod vault_cache;
 mod vault_damage;

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 
+use model::{Uid, Userid};
 use testkit::Cyrus;
 use testkit::mail::{MailGenerator, Sizes};
 
@@ -61,11 +62,28 @@ fn shared_mailboxes_quotas_annotations_and_what_was_seen_are_replicated() {
     pair.sync_log();
     pair.sync(&["-A"]);
     pair.assert_in_sync("glad");
+    check_snapshot_of_shared(&pair);
     let promoted = pair.promote();
     for user in ["glad", "bob"] {
         promoted.assert_same(user);
     }
     promoted.assert_same_mailboxes(&["shared", "shared.info", "shared.moved"]);
+}
+
+/// A snapshot of the replica has the shared mailboxes, and finds the locks in use.
+fn check_snapshot_of_shared(pair: &Pair) {
+    pair.replica.lock().flush().expect("written down");
+    let conf = pair.tree().join("imapd.conf");
+    let server = spool::Server::open(&conf, &spool::Options::default()).expect("a spool");
+    let frozen = server.freeze(&Userid::shared()).expect("an account");
+    assert_eq!(frozen.findings, []);
+    let names: Vec<_> = frozen.mailboxes.iter().map(|mailbox| &mailbox.entry.name).collect();
+    assert_eq!(names, [&"shared".into(), &"shared.info".into(), &"shared.moved".into()]);
+    for mailbox in &frozen.mailboxes {
+        assert_eq!(mailbox.list_messages().expect("a directory"), [Uid(1), Uid(2)]);
+        assert!(mailbox.index.is_some() && mailbox.findings.is_empty(), "{:?}", mailbox.findings);
+    }
+    assert!(pair.tree().join("conf/lock/*U*.lock").exists());
 }
 
 #[test]

@@ -272,7 +272,7 @@ impl State {
         if let Some(gone) = replaces.as_ref().and_then(|id| self.list.by_id(id)) {
             batch.then(Step::RemoveTree(self.dir_of(gone)?));
         }
-        let mut held = Held::of(&self.disk, owner)?;
+        let mut held = Held::of_mailboxes(&self.disk, [&name])?;
         held = held.and_mailbox(&self.disk, &name, &id, ofd::Mode::Shared)?;
         if let Some(gone) = &replaces {
             held = held.and_mailbox(&self.disk, &name, gone, ofd::Mode::Exclusive)?;
