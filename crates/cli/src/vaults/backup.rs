@@ -3,7 +3,8 @@
 use engine::base::Base;
 use engine::live::live;
 use engine::ports::Monitor;
-use engine::snapshot::{self, SnapshotError, Summary, parts};
+use engine::snapshot::parts::{self, Limit};
+use engine::snapshot::{self, SnapshotError, Summary};
 use engine::source::Described;
 use model::Userid;
 use model::diff::Step;
@@ -17,8 +18,9 @@ use vault::{
 use crate::{PROGRAM, when};
 
 /// Messages that are missing in the vault are stored in advance, this much at a time: what is
-/// stored is not stored again if the run is stopped.
-pub const PART_BYTES: u64 = 256 << 20;
+/// stored is not stored again if the run is stopped. What is held of so many messages until a part
+/// ends is some 40 MiB.
+pub const PART: Limit = Limit { bytes: 256 << 20, messages: 128 << 10 };
 
 /// How often a backup begins again because somebody erased the account, or pruned it and took
 /// longer than a day, meanwhile.
@@ -79,8 +81,8 @@ pub struct Backup<'a> {
     pub host: &'a str,
     /// Threads for each account.
     pub workers: usize,
-    /// How much is stored at a time in advance: [`PART_BYTES`].
-    pub part_bytes: u64,
+    /// How much is stored at a time in advance: [`PART`].
+    pub part: Limit,
     /// Seconds since 1970: [`when::now`].
     pub clock: &'a (dyn Fn() -> i64 + Sync),
 }
@@ -136,7 +138,7 @@ impl Backup<'_> {
                 &messages,
                 base.as_ref(),
                 || self.writer(),
-                self.part_bytes,
+                &self.part,
                 &options,
                 monitor,
             )?;
