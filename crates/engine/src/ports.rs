@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 
 use cyrus_format::index::RecordKey;
-use model::{Finding, Uid};
+use model::{Finding, Guid, Uid};
 
 use crate::source::LockHeld;
 
@@ -13,6 +13,16 @@ pub trait MessageSource: Sync {
     ///
     /// An error of kind [`NotFound`](io::ErrorKind::NotFound) means that its bytes are nowhere.
     fn open(&self, mailbox: usize, record: &RecordKey) -> io::Result<Box<dyn Read + Send + '_>>;
+
+    /// The same for somebody who hashes the bytes anyway, with the hash that they must have where
+    /// that is known: nothing else looks at whether they are right.
+    fn open_unchecked(
+        &self,
+        mailbox: usize,
+        record: &RecordKey,
+    ) -> io::Result<(Box<dyn Read + Send + '_>, Option<Guid>)> {
+        Ok((self.open(mailbox, record)?, None))
+    }
 
     /// Looks for another copy of a message that could not be read to its end, one that is whole;
     /// [`open`](Self::open) gives it from then on. Whether there is one.

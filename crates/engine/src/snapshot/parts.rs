@@ -23,7 +23,7 @@ use super::mailbox::{kept, steps};
 use super::store::Store;
 use super::{Options, SnapshotError, plan};
 use crate::base::{Base, HadMailbox};
-use crate::fetch::{Action, Job, Outcome, Work, fetch};
+use crate::fetch::{Action, Job, Outcome, Reading, Work, fetch};
 use crate::known::Known;
 use crate::ports::{MessageSource, Monitor};
 use crate::records::Records;
@@ -132,9 +132,11 @@ pub fn part<W: Write>(
             messages,
             monitor,
         };
+        let (source, workers) = (messages, options.workers);
+        let reading = Reading { source, mailbox: mailbox.at, workers, early: None };
         // Records may have promised more than there was: then there is room for others.
         while !work.is_done && !work.writing.stored.reaches(limit) {
-            fetch(messages, mailbox.at, options.workers, &mut work)?;
+            fetch(&reading, &mut work)?;
         }
     }
     let Some(store) = writing.store.filter(|store| !store.is_empty()) else { return Ok(None) };
@@ -364,7 +366,7 @@ where
                 }
                 size
             }
-            Outcome::Skipped | Outcome::Failed(_) => 0,
+            Outcome::Skipped | Outcome::Taken { .. } | Outcome::Failed(_) => 0,
         };
         self.passes &= self.writing.contains(&record.guid);
         if self.passes {
