@@ -282,6 +282,21 @@ fn files_that_share_what_is_kept_keep_no_more_than_one() {
 }
 
 #[test]
+fn what_is_compressed_quickly_is_the_same_stream_in_more_bytes() {
+    let content = sample(1, 3 * FRAME + 5);
+    for threads in [0, 2] {
+        let mut writer = Writer::quick(Vec::new(), threads);
+        writer.write_all(&content).expect("memory takes it");
+        let quick = writer.finish().expect("memory takes it");
+        assert!(quick != compress(Compression::Zstd, 0, &content));
+        let seekable = SeekableZstd::open(&quick).expect("a seek table");
+        let mut read = vec![0; content.len()];
+        seekable.read_exact_at(0, &mut read).expect("there");
+        assert!(read == content);
+    }
+}
+
+#[test]
 fn what_is_flushed_ends_a_frame_if_it_is_worth_one() {
     for (len, is_worth_it) in [(FRAME / 16 - 1, false), (FRAME / 16, true)] {
         let mut writer = Writer::new(Vec::new(), Compression::Zstd, 1);

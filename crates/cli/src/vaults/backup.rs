@@ -8,7 +8,7 @@ use engine::snapshot::{self, SnapshotError, Summary};
 use engine::source::Described;
 use model::Userid;
 use model::diff::Step;
-use segment::compress::{Compression, Writer};
+use segment::compress::Writer;
 use spool::{Server, SpoolError};
 use vault::{
     Account, Entry, History, Lineage, Note, SegmentKind, SegmentName, Stage, Vault, VaultError,
@@ -185,7 +185,7 @@ impl Backup<'_> {
     }
 
     fn writer(&self) -> Writer<Stage> {
-        Writer::new(Stage::new(), Compression::Zstd, self.workers)
+        Writer::quick(Stage::new(), self.workers)
     }
 
     fn put(
