@@ -1,7 +1,7 @@
 //! One account of a live server into a vault.
 
 use engine::base::Base;
-use engine::live::live;
+use engine::live::{LiveMessages, apart};
 use engine::ports::Monitor;
 use engine::snapshot::parts::{self, Limit};
 use engine::snapshot::{self, SnapshotError, Summary};
@@ -48,6 +48,21 @@ pub struct Stored {
     pub bytes: u64,
     /// Heads that it joined: others had backed up the account at the same time.
     pub joined: Vec<SegmentName>,
+}
+
+/// An account at one instant.
+struct Frozen {
+    source: Described,
+    messages: LiveMessages,
+    /// When, seconds since 1970.
+    taken_at: i64,
+}
+
+/// What an account is, compared with its newest snapshot.
+enum Now {
+    Changed(Box<Frozen>),
+    /// Nothing has changed since that one.
+    Unchanged(SegmentName),
 }
 
 /// Why there is no new snapshot of an account.
@@ -118,20 +133,21 @@ impl Backup<'_> {
         let joined: Vec<SegmentName> = joined.map(|head| head.name.clone()).collect();
         let (mut seq, mut parts, mut bytes) = (history.next_seq(), 0, 0);
 
-        let frozen = self.server.freeze(userid)?;
-        let taken_at = (self.clock)();
-        let (source, messages) = live(frozen);
-        let source = Described::from(source);
         let mut opened = account.open(&lineage);
+        let mut frozen = None;
         loop {
             let chain = opened.chain();
             let base = (!lineage.entries.is_empty()).then(|| Base::new(&chain)).transpose();
             let base = base.map_err(BackupError::Base)?;
-            if let Some((base, newest)) = base.as_ref().zip(to_be_unchanged(&lineage, &joined))
-                && snapshot::is_unchanged(&source, base)?
-            {
-                return Ok(Outcome::Unchanged(newest));
-            }
+            let before = base.as_ref().zip(to_be_unchanged(&lineage, &joined));
+            let now = match frozen.take() {
+                Some(frozen) => Now::Changed(frozen),
+                None => self.freeze(userid, before)?,
+            };
+            let Frozen { source, messages, taken_at } = match now {
+                Now::Changed(frozen) => *frozen,
+                Now::Unchanged(newest) => return Ok(Outcome::Unchanged(newest)),
+            };
             let options = self.options(taken_at, seq);
             let part = parts::part(
                 &source,
@@ -151,6 +167,7 @@ impl Backup<'_> {
                 drop(chain);
                 opened.push(account, &entry);
                 lineage.entries.push(entry);
+                frozen = Some(Box::new(Frozen { source, messages, taken_at }));
                 continue;
             }
             let (writer, summary) = snapshot::snapshot(
@@ -170,6 +187,26 @@ impl Backup<'_> {
             let stored = Stored { entry, summary, parts, bytes, joined };
             return Ok(Outcome::Stored(Box::new(stored)));
         }
+    }
+
+    /// Freezes the account, and compares it with the snapshot before, if that may still be true.
+    /// What the vault holds was read by then: nothing is locked while a store is waited for.
+    fn freeze(
+        &self,
+        userid: &Userid,
+        before: Option<(&Base<'_>, SegmentName)>,
+    ) -> Result<Now, BackupError> {
+        let frozen = self.server.freeze(userid)?;
+        let taken_at = (self.clock)();
+        let (source, untouched) = apart(frozen);
+        let source = Described::from(source);
+        if let Some((base, newest)) = before
+            && snapshot::is_unchanged(&source, base)?
+        {
+            return Ok(Now::Unchanged(newest));
+        }
+        let messages = untouched.messages();
+        Ok(Now::Changed(Box::new(Frozen { source, messages, taken_at })))
     }
 
     fn options(&self, taken_at: i64, seq: u32) -> snapshot::Options {
