@@ -2,9 +2,10 @@
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use engine::export::Tree;
-use spool::tree::DirTree;
+use engine::export::{Files, Tree};
+use spool::tree::{DirTree, TreeDir};
 
 /// A tree of files on this machine.
 pub struct Directory {
@@ -49,5 +50,18 @@ impl Tree for Directory {
 
     fn symlink(&mut self, target: &Path, path: &Path) -> io::Result<()> {
         self.tree.symlink(target, path)
+    }
+
+    fn files(&mut self, dir: &Path) -> io::Result<Option<Arc<dyn Files>>> {
+        Ok(Some(Arc::new(Folder(self.tree.files(dir)?))))
+    }
+}
+
+/// A directory of it.
+struct Folder(TreeDir);
+
+impl Files for Folder {
+    fn file(&self, name: &str, mtime: i64, bytes: &[u8]) -> io::Result<()> {
+        self.0.file(name.as_ref(), mtime, bytes)
     }
 }

@@ -9,7 +9,7 @@ use cyrus_format::index::RecordKey;
 use model::{Finding, FindingKind, Guid, MboxName, Uid, UniqueId, Userid};
 use segment::chain::{Chain, ChainError, Snapshot};
 use segment::manifest::{Located, ManifestHead, StoredFinding, StoredMailbox};
-use segment::reader::{ReadError, SegmentRef};
+use segment::reader::{MessageReader, ReadError, SegmentRef};
 
 use crate::base::read_exceptions;
 use crate::exceptions::{self, Exceptions};
@@ -121,6 +121,13 @@ impl StoredMessages<'_> {
         self.contents.get(mailbox)?.stored(record.uid, record.guid)
     }
 
+    fn reader(&self, mailbox: usize, record: &RecordKey) -> io::Result<(MessageReader<'_>, Guid)> {
+        let guid = self.guid(mailbox, record).ok_or(io::ErrorKind::NotFound)?;
+        let found = self.located(&guid).map_err(io::Error::other)?;
+        let (segment, located) = found.ok_or(io::ErrorKind::NotFound)?;
+        Ok((segment.message_reader(&guid, located).map_err(io::Error::other)?, guid))
+    }
+
     fn passed(&self) -> MutexGuard<'_, BTreeMap<Guid, usize>> {
         self.passed.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -134,11 +141,16 @@ impl StoredMessages<'_> {
 
 impl MessageSource for StoredMessages<'_> {
     fn open(&self, mailbox: usize, record: &RecordKey) -> io::Result<Box<dyn Read + Send + '_>> {
-        let guid = self.guid(mailbox, record).ok_or(io::ErrorKind::NotFound)?;
-        let found = self.located(&guid).map_err(io::Error::other)?;
-        let (segment, located) = found.ok_or(io::ErrorKind::NotFound)?;
-        let reader = segment.message_reader(&guid, located).map_err(io::Error::other)?;
-        Ok(Box::new(reader))
+        Ok(Box::new(self.reader(mailbox, record)?.0))
+    }
+
+    fn open_unchecked(
+        &self,
+        mailbox: usize,
+        record: &RecordKey,
+    ) -> io::Result<(Box<dyn Read + Send + '_>, Option<Guid>)> {
+        let (reader, guid) = self.reader(mailbox, record)?;
+        Ok((Box::new(reader.unchecked()), Some(guid)))
     }
 
     fn find_copy(&self, mailbox: usize, record: &RecordKey) -> bool {

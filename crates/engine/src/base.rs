@@ -26,7 +26,8 @@ pub struct Base<'a> {
     sha256: Digest,
     chain_id: Digest,
     head: ManifestHead,
-    mailboxes: BTreeMap<MailboxKey, StoredMailbox>,
+    /// Where each mailbox is in the manifest.
+    mailboxes: BTreeMap<MailboxKey, usize>,
 }
 
 impl<'a> Base<'a> {
@@ -37,7 +38,7 @@ impl<'a> Base<'a> {
     pub fn new(chain: &'a Chain<'_>) -> Result<Self, ArchiveError> {
         let tip = chain.tip()?;
         let head = tip.head()?;
-        let stored = head.mailboxes.iter().map(|mailbox| (key_of(mailbox), mailbox.clone()));
+        let stored = head.mailboxes.iter().map(key_of).zip(0..);
         Ok(Self {
             chain,
             sha256: tip.sha256(),
@@ -116,16 +117,16 @@ impl<'a> Base<'a> {
 
     /// The messages of a mailbox whose bytes are others than their records say.
     pub(crate) fn exceptions(&self, key: &MailboxKey) -> Result<Exceptions, ArchiveError> {
-        let stored = self.mailboxes.get(key);
+        let stored = self.stored_mailbox(key);
         stored.map_or(Ok(Exceptions::default()), |stored| read_exceptions(self.chain, stored))
     }
 
     pub(crate) fn stored_mailbox(&self, key: &MailboxKey) -> Option<&StoredMailbox> {
-        self.mailboxes.get(key)
+        self.head.mailboxes.get(*self.mailboxes.get(key)?)
     }
 
     pub(crate) fn mailbox_file(&self, key: &MailboxKey, name: &str) -> Option<&StoredFile> {
-        self.mailboxes.get(key)?.files.iter().find(|file| file.name == name)
+        self.stored_mailbox(key)?.files.iter().find(|file| file.name == name)
     }
 
     pub(crate) fn account_file(&self, name: &str) -> Option<&StoredFile> {
@@ -134,7 +135,7 @@ impl<'a> Base<'a> {
 
     /// Which messages the chain has of a mailbox.
     pub(crate) fn mailbox(&self, key: &MailboxKey) -> Result<HadMailbox, ArchiveError> {
-        let Some(stored) = self.mailboxes.get(key) else { return Ok(HadMailbox::default()) };
+        let Some(stored) = self.stored_mailbox(key) else { return Ok(HadMailbox::default()) };
         let mut files = BTreeMap::new();
         for file in &stored.files {
             if matches!(file.name.as_str(), INDEX | EXPUNGE) {
@@ -152,7 +153,8 @@ impl<'a> Base<'a> {
     /// Mailboxes of which messages were not to be had.
     pub(crate) fn mailboxes_with_missing(&self) -> Result<Vec<MailboxKey>, ArchiveError> {
         let mut keys = Vec::new();
-        for (key, mailbox) in &self.mailboxes {
+        for (key, at) in &self.mailboxes {
+            let Some(mailbox) = self.head.mailboxes.get(*at) else { continue };
             if read_exceptions(self.chain, mailbox)?.any_missing() {
                 keys.push(key.clone());
             }

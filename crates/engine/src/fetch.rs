@@ -57,8 +57,24 @@ pub(crate) enum Outcome {
     Whole { start: usize, end: usize, guid: Guid },
     /// Its size and SHA-1; too large to be held.
     Large { size: u64, guid: Guid },
+    /// Somebody [took it early](Early): its size, and how that went.
+    Taken { size: u64, taken: io::Result<()> },
     /// It could not be read.
     Failed(io::Error),
+}
+
+/// Takes messages on the threads that have read them, in any order: a job, what its bytes hash to,
+/// and the bytes. `None` leaves a message for its turn.
+pub(crate) type Early<'e> = dyn Fn(&Job, Guid, &[u8]) -> Option<io::Result<()>> + Sync + 'e;
+
+/// Where messages are read, and by whom.
+#[derive(Clone, Copy)]
+pub(crate) struct Reading<'s> {
+    pub source: &'s dyn MessageSource,
+    pub mailbox: usize,
+    /// Threads; at least one.
+    pub workers: usize,
+    pub early: Option<&'s Early<'s>>,
 }
 
 /// Gives out the jobs of one mailbox and takes what became of them, in the same order.
@@ -73,24 +89,20 @@ pub(crate) trait Work {
     fn done(&mut self, job: &Job, outcome: Outcome, bytes: &[u8]) -> Result<(), Self::Error>;
 }
 
-/// Does all of the work, reading on `workers` threads.
-pub(crate) fn fetch<K: Work>(
-    source: &dyn MessageSource,
-    mailbox: usize,
-    workers: usize,
-    work: &mut K,
-) -> Result<(), K::Error> {
+/// Does all of the work.
+pub(crate) fn fetch<K: Work>(reading: &Reading<'_>, work: &mut K) -> Result<(), K::Error> {
+    let workers = reading.workers;
     let first = next_batch(work)?;
     let second = next_batch(work)?;
     if second.is_empty() {
         // A mailbox of one batch is not worth a thread.
-        return take(work, fill(source, mailbox, first, Vec::new())).map(drop);
+        return take(work, fill(reading, first, Vec::new())).map(drop);
     }
     let (sender, queue) = sync_channel::<Task>(2 * workers);
     let queue = Mutex::new(queue);
     thread::scope(|scope| {
         for _ in 0..workers {
-            scope.spawn(|| work_off(source, mailbox, &queue));
+            scope.spawn(|| work_off(reading, &queue));
         }
         // Dropped at the end of this closure, on errors too: that is what ends the workers.
         let sender = sender;
@@ -158,29 +170,41 @@ struct Batch {
     results: Vec<(Job, Outcome)>,
 }
 
-fn work_off(source: &dyn MessageSource, mailbox: usize, queue: &Mutex<Receiver<Task>>) {
+fn work_off(reading: &Reading<'_>, queue: &Mutex<Receiver<Task>>) {
     loop {
         let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(Task { jobs, buffer, reply }) = next else { return };
         // The taker may have given up on an error: then nobody wants this batch.
-        if reply.send(fill(source, mailbox, jobs, buffer)).is_err() {
+        if reply.send(fill(reading, jobs, buffer)).is_err() {
             return;
         }
     }
 }
 
-fn fill(source: &dyn MessageSource, mailbox: usize, jobs: Vec<Job>, mut bytes: Vec<u8>) -> Batch {
+fn fill(reading: &Reading<'_>, jobs: Vec<Job>, mut bytes: Vec<u8>) -> Batch {
     bytes.clear();
     let mut batch = Batch { bytes, results: Vec::with_capacity(jobs.len()) };
     for job in jobs {
         let outcome = match job.action {
-            Action::Read => read_message(source, mailbox, &job.record, &mut batch.bytes)
-                .unwrap_or_else(Outcome::Failed),
+            Action::Read => read_job(reading, &job, &mut batch.bytes),
             Action::Link | Action::Carry(_) => Outcome::Skipped,
         };
         batch.results.push((job, outcome));
     }
     batch
+}
+
+fn read_job(reading: &Reading<'_>, job: &Job, bytes: &mut Vec<u8>) -> Outcome {
+    let outcome = read_message(reading.source, reading.mailbox, &job.record, bytes)
+        .unwrap_or_else(Outcome::Failed);
+    let (Outcome::Whole { start, end, guid }, Some(early)) = (&outcome, reading.early) else {
+        return outcome;
+    };
+    let Some(taken) = early(job, *guid, &bytes[*start..*end]) else { return outcome };
+    let (start, size) = (*start, (end - start) as u64);
+    // The next message has its place, while it is in the processor's cache.
+    bytes.truncate(start);
+    Outcome::Taken { size, taken }
 }
 
 /// Appends a message to `bytes` and hashes it; a large one is hashed and dropped again. What cannot
@@ -207,7 +231,27 @@ fn read_copy(
     record: &RecordKey,
     bytes: &mut Vec<u8>,
 ) -> io::Result<Outcome> {
-    let mut file = source.open(mailbox, record)?;
+    let start = bytes.len();
+    let (file, wanted) = source.open_unchecked(mailbox, record)?;
+    let outcome = read_hashed(file, record, wanted.unwrap_or(record.guid), bytes)?;
+    let found = match &outcome {
+        Outcome::Whole { guid, .. } | Outcome::Large { guid, .. } => Some(*guid),
+        _ => None,
+    };
+    if wanted.is_none() || found == wanted {
+        return Ok(outcome);
+    }
+    // Once more by the way that says what is wrong.
+    bytes.truncate(start);
+    read_hashed(source.open(mailbox, record)?, record, record.guid, bytes)
+}
+
+fn read_hashed(
+    mut file: impl Read,
+    record: &RecordKey,
+    wanted: Guid,
+    bytes: &mut Vec<u8>,
+) -> io::Result<Outcome> {
     let start = bytes.len();
     let mut hash = Sha1::new();
     // Sizes in records can lie: once the batch is full, nothing more is kept.
@@ -231,10 +275,10 @@ fn read_copy(
             bytes.truncate(start);
             return hash_rest(file, hash, (end - start) as u64);
         }
-        // As long as the record says, and with its hash: no need to ask whether more follows.
+        // As long as the record says, and with the right hash: no need to ask what follows.
         if (end - start) as u64 == record.size {
             let guid = Guid(Sha1::digest(&bytes[start..end]).into());
-            if guid == record.guid {
+            if guid == wanted {
                 bytes.truncate(end);
                 return Ok(Outcome::Whole { start, end, guid });
             }

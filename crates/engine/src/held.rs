@@ -43,7 +43,7 @@ impl Held for Chain<'_> {
 
     fn add_parts(&self, guids: &mut Vec<Guid>) -> Result<(), ReadError> {
         for part in self.snapshots().iter().rev().take_while(|segment| segment.is_part()) {
-            guids.extend(part.table()?.iter().map(|row| row.guid));
+            part.segment()?.each_row(|row| guids.push(row.guid))?;
         }
         Ok(())
     }

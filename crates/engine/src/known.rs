@@ -112,7 +112,8 @@ impl Guids {
     }
 }
 
-fn first_bytes(guid: &Guid) -> u64 {
+/// As much of a GUID as fits into a number.
+pub(crate) fn first_bytes(guid: &Guid) -> u64 {
     let mut first = [0; 8];
     first.copy_from_slice(&guid.0[..8]);
     u64::from_be_bytes(first)

@@ -19,8 +19,30 @@ pub struct LiveMessages {
     locks: Vec<LockReport>,
 }
 
+/// The mailboxes of a frozen account of which no message is asked for yet. As long as this lives,
+/// their locks are held: it is not for anything that waits.
+pub struct Untouched {
+    names: Vec<MboxName>,
+    mailboxes: Vec<FrozenMailbox>,
+    locks: Vec<LockReport>,
+}
+
+impl Untouched {
+    /// Their messages, kept within reach without holding anybody up.
+    pub fn messages(self) -> LiveMessages {
+        let Self { names, mailboxes, locks } = self;
+        LiveMessages { names, files: MessageFiles::new(mailboxes, NAME_LOCK_HOLD), locks }
+    }
+}
+
 /// Takes a frozen account apart: what is in memory, and what is still to be read.
 pub fn live(frozen: Frozen) -> (SourceAccount, LiveMessages) {
+    let (account, untouched) = apart(frozen);
+    (account, untouched.messages())
+}
+
+/// The same for whoever may find that nothing is to be read.
+pub fn apart(frozen: Frozen) -> (SourceAccount, Untouched) {
     let Frozen { userid, era, mut mailboxes, account_files, findings, locks, .. } = frozen;
     let account = SourceAccount {
         userid,
@@ -33,8 +55,7 @@ pub fn live(frozen: Frozen) -> (SourceAccount, LiveMessages) {
         findings,
     };
     let names = mailboxes.iter().map(|mailbox| mailbox.entry.name.clone()).collect();
-    let files = MessageFiles::new(mailboxes, NAME_LOCK_HOLD);
-    (account, LiveMessages { names, files, locks })
+    (account, Untouched { names, mailboxes, locks })
 }
 
 fn take_mailbox(frozen: &mut FrozenMailbox) -> SourceMailbox {

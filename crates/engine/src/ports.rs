@@ -8,7 +8,7 @@ use csync::mailbox::Mailbox;
 use csync::record::Record;
 use csync::untagged::Untagged;
 use cyrus_format::index::RecordKey;
-use model::{Finding, MboxName, Uid};
+use model::{Finding, Guid, MboxName, Uid};
 use peer::SessionError;
 
 use crate::source::LockHeld;
@@ -19,6 +19,16 @@ pub trait MessageSource: Sync {
     ///
     /// An error of kind [`NotFound`](io::ErrorKind::NotFound) means that its bytes are nowhere.
     fn open(&self, mailbox: usize, record: &RecordKey) -> io::Result<Box<dyn Read + Send + '_>>;
+
+    /// The same for somebody who hashes the bytes anyway, with the hash that they must have where
+    /// that is known: nothing else looks at whether they are right.
+    fn open_unchecked(
+        &self,
+        mailbox: usize,
+        record: &RecordKey,
+    ) -> io::Result<(Box<dyn Read + Send + '_>, Option<Guid>)> {
+        Ok((self.open(mailbox, record)?, None))
+    }
 
     /// Looks for another copy of a message that could not be read to its end, one that is whole;
     /// [`open`](Self::open) gives it from then on. Whether there is one.

@@ -19,9 +19,10 @@ impl Digest {
         if hex.len() != 64 || !hex.is_ascii() {
             return None;
         }
+        let value = |digit: u8| u8::try_from(char::from(digit).to_digit(16)?).ok();
         let mut digest = [0; 32];
-        for (byte, at) in digest.iter_mut().zip((0..64).step_by(2)) {
-            *byte = u8::from_str_radix(hex.get(at..at + 2)?, 16).ok()?;
+        for (byte, pair) in digest.iter_mut().zip(hex.as_bytes().chunks_exact(2)) {
+            *byte = value(pair[0])? << 4 | value(pair[1])?;
         }
         Some(Self(digest))
     }
@@ -29,10 +30,13 @@ impl Digest {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut text = String::with_capacity(64);
         for byte in self.0 {
-            write!(f, "{byte:02x}")?;
+            text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+            text.push(char::from(DIGITS[usize::from(byte & 15)]));
         }
-        Ok(())
+        f.write_str(&text)
     }
 }
 
@@ -89,5 +93,23 @@ impl AccountState {
     /// An account of which nothing is known: the `have` of a first snapshot.
     pub fn empty(userid: Userid) -> Self {
         Self { userid, mailboxes: BTreeMap::new(), files: BTreeMap::new() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_is_read_as_it_is_written_and_nothing_else_is() {
+        let digest = Digest(std::array::from_fn(|at| (at * 9) as u8));
+        let text = digest.to_string();
+        assert!(text.starts_with("0009121b") && text.ends_with("0e17"), "{text}");
+        assert_eq!(Digest::from_hex(&text), Some(digest));
+        assert_eq!(Digest::from_hex(&text.to_uppercase()), Some(digest));
+        let wrong = [text[..62].to_owned(), format!("{text}00"), "+1".repeat(32), "zz".repeat(32)];
+        for other in wrong {
+            assert_eq!(Digest::from_hex(&other), None, "{other}");
+        }
     }
 }

@@ -1,8 +1,8 @@
 //! Compressed archives: any length, any number of threads, any number of files in a row.
 
 use std::io::{self, Read, Write};
-use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier};
 use std::thread;
 
 use proptest::prelude::*;
@@ -253,6 +253,47 @@ fn several_frames_are_asked_for_in_one_go() {
     assert_eq!(counted.taken().0, 1);
     seekable.read_exact_at(0, &mut read).expect("there");
     assert_eq!(counted.taken().0, 0, "all of them are kept");
+}
+
+#[test]
+fn files_that_share_what_is_kept_keep_no_more_than_one() {
+    let contents = [1, 3, 5].map(|seed| sample(seed, 10 * FRAME));
+    let cache = Arc::default();
+    let counted: Vec<Counted> = contents
+        .iter()
+        .map(|content| Counted::new(compress(Compression::Zstd, 0, content)))
+        .collect();
+    let open = |file| SeekableZstd::open_sharing(file, &cache).expect("a seek table");
+    let files: Vec<_> = counted.iter().map(open).collect();
+    let mut byte = [0];
+    for (file, content) in files.iter().zip(&contents) {
+        for frame in 0..10 {
+            let at = frame * FRAME + 1000;
+            file.read_exact_at(at as u64, &mut byte).expect("there");
+            assert_eq!(byte[0], content[at]);
+        }
+    }
+    for (file, kept) in [(2, true), (0, false)] {
+        counted[file].taken();
+        files[file].read_exact_at(FRAME as u64 + 7, &mut byte).expect("there");
+        assert_eq!(byte[0], contents[file][FRAME + 7]);
+        assert_eq!(counted[file].taken().0 == 0, kept, "file {file}");
+    }
+}
+
+#[test]
+fn what_is_compressed_quickly_is_the_same_stream_in_more_bytes() {
+    let content = sample(1, 3 * FRAME + 5);
+    for threads in [0, 2] {
+        let mut writer = Writer::quick(Vec::new(), threads);
+        writer.write_all(&content).expect("memory takes it");
+        let quick = writer.finish().expect("memory takes it");
+        assert!(quick != compress(Compression::Zstd, 0, &content));
+        let seekable = SeekableZstd::open(&quick).expect("a seek table");
+        let mut read = vec![0; content.len()];
+        seekable.read_exact_at(0, &mut read).expect("there");
+        assert!(read == content);
+    }
 }
 
 #[test]

@@ -32,6 +32,8 @@ fn segments_are_found_and_give_back_what_went_in() {
     for body in ["one", "two"] {
         let guid = guid_of(body.as_bytes());
         let located = manifest.table().find(&guid).expect("it is in the table");
+        assert_eq!(found[0].find(&guid).expect("its row"), Some(located));
+        assert_eq!(found[0].rows().expect("the rows").find(&guid), Some(located));
         assert_eq!(found[0].message(&guid, located).expect("its bytes"), body.as_bytes());
         let mut streamed = String::new();
         let mut reader = found[0].message_reader(&guid, located).expect("it is in bounds");
@@ -39,6 +41,10 @@ fn segments_are_found_and_give_back_what_went_in() {
         assert_eq!(streamed, body);
     }
     assert_eq!(manifest.table().find(&guid_of(b"three")), None);
+    assert_eq!(found[0].find(&guid_of(b"three")).expect("rows"), None);
+    assert_eq!(found[0].rows().expect("the rows").find(&guid_of(b"three")), None);
+    let rows = found[0].rows().expect("the rows");
+    assert!(rows.iter().eq(manifest.table().iter()));
     let sieve = &manifest.head().account_files[1];
     assert_eq!(sieve.name, "sieve/My \u{e4}.script");
     assert_eq!(found[0].read_file(sieve).expect("its bytes"), b"keep;\n");

@@ -68,6 +68,11 @@ pub(crate) fn metadata(
     }
 }
 
+/// Whether there may be a cyrus.expunge beside an index.
+pub(crate) fn may_have_expunge(index: &[u8]) -> bool {
+    index_version(index).is_some_and(|version| version < FIRST_WITHOUT_EXPUNGE)
+}
+
 /// 2.4 and later: the lock on the index covers the other files too.
 fn under_index_lock(
     mailbox: &mut FrozenMailbox,
@@ -83,7 +88,7 @@ fn under_index_lock(
     let annotations = copy(places.annotations, Vec::new());
     mailbox.annotations = notes.optional(FindingKind::MetadataUnreadable, annotations)?;
     let Some((bytes, changed, held)) = locked else { return Ok(None) };
-    if index_version(&bytes).is_some_and(|version| version < FIRST_WITHOUT_EXPUNGE) {
+    if may_have_expunge(&bytes) {
         let expunge = copy(places.expunge, Vec::new());
         mailbox.expunge = notes.optional(FindingKind::MetadataUnreadable, expunge)?;
     }

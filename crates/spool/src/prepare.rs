@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use cyrus_format::mboxlist::MailboxEntry;
 use model::MboxName;
 
-use crate::copy::Files;
+use crate::copy::{Files, may_have_expunge};
 use crate::era::Era;
 use crate::files;
 use crate::placement;
@@ -65,8 +65,10 @@ fn read_once(server: &Server, entry: &MailboxEntry) -> Option<Room> {
         header: read(places.header).unwrap_or_default(),
         index: read(places.index).unwrap_or_default(),
     };
-    // Most mailboxes have neither; to know that takes a look into the directory.
+    // Most mailboxes have none; to know that takes a look into the directory.
     let _ = read(places.annotations);
-    let _ = read(places.expunge);
+    if may_have_expunge(&room.index) {
+        let _ = read(places.expunge);
+    }
     Some(room)
 }

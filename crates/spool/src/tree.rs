@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use cyrus_format::imapd_conf::ImapdConf;
 use rustix::fs::{self, AtFlags, CWD, Mode, OFlags, Timespec, Timestamps};
@@ -49,7 +50,14 @@ impl Owner {
 pub struct DirTree {
     root: OwnedFd,
     owner: Option<Owner>,
-    last: Option<(PathBuf, OwnedFd)>,
+    last: Option<(PathBuf, Arc<OwnedFd>)>,
+}
+
+/// A directory of a [`DirTree`], for several threads at a time.
+#[derive(Debug)]
+pub struct TreeDir {
+    dir: Arc<OwnedFd>,
+    owner: Option<Owner>,
 }
 
 impl DirTree {
@@ -82,9 +90,19 @@ impl DirTree {
 
     /// Makes a file of these bytes. `mtime` is in seconds since 1970.
     pub fn file(&mut self, path: &Path, mtime: i64, bytes: &[u8]) -> io::Result<()> {
-        let mut file = self.create_file(path)?;
-        file.write_all(bytes)?;
-        set_mtime(&file, mtime)
+        fill(self.create_file(path)?, mtime, bytes)
+    }
+
+    /// A directory, made if it does not exist, in which files can be made by several threads.
+    pub fn files(&mut self, path: &Path) -> io::Result<TreeDir> {
+        let owner = self.owner;
+        self.open_dir(path)?;
+        let last = self.last.as_ref().filter(|(last, _)| last == path);
+        let dir = match last {
+            Some((_, dir)) => Arc::clone(dir),
+            None => Arc::new(rustix::io::dup(&self.root)?),
+        };
+        Ok(TreeDir { dir, owner })
     }
 
     /// Makes a file of all that `bytes` gives.
@@ -124,11 +142,7 @@ impl DirTree {
     fn create_file(&mut self, path: &Path) -> io::Result<File> {
         let owner = self.owner;
         let (dir, name) = self.parent(path)?;
-        let flags =
-            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = fs::openat(dir, name, flags, Mode::RUSR | Mode::WUSR)?;
-        give_to(&file, owner)?;
-        Ok(File::from(file))
+        create(dir, name, owner)
     }
 
     fn parent<'a, 'p>(&'a mut self, path: &'p Path) -> io::Result<(&'a OwnedFd, &'p OsStr)> {
@@ -149,7 +163,7 @@ impl DirTree {
                 };
                 dir = self.enter(&dir, name)?;
             }
-            self.last = Some((path.to_owned(), dir));
+            self.last = Some((path.to_owned(), Arc::new(dir)));
         }
         match &self.last {
             Some((_, dir)) => Ok(dir),
@@ -174,6 +188,33 @@ impl DirTree {
     fn own(&self, file: &OwnedFd) -> io::Result<()> {
         give_to(file, self.owner)
     }
+}
+
+impl TreeDir {
+    /// Makes a file of these bytes. `mtime` is in seconds since 1970.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) for anything but the name of a file; what the
+    /// system says.
+    pub fn file(&self, name: &OsStr, mtime: i64, bytes: &[u8]) -> io::Result<()> {
+        if Path::new(name).file_name() != Some(name) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        fill(create(&self.dir, name, self.owner)?, mtime, bytes)
+    }
+}
+
+/// Makes a new file.
+fn create(dir: &OwnedFd, name: &OsStr, owner: Option<Owner>) -> io::Result<File> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = fs::openat(dir, name, flags, Mode::RUSR | Mode::WUSR)?;
+    give_to(&file, owner)?;
+    Ok(File::from(file))
+}
+
+fn fill(mut file: File, mtime: i64, bytes: &[u8]) -> io::Result<()> {
+    file.write_all(bytes)?;
+    set_mtime(&file, mtime)
 }
 
 /// Makes it the owner's, if there is one to be.
@@ -226,7 +267,35 @@ mod tests {
         }
         tree.symlink(Path::new("../outside"), Path::new("door")).expect("a symlink");
         assert!(tree.file(Path::new("door/x"), 0, b"").is_err());
+        assert!(tree.files(Path::new("door")).is_err());
         assert!(!top.path().join("outside/x").exists());
+    }
+
+    #[test]
+    fn several_threads_make_files_in_one_directory() {
+        let top = tempfile::tempdir().expect("a temporary directory");
+        let root = top.path().join("out");
+        let mut tree = DirTree::create(&root, None).expect("a new directory");
+        for path in ["", "a/b"] {
+            let dir = tree.files(Path::new(path)).expect("a directory");
+            std::thread::scope(|scope| {
+                for thread in 0..3 {
+                    let dir = &dir;
+                    scope.spawn(move || {
+                        for n in 0..20 {
+                            let name = format!("{thread}-{n}");
+                            dir.file(OsStr::new(&name), n, name.as_bytes()).expect("a file");
+                        }
+                    });
+                }
+            });
+            let file = root.join(path).join("2-19");
+            assert_eq!(std::fs::read(&file).expect("readable"), b"2-19");
+            assert_eq!(std::fs::metadata(&file).expect("there").mtime(), 19);
+            for name in ["2-19", "..", "a/b", "/x", ""] {
+                assert!(dir.file(OsStr::new(name), 0, b"").is_err(), "{name}");
+            }
+        }
     }
 
     #[test]

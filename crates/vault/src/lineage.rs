@@ -1,10 +1,10 @@
 //! A lineage, opened: segments are fetched when they are needed.
 
 use std::io;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use segment::chain::{Chain, Link, Opener};
-use segment::compress::{SeekableError, SeekableZstd};
+use segment::compress::{FrameCache, SeekableError, SeekableZstd};
 use segment::reader::{self, ReadError, SegmentRef};
 
 use crate::history::{Entry, Lineage};
@@ -28,8 +28,8 @@ impl Account {
 
     /// Opens a lineage for reading: its segments are fetched when they are needed.
     pub fn open(&self, lineage: &Lineage) -> OpenLineage {
-        let mut opened =
-            OpenLineage { component: self.component().to_owned(), segments: Vec::new() };
+        let component = self.component().to_owned();
+        let mut opened = OpenLineage { component, segments: Vec::new(), frames: Arc::default() };
         lineage.entries.iter().for_each(|entry| opened.push(self, entry));
         opened
     }
@@ -39,6 +39,7 @@ impl Account {
 pub struct OpenLineage {
     component: String,
     segments: Vec<OpenSegment>,
+    frames: Arc<FrameCache>,
 }
 
 struct OpenSegment {
@@ -46,6 +47,7 @@ struct OpenSegment {
     path: String,
     store: Store,
     content: OnceLock<SeekableZstd<ObjectFile>>,
+    frames: Arc<FrameCache>,
 }
 
 impl OpenLineage {
@@ -56,6 +58,7 @@ impl OpenLineage {
             store: account.store().clone(),
             entry: entry.clone(),
             content: OnceLock::new(),
+            frames: Arc::clone(&self.frames),
         });
     }
 
@@ -87,7 +90,7 @@ impl OpenSegment {
             None => {
                 let (store, path, size) = (&self.store, &self.path, self.entry.size);
                 let object = ObjectFile::new(store.clone(), path.clone(), size);
-                let opened = SeekableZstd::open(object).map_err(|error| {
+                let opened = SeekableZstd::open_sharing(object, &self.frames).map_err(|error| {
                     let source = match error {
                         SeekableError::Read(source) => source,
                         none @ SeekableError::NoTable { .. } => {

@@ -13,7 +13,7 @@ use crate::args::BackupArgs;
 use crate::error::{CliError, Exit};
 use crate::progress::Progress;
 use crate::render::{bytes, count, finding_json, micros, plain};
-use crate::vaults::backup::{Backup, BackupError, Outcome, PART_BYTES, Stored};
+use crate::vaults::backup::{Backup, BackupError, Outcome, PART, Stored};
 use crate::when::{self, age, rfc3339};
 use crate::{archive, processors, render, spool_error, vaults};
 
@@ -67,7 +67,7 @@ pub fn run(args: &BackupArgs) -> Result<Exit, CliError> {
         host: &host,
         workers,
         accepts_removals: args.accept_removals,
-        part_bytes: PART_BYTES,
+        part: PART,
         clock: &when::now,
     };
     let progress = Progress::new(args.talk);

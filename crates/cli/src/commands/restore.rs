@@ -106,7 +106,7 @@ fn restore(wish: &Wish<'_>, chain: &Chain<'_>, snapshot: &Snapshot<'_>) -> Resul
         stored(chain, snapshot, &wish.selection).map_err(archive::explain)?;
     check_mailboxes(args, &head)?;
     check_guids(wish, &account, &head)?;
-    let job = Job { wish, account: &account, messages: &messages, head: &head };
+    let job = Job { wish, account, messages: &messages, head: &head };
     if args.dry_run {
         job.announce()?;
         return Ok(Exit::Done);
@@ -208,7 +208,7 @@ fn check_guids(
 /// What is to be given back.
 struct Job<'a> {
     wish: &'a Wish<'a>,
-    account: &'a SourceAccount,
+    account: SourceAccount,
     messages: &'a StoredMessages<'a>,
     head: &'a ManifestHead,
 }
@@ -236,7 +236,7 @@ impl Job<'_> {
         if is_named { Expunged::Wanted } else { Expunged::WhereMarked }
     }
 
-    fn give(&self, progress: &Progress) -> Result<export::Summary, CliError> {
+    fn give(self, progress: &Progress) -> Result<export::Summary, CliError> {
         let is_whole = !self.wish.args.flags_only;
         let (path, form) = match &self.wish.target {
             Target::Tar(path) if is_whole => return self.give_tar(path, progress),
@@ -273,12 +273,12 @@ impl Job<'_> {
         let taken_at = self.head.taken_at.unix;
         let expunged = self.expunged();
         let options = export::Options { taken_at, workers: processors(), expunged };
-        let mut summary = export(self.account, self.messages, form, tree, &options, progress)
+        let mut summary = export(&self.account, self.messages, form, tree, &options, progress)
             .map_err(|error| explain_export(path, error))?;
         if self.wish.args.flags_only {
-            summary.findings = engine::flags::unreadable(self.account);
+            summary.findings = engine::flags::unreadable(&self.account);
             summary.findings.iter().for_each(|finding| progress.finding(finding));
-            let put = flags::put(self.account, taken_at, tree);
+            let put = flags::put(&self.account, taken_at, tree);
             summary.messages = put.map_err(|source| {
                 let what = "the list of flags".to_owned();
                 explain_export(path, ExportError::Write { what, source })
@@ -311,8 +311,9 @@ impl Job<'_> {
         Ok(summary)
     }
 
-    /// One full snapshot, as it would have been taken then.
-    fn give_tar(&self, path: &Path, progress: &Progress) -> Result<export::Summary, CliError> {
+    /// One full snapshot, as it would have been taken then. Each mailbox's metadata is dropped as
+    /// soon as it is written.
+    fn give_tar(self, path: &Path, progress: &Progress) -> Result<export::Summary, CliError> {
         let options = snapshot::Options {
             taken_at: self.head.taken_at.unix,
             taken_at_text: self.head.taken_at.text.clone(),
@@ -322,9 +323,9 @@ impl Job<'_> {
             rewritten_at: None,
             catalog: false,
         };
-        let (account, output) = (self.account.clone(), open_tar(path)?);
+        let output = open_tar(path)?;
         let (output, summary) =
-            snapshot::snapshot(account, self.messages, None, output, &options, progress)
+            snapshot::snapshot(self.account, self.messages, None, output, &options, progress)
                 .map_err(|error| CliError::failed("cannot write the tar", error))?;
         output.finish().map_err(|error| CliError::failed("cannot finish the tar", error))?;
         Ok(export::Summary {

@@ -1,14 +1,14 @@
 //! One account of a live server into a vault.
 
 use engine::base::Base;
-use engine::live::live;
+use engine::live::{LiveMessages, apart};
 use engine::ports::Monitor;
-use engine::snapshot::{self, SnapshotError, Summary, parts};
+use engine::snapshot::parts::{self, Limit};
+use engine::snapshot::{self, SnapshotError, Summary};
 use engine::source::Described;
 use model::Userid;
 use model::diff::Step;
-use segment::chain::Chain;
-use segment::compress::{Compression, Writer};
+use segment::compress::Writer;
 use spool::{Server, SpoolError};
 use vault::{
     Account, Entry, History, Lineage, Note, SegmentKind, SegmentName, Stage, Vault, VaultError,
@@ -18,8 +18,9 @@ use vault::{
 use crate::{PROGRAM, when};
 
 /// Messages that are missing in the vault are stored in advance, this much at a time: what is
-/// stored is not stored again if the run is stopped.
-pub const PART_BYTES: u64 = 256 << 20;
+/// stored is not stored again if the run is stopped. What is held of so many messages until a part
+/// ends is some 40 MiB.
+pub const PART: Limit = Limit { bytes: 256 << 20, messages: 128 << 10 };
 
 /// How often a backup begins again because somebody erased the account, or pruned it and took
 /// longer than a day, meanwhile.
@@ -47,6 +48,21 @@ pub struct Stored {
     pub bytes: u64,
     /// Heads that it joined: others had backed up the account at the same time.
     pub joined: Vec<SegmentName>,
+}
+
+/// An account at one instant.
+struct Frozen {
+    source: Described,
+    messages: LiveMessages,
+    /// When, seconds since 1970.
+    taken_at: i64,
+}
+
+/// What an account is, compared with its newest snapshot.
+enum Now {
+    Changed(Box<Frozen>),
+    /// Nothing has changed since that one.
+    Unchanged(SegmentName),
 }
 
 /// Why there is no new snapshot of an account.
@@ -83,8 +99,8 @@ pub struct Backup<'a> {
     pub host: &'a str,
     /// Threads for each account.
     pub workers: usize,
-    /// How much is stored at a time in advance: [`PART_BYTES`].
-    pub part_bytes: u64,
+    /// How much is stored at a time in advance: [`PART`].
+    pub part: Limit,
     /// Whether shared mailboxes may all be others than those of the last snapshot.
     pub accepts_removals: bool,
     /// Seconds since 1970: [`when::now`].
@@ -122,26 +138,27 @@ impl Backup<'_> {
         let joined: Vec<SegmentName> = joined.map(|head| head.name.clone()).collect();
         let (mut seq, mut parts, mut bytes) = (history.next_seq(), 0, 0);
 
-        let frozen = self.server.freeze(userid)?;
-        let taken_at = (self.clock)();
-        let (source, messages) = live(frozen);
-        let source = Described::from(source);
         let mut opened = account.open(&lineage);
+        let mut frozen = None;
         loop {
             let chain = opened.chain();
-            let base = self.base(&chain, &lineage, &source)?;
-            if let Some((base, newest)) = base.as_ref().zip(to_be_unchanged(&lineage, &joined))
-                && snapshot::is_unchanged(&source, base)?
-            {
-                return Ok(Outcome::Unchanged(newest));
-            }
+            let base = (!lineage.entries.is_empty()).then(|| Base::new(&chain)).transpose();
+            let base = base.map_err(BackupError::Base)?;
+            let now = match frozen.take() {
+                Some(frozen) => Now::Changed(frozen),
+                None => self.freeze(userid, base.as_ref(), to_be_unchanged(&lineage, &joined))?,
+            };
+            let Frozen { source, messages, taken_at } = match now {
+                Now::Changed(frozen) => *frozen,
+                Now::Unchanged(newest) => return Ok(Outcome::Unchanged(newest)),
+            };
             let options = self.options(taken_at, seq);
             let part = parts::part(
                 &source,
                 &messages,
                 base.as_ref(),
                 || self.writer(),
-                self.part_bytes,
+                &self.part,
                 &options,
                 monitor,
             )?;
@@ -154,6 +171,7 @@ impl Backup<'_> {
                 drop(chain);
                 opened.push(account, &entry);
                 lineage.entries.push(entry);
+                frozen = Some(Box::new(Frozen { source, messages, taken_at }));
                 continue;
             }
             let (writer, summary) = snapshot::snapshot(
@@ -175,21 +193,31 @@ impl Backup<'_> {
         }
     }
 
-    /// What is to be continued, if there is something.
-    fn base<'c>(
+    /// Freezes the account, and compares it with the snapshot that is continued, if there is one:
+    /// `newest`, where nothing else stands against leaving it as it is. What the vault holds was read
+    /// by then: nothing is locked while a store is waited for.
+    fn freeze(
         &self,
-        chain: &'c Chain<'_>,
-        lineage: &Lineage,
-        source: &Described,
-    ) -> Result<Option<Base<'c>>, BackupError> {
-        if lineage.entries.is_empty() {
-            return Ok(None);
+        userid: &Userid,
+        base: Option<&Base<'_>>,
+        newest: Option<SegmentName>,
+    ) -> Result<Now, BackupError> {
+        let frozen = self.server.freeze(userid)?;
+        let taken_at = (self.clock)();
+        let (source, untouched) = apart(frozen);
+        let source = Described::from(source);
+        if let Some(base) = base {
+            if base.is_of_another_server(&source) && !self.accepts_removals {
+                return Err(BackupError::AnotherServer);
+            }
+            if let Some(newest) = newest
+                && snapshot::is_unchanged(&source, base)?
+            {
+                return Ok(Now::Unchanged(newest));
+            }
         }
-        let base = Base::new(chain).map_err(BackupError::Base)?;
-        if base.is_of_another_server(source) && !self.accepts_removals {
-            return Err(BackupError::AnotherServer);
-        }
-        Ok(Some(base))
+        let messages = untouched.messages();
+        Ok(Now::Changed(Box::new(Frozen { source, messages, taken_at })))
     }
 
     fn options(&self, taken_at: i64, seq: u32) -> snapshot::Options {
@@ -205,7 +233,7 @@ impl Backup<'_> {
     }
 
     fn writer(&self) -> Writer<Stage> {
-        Writer::new(Stage::new(), Compression::Zstd, self.workers)
+        Writer::quick(Stage::new(), self.workers)
     }
 
     fn put(

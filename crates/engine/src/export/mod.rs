@@ -9,13 +9,14 @@ mod spool;
 
 use std::io::{self, Read};
 use std::path::Path;
+use std::sync::Arc;
 
 use cyrus_format::header::MailboxHeader;
 use cyrus_format::index::RecordKey;
 use model::{Finding, FindingKind, Guid, Record};
 
 pub use self::spool::{Layout, SpoolOptions};
-use crate::fetch::{Action, Job, Outcome, Work, fetch};
+use crate::fetch::{Action, Job, Outcome, Reading, Work, fetch, read_message};
 use crate::folder::relative_name;
 use crate::ports::{MessageSource, Monitor};
 use crate::records::Records;
@@ -41,6 +42,19 @@ pub trait Tree {
 
     /// Makes a symbolic link.
     fn symlink(&mut self, target: &Path, path: &Path) -> io::Result<()>;
+
+    /// A directory of this tree in which several threads at a time can make files; `None` where
+    /// files are made one behind the other.
+    fn files(&mut self, dir: &Path) -> io::Result<Option<Arc<dyn Files>>> {
+        let _ = dir;
+        Ok(None)
+    }
+}
+
+/// A directory in which several threads at a time make files.
+pub trait Files: Send + Sync {
+    /// Makes a file of these bytes; `mtime` in seconds since 1970. Nothing that exists is replaced.
+    fn file(&self, name: &str, mtime: i64, bytes: &[u8]) -> io::Result<()>;
 }
 
 /// The forms.
@@ -153,10 +167,19 @@ trait Exporter {
     /// One of its messages.
     fn message(&mut self, record: &Record, guid: Guid, body: Body<'_>) -> io::Result<()>;
 
+    /// What puts messages of this mailbox in their place as soon as they are read, if the form
+    /// leaves it to no order.
+    fn taker(&self) -> Option<Taker> {
+        None
+    }
+
     /// Whether a message can be given [again](Self::again).
     fn can_repeat(&self, _record: &RecordKey, _guid: Guid) -> bool {
         false
     }
+
+    /// A message of these bytes is going to be given, or taken; it can be given again then.
+    fn expect(&mut self, _record: &RecordKey, _guid: Guid) {}
 
     /// One whose bytes were given before; `false` if they are needed once more.
     fn again(&mut self, _record: &Record, _guid: Guid) -> io::Result<bool> {
@@ -166,6 +189,9 @@ trait Exporter {
     /// The mailbox ends.
     fn end(&mut self) -> io::Result<()>;
 }
+
+/// Puts a message in its place.
+type Taker = Box<dyn Fn(&RecordKey, &[u8]) -> io::Result<()> + Send + Sync>;
 
 /// A mailbox as exporters see it.
 struct FolderInfo<'a> {
@@ -251,10 +277,17 @@ impl Run<'_> {
         let wanted = |record: &RecordKey| expunged || !record.is_expunged();
         if exporter.wants_messages() {
             self.monitor.expect(records.linked().filter(wanted).count() as u64);
-            let (messages, workers) = (self.messages, self.options.workers);
+            let taker = exporter.taker();
+            // What is damaged, or may be, is left to its turn.
+            let early = |job: &Job, guid: Guid, bytes: &[u8]| {
+                let is_right = mailbox.content_of(&job.record) == Some(guid);
+                Some(taker.as_ref().filter(|_| is_right)?(&job.record, bytes))
+            };
+            let (source, workers) = (self.messages, self.options.workers);
+            let reading = Reading { source, mailbox: at, workers, early: Some(&early) };
             let jobs = records.linked().filter(wanted);
             let mut folder = Folder { run: self, at, exporter, records: &records, jobs };
-            fetch(messages, at, workers, &mut folder)?;
+            fetch(&reading, &mut folder)?;
         }
         exporter.end().map_err(write)?;
         self.summary.mailboxes += 1;
@@ -287,18 +320,16 @@ impl<J: Iterator<Item = RecordKey>> Work for Folder<'_, '_, J> {
             Some(guid) => Action::Carry(guid),
             None => Action::Read,
         };
+        if let (Action::Read, Some(guid)) = (action, guid) {
+            self.exporter.expect(&record, guid);
+        }
         Ok(Some(Job { record, action }))
     }
 
     fn done(&mut self, job: &Job, outcome: Outcome, bytes: &[u8]) -> Result<(), ExportError> {
         let size = match outcome {
-            Outcome::Whole { start, end, guid } => {
-                let body = &bytes[start..end];
-                self.give(job, guid, body.len() as u64, Body::Whole(body))?
-            }
-            Outcome::Large { size, guid } => self.read_large(job, guid, size)?,
-            Outcome::Failed(error) => self.unread(job, &error),
             Outcome::Skipped => self.repeat(job)?,
+            outcome => self.take(job, outcome, bytes)?,
         };
         self.run.monitor.advance(1, size);
         Ok(())
@@ -306,6 +337,30 @@ impl<J: Iterator<Item = RecordKey>> Work for Folder<'_, '_, J> {
 }
 
 impl<J> Folder<'_, '_, J> {
+    /// Hands on what was read, and says how much that was.
+    fn take(&mut self, job: &Job, outcome: Outcome, bytes: &[u8]) -> Result<u64, ExportError> {
+        match outcome {
+            Outcome::Whole { start, end, guid } => {
+                let body = &bytes[start..end];
+                self.give(job, guid, body.len() as u64, Body::Whole(body))
+            }
+            Outcome::Large { size, guid } => self.read_large(job, guid, size),
+            Outcome::Taken { size, taken } => {
+                taken.map_err(|source| self.cannot_write(job, source))?;
+                Ok(self.given(size))
+            }
+            Outcome::Failed(error) => Ok(self.unread(job, &error)),
+            Outcome::Skipped => Ok(0),
+        }
+    }
+
+    /// Counts a message that was handed on.
+    fn given(&mut self, size: u64) -> u64 {
+        self.run.summary.messages += 1;
+        self.run.summary.bytes += size;
+        size
+    }
+
     /// Hands a message on, unless its bytes are not what the source says they are.
     fn give(
         &mut self,
@@ -326,9 +381,7 @@ impl<J> Folder<'_, '_, J> {
         let record = self.records.record(job.record.uid).unwrap_or_default();
         let given = self.exporter.message(&record, guid, body);
         given.map_err(|source| self.cannot_write(job, source))?;
-        self.run.summary.messages += 1;
-        self.run.summary.bytes += size;
-        Ok(size)
+        Ok(self.given(size))
     }
 
     fn read_large(&mut self, job: &Job, guid: Guid, size: u64) -> Result<u64, ExportError> {
@@ -342,12 +395,13 @@ impl<J> Folder<'_, '_, J> {
     fn repeat(&mut self, job: &Job) -> Result<u64, ExportError> {
         let Action::Carry(guid) = job.action else { return Ok(0) };
         let record = self.records.record(job.record.uid).unwrap_or_default();
-        if !self.exporter.again(&record, guid).map_err(|source| self.cannot_write(job, source))? {
-            return self.read_large(job, guid, job.record.size);
+        if self.exporter.again(&record, guid).map_err(|source| self.cannot_write(job, source))? {
+            return Ok(self.given(job.record.size));
         }
-        self.run.summary.messages += 1;
-        self.run.summary.bytes += job.record.size;
-        Ok(job.record.size)
+        let mut bytes = Vec::new();
+        let outcome = read_message(self.run.messages, self.at, &job.record, &mut bytes)
+            .unwrap_or_else(Outcome::Failed);
+        self.take(job, outcome, &bytes)
     }
 
     fn cannot_write(&self, job: &Job, source: io::Error) -> ExportError {

@@ -9,7 +9,7 @@ use cyrus_format::index::RecordKey;
 use model::{Finding, FindingKind, Guid, MboxName, Partition, Record};
 use peer::SessionError;
 
-use crate::fetch::{Action, Job, Outcome, Work, fetch};
+use crate::fetch::{Action, Job, Outcome, Reading, Work, fetch};
 use crate::ports::{MessageSource, Monitor, Peer};
 
 /// GUIDs of one RESERVE; Cyrus sends one more.
@@ -82,8 +82,8 @@ impl Staged {
         records: &[Record],
         peer: &mut dyn Peer,
     ) -> Result<Vec<Finding>, SessionError> {
-        let workers = mailbox.workers;
-        let (messages, at) = (mailbox.messages, mailbox.at);
+        let Sender { messages: source, at, workers, .. } = mailbox;
+        let reading = Reading { source, mailbox: at, workers, early: None };
         let mut upload = Upload {
             staged: self,
             mailbox,
@@ -94,7 +94,7 @@ impl Staged {
             files: 0,
             bytes: 0,
         };
-        fetch(messages, at, workers, &mut upload)?;
+        fetch(&reading, &mut upload)?;
         upload.end()?;
         Ok(upload.findings)
     }
@@ -163,7 +163,8 @@ impl Work for Upload<'_, '_> {
                     Err(error) => self.unread(record, &error),
                 }
             }
-            Outcome::Large { .. } | Outcome::Skipped => Ok(()),
+            // Nobody takes messages early here.
+            Outcome::Large { .. } | Outcome::Skipped | Outcome::Taken { .. } => Ok(()),
             Outcome::Failed(error) => self.unread(record, &error),
         }
     }

@@ -13,7 +13,7 @@ use segment::manifest::StoredFile;
 use super::{Run, SnapshotError};
 use crate::base::HadMailbox;
 use crate::exceptions::{self, Exceptions};
-use crate::fetch::{Action, Job, Outcome, Work, fetch, read_message};
+use crate::fetch::{Action, Job, Outcome, Reading, Work, fetch, read_message};
 use crate::records::{Facts, Records, identity};
 use crate::source::fingerprint;
 
@@ -80,10 +80,11 @@ impl<W: Write> Run<'_, W> {
         let dir = self.dirs[key].clone();
         let linked_to = if anew { 0 } else { had.linked_to };
         let (source, workers) = (self.messages, self.options.workers);
+        let reading = Reading { source, mailbox: at, workers, early: None };
         let (steps, exceptions) = (steps(records, had), Exceptions::default());
         let mut work =
             Mailbox { run: self, at, name, dir, steps, had, anew, linked_to, exceptions };
-        fetch(source, at, workers, &mut work)?;
+        fetch(&reading, &mut work)?;
         Ok((work.exceptions, work.linked_to))
     }
 
@@ -269,7 +270,7 @@ where
                 read = match &outcome {
                     Outcome::Whole { start, end, .. } => (end - start) as u64,
                     Outcome::Large { size, .. } => *size,
-                    Outcome::Skipped | Outcome::Failed(_) => 0,
+                    Outcome::Skipped | Outcome::Taken { .. } | Outcome::Failed(_) => 0,
                 };
                 self.store(&job.record, outcome, bytes)?
             }
@@ -329,7 +330,7 @@ impl<W: Write, S> Mailbox<'_, '_, W, S> {
                 self.report_unread(record, &error);
                 return Ok(None);
             }
-            Outcome::Skipped => return Ok(None),
+            Outcome::Skipped | Outcome::Taken { .. } => return Ok(None),
         };
         self.compare(record, guid, size);
         self.link(record, &guid)?;

@@ -23,7 +23,7 @@ use super::mailbox::{kept, steps};
 use super::store::Store;
 use super::{Options, SnapshotError, plan};
 use crate::base::{Base, HadMailbox};
-use crate::fetch::{Action, Job, Outcome, Work, fetch};
+use crate::fetch::{Action, Job, Outcome, Reading, Work, fetch};
 use crate::known::Known;
 use crate::ports::{MessageSource, Monitor};
 use crate::records::Records;
@@ -44,6 +44,38 @@ pub struct PartSummary {
     pub segment_bytes: u64,
 }
 
+/// How much is stored in advance at a time, of what the chain lacks: as much as reaches either.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// Bytes of messages; at least one.
+    pub bytes: u64,
+    /// Messages, of each of which row and envelope are held until the segment ends; at least one.
+    pub messages: u64,
+}
+
+impl Limit {
+    /// More than there can be.
+    const NONE: Self = Self { bytes: u64::MAX, messages: u64::MAX };
+}
+
+/// How much it is.
+#[derive(Clone, Copy, Debug, Default)]
+struct Amount {
+    bytes: u64,
+    messages: u64,
+}
+
+impl Amount {
+    fn add(&mut self, bytes: u64) {
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.messages += 1;
+    }
+
+    fn reaches(&self, limit: &Limit) -> bool {
+        self.bytes >= limit.bytes.max(1) || self.messages >= limit.messages.max(1)
+    }
+}
+
 /// How many bytes of messages a snapshot would store now, by what the indexes say. It may be less:
 /// copies of a message of unknown GUID are all counted, and so is what cannot be read.
 ///
@@ -51,13 +83,13 @@ pub struct PartSummary {
 /// A chain that cannot be read, or that is of another account.
 pub fn missing(account: &Described, base: Option<&Base<'_>>) -> Result<u64, SnapshotError> {
     let mut ahead = Ahead::new(account, base)?;
-    let named = ahead.bytes(u64::MAX)?;
-    Ok(named.saturating_add(ahead.bytes_unnamed()?))
+    let named = ahead.lacks(&Limit::NONE)?;
+    Ok(named.bytes.saturating_add(ahead.bytes_unnamed()?))
 }
 
-/// Writes one part of at least `limit` bytes of messages that the chain lacks, or a smaller one if
-/// no more of them can be read. `None` if less than `limit` bytes are missing, or nothing of them
-/// can be stored in advance; then it is the snapshot's turn. `out` is called when the first message
+/// Writes one part of as much as `limit` of the messages that the chain lacks, or a smaller one if
+/// no more of them can be read. `None` if fewer are missing, or nothing of them can be stored in
+/// advance; then it is the snapshot's turn. `out` is called when the first message
 /// is about to be written, and what it gave is dropped if that message changes meanwhile and there
 /// is no other.
 ///
@@ -70,22 +102,22 @@ pub fn part<W: Write>(
     messages: &dyn MessageSource,
     base: Option<&Base<'_>>,
     out: impl FnOnce() -> W,
-    limit: u64,
+    limit: &Limit,
     options: &Options,
     monitor: &dyn Monitor,
 ) -> Result<Option<(W, PartSummary)>, SnapshotError> {
-    let limit = limit.max(1);
     let account = &described.account;
     let mut ahead = Ahead::new(described, base)?;
-    if ahead.bytes(limit)? < limit {
+    if !ahead.lacks(limit)?.reaches(limit) {
         return Ok(None);
     }
     let seq = options.seq_after(base);
     let new = || Store::new(out(), account, seq, options);
-    let mut writing = Writing { out: Some(new), store: None, bytes: 0, limit };
+    let (stored, pending) = (Amount::default(), Amount::default());
+    let mut writing = Writing { out: Some(new), store: None, stored, pending, limit };
     let mailboxes = ahead.mailboxes.clone();
     for mailbox in &mailboxes {
-        if writing.bytes >= limit {
+        if writing.stored.reaches(limit) {
             break;
         }
         let had = ahead.had(mailbox)?;
@@ -94,16 +126,17 @@ pub fn part<W: Write>(
             records: lacking(&records, &had),
             is_done: false,
             passes: true,
-            pending: 0,
             at: mailbox.at,
             ahead: &mut ahead,
             writing: &mut writing,
             messages,
             monitor,
         };
+        let (source, workers) = (messages, options.workers);
+        let reading = Reading { source, mailbox: mailbox.at, workers, early: None };
         // Records may have promised more than there was: then there is room for others.
-        while !work.is_done && work.writing.bytes < limit {
-            fetch(messages, mailbox.at, options.workers, &mut work)?;
+        while !work.is_done && !work.writing.stored.reaches(limit) {
+            fetch(&reading, &mut work)?;
         }
     }
     let Some(store) = writing.store.filter(|store| !store.is_empty()) else { return Ok(None) };
@@ -181,24 +214,24 @@ impl<'a> Ahead<'a> {
         Ok(Self { account, positions, want, known: Known::new(base), mailboxes })
     }
 
-    /// How many bytes of messages of known GUIDs the chain lacks; no more of them are counted when
-    /// they are `limit`.
-    fn bytes(&mut self, limit: u64) -> Result<u64, SnapshotError> {
+    /// How many messages of known GUIDs the chain lacks; no more of them are counted when they
+    /// reach the limit.
+    fn lacks(&mut self, limit: &Limit) -> Result<Amount, SnapshotError> {
         let mut counted = HashSet::new();
-        let mut bytes = 0u64;
+        let mut amount = Amount::default();
         for mailbox in self.mailboxes.clone() {
             let had = self.had(&mailbox)?;
             let records = Records::read(&self.account.mailboxes[mailbox.at].files);
             for record in lacking(&records, &had).filter(|record| !record.guid.is_zero()) {
-                if bytes >= limit {
-                    return Ok(bytes);
+                if amount.reaches(limit) {
+                    return Ok(amount);
                 }
                 if !self.holds(&record.guid)? && counted.insert(record.guid) {
-                    bytes = bytes.saturating_add(record.size);
+                    amount.add(record.size);
                 }
             }
         }
-        Ok(bytes)
+        Ok(amount)
     }
 
     /// How many bytes the messages of unknown GUIDs have of which the chain has nothing.
@@ -242,15 +275,24 @@ fn planned(plan: &Plan, positions: &BTreeMap<MailboxKey, usize>) -> Vec<Planned>
 }
 
 /// A part that begins with its first message.
-struct Writing<W: Write, F> {
+struct Writing<'l, W: Write, F> {
     out: Option<F>,
     store: Option<Store<W>>,
-    /// Bytes of messages so far.
-    bytes: u64,
-    limit: u64,
+    stored: Amount,
+    /// What is being read, by what the records say.
+    pending: Amount,
+    limit: &'l Limit,
 }
 
-impl<W: Write, F: FnOnce() -> Result<Store<W>, WriteError>> Writing<W, F> {
+impl<W: Write, F: FnOnce() -> Result<Store<W>, WriteError>> Writing<'_, W, F> {
+    /// Whether this will be all, if all that is being read is what its records say.
+    fn is_enough(&self) -> bool {
+        let Amount { bytes, messages } = self.pending;
+        let stored = self.stored;
+        let bytes = stored.bytes.saturating_add(bytes);
+        Amount { bytes, messages: stored.messages + messages }.reaches(self.limit)
+    }
+
     fn contains(&self, guid: &Guid) -> bool {
         self.store.as_ref().is_some_and(|store| store.contains(guid))
     }
@@ -270,11 +312,9 @@ struct PartOfMailbox<'r, 'a, W: Write, F, I> {
     is_done: bool,
     /// Whether nothing was left behind that the snapshot is going to read.
     passes: bool,
-    /// Bytes that are being read, by what the records say.
-    pending: u64,
     at: usize,
     ahead: &'r mut Ahead<'a>,
-    writing: &'r mut Writing<W, F>,
+    writing: &'r mut Writing<'a, W, F>,
     messages: &'r dyn MessageSource,
     monitor: &'r dyn Monitor,
 }
@@ -288,7 +328,7 @@ where
     type Error = SnapshotError;
 
     fn next(&mut self) -> Result<Option<Job>, SnapshotError> {
-        while self.writing.bytes.saturating_add(self.pending) < self.writing.limit {
+        while !self.writing.is_enough() {
             let Some(record) = self.records.next() else {
                 self.is_done = true;
                 return Ok(None);
@@ -300,7 +340,7 @@ where
             if self.writing.contains(&record.guid) || self.ahead.holds(&record.guid)? {
                 continue;
             }
-            self.pending = self.pending.saturating_add(record.size);
+            self.writing.pending.add(record.size);
             self.monitor.expect(1);
             return Ok(Some(Job { record, action: Action::Read }));
         }
@@ -309,13 +349,14 @@ where
 
     fn done(&mut self, job: &Job, outcome: Outcome, bytes: &[u8]) -> Result<(), SnapshotError> {
         let Job { record, .. } = job;
-        self.pending = self.pending.saturating_sub(record.size);
+        self.writing.pending.bytes = self.writing.pending.bytes.saturating_sub(record.size);
+        self.writing.pending.messages = self.writing.pending.messages.saturating_sub(1);
         let read = match outcome {
             Outcome::Whole { start, end, guid } => {
                 let body = &bytes[start..end];
                 if guid == record.guid && !self.writing.contains(&guid) {
                     self.writing.store()?.put(guid, record.internaldate.secs, body)?;
-                    self.writing.bytes += body.len() as u64;
+                    self.writing.stored.add(body.len() as u64);
                 }
                 body.len() as u64
             }
@@ -325,7 +366,7 @@ where
                 }
                 size
             }
-            Outcome::Skipped | Outcome::Failed(_) => 0,
+            Outcome::Skipped | Outcome::Taken { .. } | Outcome::Failed(_) => 0,
         };
         self.passes &= self.writing.contains(&record.guid);
         if self.passes {
@@ -350,7 +391,7 @@ where
         let Ok(mut file) = self.messages.open(self.at, record) else { return Ok(()) };
         let mtime = record.internaldate.secs;
         if self.writing.store()?.copy(guid, size, mtime, &mut file)? {
-            self.writing.bytes = self.writing.bytes.saturating_add(size);
+            self.writing.stored.add(size);
         }
         Ok(())
     }

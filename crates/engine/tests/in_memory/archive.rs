@@ -6,7 +6,7 @@ use std::sync::Mutex;
 
 use engine::base::Base;
 use engine::ports::Silent;
-use engine::snapshot::parts::{PartSummary, missing, part};
+use engine::snapshot::parts::{Limit, PartSummary, missing, part};
 use engine::snapshot::{Options, Summary, snapshot};
 use model::Guid;
 use segment::ReadAt;
@@ -50,7 +50,12 @@ impl Archive {
     }
 
     /// Stores at least so many bytes of messages in advance, if there are so many.
-    pub fn part(&mut self, account: &Account, limit: u64) -> Option<PartSummary> {
+    pub fn part(&mut self, account: &Account, bytes: u64) -> Option<PartSummary> {
+        self.part_within(account, &Limit { bytes, messages: u64::MAX })
+    }
+
+    /// The same, with a limit on the number of messages, too.
+    pub fn part_within(&mut self, account: &Account, limit: &Limit) -> Option<PartSummary> {
         let (source, messages) = account.source();
         let options = self.options();
         let mut is_begun = false;

@@ -3,6 +3,7 @@
 use engine::archive::finding_of;
 use engine::base::Base;
 use engine::ports::Silent;
+use engine::snapshot::parts::Limit;
 use engine::snapshot::snapshot;
 use model::{FindingKind, Guid, SystemFlags};
 use segment::verify;
@@ -70,6 +71,20 @@ fn what_was_stored_in_advance_is_not_stored_again() {
         let path = format!("glad/mailboxes/{dir}/40.");
         assert_eq!(files[path.as_bytes()], body(n + 39).into_bytes());
     }
+    is_sound(&archive);
+}
+
+#[test]
+fn a_part_of_tiny_messages_is_not_larger_than_what_is_remembered_of_them() {
+    let account = account();
+    let mut archive = Archive::default();
+    let limit = Limit { bytes: u64::MAX, messages: 25 };
+    for _ in 0..2 {
+        let part = archive.part_within(&account, &limit).expect("so many are missing");
+        assert_eq!(part.messages, 25);
+    }
+    assert!(archive.part_within(&account, &limit).is_none(), "ten are left");
+    assert_eq!(archive.take(&account).summary.totals.messages_new, 10);
     is_sound(&archive);
 }
 

@@ -9,7 +9,7 @@ use cyrus_format::mboxlist::{MailboxEntry, MailboxType, MboxList, MboxListEra};
 use cyrus_format::names::NameRules;
 use engine::export::{ExportError, Form, Layout, SpoolOptions, Summary, export};
 use engine::ports::Silent;
-use model::{MboxName, SystemFlags, UidValidity, UniqueId};
+use model::{FindingKind, MboxName, SystemFlags, UidValidity, UniqueId};
 
 use super::account::{Account, EPOCH, Mailbox, options};
 use super::tree::MemoryTree;
@@ -184,6 +184,19 @@ fn where_a_file_has_all_the_names_it_may_have_another_is_made() {
         assert_eq!(tree.read(path(other)), b"again");
         assert_eq!(tree.is_same(path(one), path(other)), same, "{one} and {other}");
     }
+}
+
+#[test]
+fn a_copy_is_whole_where_the_first_was_not_to_be_had() {
+    let mut account = account(17, MboxListEra::ById);
+    account.mailboxes[0].bodies.insert(1, b"somebody else's".to_vec());
+    let (tree, summary) = given(&account, Layout::Source);
+    let findings: Vec<_> = summary.findings.iter().map(|f| (f.kind, f.uid)).collect();
+    assert_eq!(findings, [(FindingKind::ArchiveDamaged, Some(1))]);
+    assert_eq!(summary.messages, 4);
+    let inbox = by_id(INBOX_ID);
+    assert!(!tree.has(format!("{inbox}/1.")));
+    assert_eq!(tree.read(format!("{inbox}/3.")), b"one");
 }
 
 #[test]

@@ -119,6 +119,9 @@ impl Tree for MemoryTree {
     }
 
     fn link(&mut self, existing: &Path, path: &Path) -> io::Result<()> {
+        if !self.has(existing) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
         let node = Node::File(self.number(existing));
         let names = self.nodes.values().filter(|known| **known == node).count();
         if self.names_max.is_some_and(|max| names >= max) {

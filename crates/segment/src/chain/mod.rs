@@ -245,7 +245,7 @@ impl<'a> Chain<'a> {
     ///
     /// # Errors
     ///
-    /// Those of [`Snapshot::table`] and [`Snapshot::segment`].
+    /// Those of [`Snapshot::find`] and [`Snapshot::segment`].
     pub fn find_message(
         &self,
         guid: &Guid,
@@ -267,7 +267,7 @@ impl<'a> Chain<'a> {
     ) -> Result<Option<(&SegmentRef<'a>, Located)>, ReadError> {
         let mut left = passed;
         for snapshot in self.snapshots.iter().take_while(|snapshot| snapshot.seq() <= upto) {
-            match (snapshot.table()?.find(guid), left) {
+            match (snapshot.find(guid)?, left) {
                 (None, _) => {}
                 (Some(located), 0) => return Ok(Some((snapshot.segment()?, located))),
                 (Some(_), _) => left -= 1,
@@ -284,7 +284,7 @@ impl<'a> Chain<'a> {
     pub fn message(&self, guid: &Guid, upto: u32) -> Result<Option<Vec<u8>>, ReadError> {
         let mut first_error = None;
         for snapshot in self.snapshots.iter().take_while(|snapshot| snapshot.seq() <= upto) {
-            let Some(located) = snapshot.table()?.find(guid) else { continue };
+            let Some(located) = snapshot.find(guid)? else { continue };
             match snapshot.segment()?.message(guid, located) {
                 Ok(bytes) => return Ok(Some(bytes)),
                 Err(error) => {

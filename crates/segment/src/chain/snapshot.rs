@@ -1,11 +1,16 @@
 //! One segment of a chain: at hand, or opened once something of it is needed.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
+use model::Guid;
 use model::state::Digest;
 
-use crate::manifest::{Manifest, ManifestHead, MessageTable, TakenAt, Totals};
+use crate::manifest::{Located, Manifest, ManifestHead, Rows, TakenAt, Totals};
 use crate::reader::{ReadError, SegmentRef};
+
+/// Whoever looks up no more messages than this does not wait for the whole table.
+const FEW: usize = 16;
 
 /// What is known of a segment before it is opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +49,9 @@ pub struct Snapshot<'a> {
     head: OnceLock<Box<ManifestHead>>,
     /// The rows of its message table, once they are needed: a run that finds nothing new does
     /// without them.
-    rows: OnceLock<Vec<u8>>,
+    rows: OnceLock<Rows>,
+    /// How often a message was looked up without them.
+    lookups: AtomicUsize,
     /// Held by whoever opens the segment or reads the rows: it is not done twice.
     turn: Mutex<()>,
 }
@@ -91,6 +98,7 @@ impl<'a> Snapshot<'a> {
             keeps_head: true,
             head: OnceLock::from(Box::new(head)),
             rows: OnceLock::new(),
+            lookups: AtomicUsize::new(0),
             turn: Mutex::default(),
         }
     }
@@ -113,6 +121,7 @@ impl<'a> Snapshot<'a> {
             keeps_head: false,
             head: OnceLock::new(),
             rows: OnceLock::new(),
+            lookups: AtomicUsize::new(0),
             turn: Mutex::default(),
         }
     }
@@ -189,17 +198,29 @@ impl<'a> Snapshot<'a> {
     /// # Errors
     ///
     /// Those of [`SegmentRef::rows`] and [`segment`](Self::segment), the first time.
-    pub fn table(&self) -> Result<MessageTable<'_>, ReadError> {
+    pub fn table(&self) -> Result<&Rows, ReadError> {
         if let Some(rows) = self.rows.get() {
-            return Ok(MessageTable::unchecked(rows));
+            return Ok(rows);
         }
         let segment = self.segment()?;
         let _turn = self.turn();
         if let Some(rows) = self.rows.get() {
-            return Ok(MessageTable::unchecked(rows));
+            return Ok(rows);
         }
         let rows = segment.rows()?;
-        Ok(MessageTable::unchecked(self.rows.get_or_init(|| rows)))
+        Ok(self.rows.get_or_init(|| rows))
+    }
+
+    /// Where the bytes of a message are in this segment, if it holds them.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`table`](Self::table).
+    pub fn find(&self, guid: &Guid) -> Result<Option<Located>, ReadError> {
+        if self.rows.get().is_none() && self.lookups.fetch_add(1, Ordering::Relaxed) < FEW {
+            return self.segment()?.find(guid);
+        }
+        Ok(self.table()?.find(guid))
     }
 
     /// The manifest without its message table. That of a chain's newest snapshot and of its tip

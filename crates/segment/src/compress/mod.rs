@@ -11,7 +11,7 @@ mod seekable;
 mod writer;
 
 pub use decode::{Decoder, sniff};
-pub use seekable::{SeekableError, SeekableZstd};
+pub use seekable::{FrameCache, SeekableError, SeekableZstd};
 pub use writer::Writer;
 
 /// How an archive is compressed.

@@ -2,13 +2,18 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::FRAME;
 use super::seek_table::{self, FrameSizes};
 use crate::read_at::ReadAt;
 
 /// Decoded frames that are kept: neighbours are wanted together, and several threads read.
 const CACHED: usize = 16;
+
+/// Memory of frames that nobody wants any more, kept for the next ones: the kernel takes longer to
+/// hand out so much anew than a frame takes to be copied.
+const SPARE: usize = 4;
 
 /// Why a zstd file is not read this way.
 #[derive(Debug, thiserror::Error)]
@@ -30,11 +35,66 @@ pub struct SeekableZstd<R> {
     file: R,
     frames: Vec<Frame>,
     len: u64,
-    cache: Mutex<VecDeque<(usize, Arc<Slot>)>>,
+    cache: Arc<FrameCache>,
+    /// Its number in the cache.
+    number: usize,
+}
+
+/// Decoded frames of the files that share it: memory is bounded, however many they are.
+#[derive(Debug, Default)]
+pub struct FrameCache(Mutex<Cached>);
+
+#[derive(Debug, Default)]
+struct Cached {
+    files: usize,
+    /// By the numbers of file and frame; the one that was wanted last is in front.
+    frames: VecDeque<((usize, usize), Arc<Slot>)>,
+    spare: Vec<Vec<u8>>,
 }
 
 /// A frame's content, once somebody has decoded it.
 type Slot = Mutex<Option<Arc<Vec<u8>>>>;
+
+impl FrameCache {
+    fn lock(&self) -> MutexGuard<'_, Cached> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn holds(&self, key: (usize, usize)) -> bool {
+        self.lock().frames.iter().any(|(cached, _)| *cached == key)
+    }
+
+    fn slot(&self, key: (usize, usize)) -> Arc<Slot> {
+        let mut cached = self.lock();
+        let at = cached.frames.iter().position(|(cached, _)| *cached == key);
+        let entry = at.and_then(|at| cached.frames.remove(at)).unwrap_or_else(|| {
+            while cached.frames.len() >= CACHED {
+                cached.forget_last();
+            }
+            (key, Arc::default())
+        });
+        let slot = Arc::clone(&entry.1);
+        cached.frames.push_front(entry);
+        slot
+    }
+
+    fn spare(&self) -> Vec<u8> {
+        self.lock().spare.pop().unwrap_or_default()
+    }
+}
+
+impl Cached {
+    fn forget_last(&mut self) {
+        let slot = self.frames.pop_back().and_then(|(_, slot)| Arc::into_inner(slot));
+        let content = slot.and_then(|slot| slot.into_inner().ok().flatten());
+        // Somebody may still be reading it.
+        let Some(mut memory) = content.and_then(Arc::into_inner) else { return };
+        if self.spare.len() < SPARE && memory.capacity() <= FRAME {
+            memory.clear();
+            self.spare.push(memory);
+        }
+    }
+}
 
 /// A frame: where it is in the file, and where its content is in what the file holds.
 #[derive(Clone, Copy)]
@@ -51,6 +111,15 @@ impl<R: ReadAt> SeekableZstd<R> {
     ///
     /// [`SeekableError::NoTable`] if the file is to be decoded in some other way.
     pub fn open(file: R) -> Result<Self, SeekableError> {
+        Self::open_sharing(file, &Arc::default())
+    }
+
+    /// The same of one of several files that share what is kept of them.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`open`](Self::open).
+    pub fn open_sharing(file: R, cache: &Arc<FrameCache>) -> Result<Self, SeekableError> {
         let mut tables = Vec::new();
         let mut end = file.len();
         while end > 0 {
@@ -71,7 +140,9 @@ impl<R: ReadAt> SeekableZstd<R> {
                 len += u64::from(sizes.content);
             }
         }
-        Ok(Self { file, frames, len, cache: Mutex::default() })
+        let (cache, number) = (Arc::clone(cache), cache.lock().files);
+        cache.lock().files += 1;
+        Ok(Self { file, frames, len, cache, number })
     }
 
     /// The file.
@@ -93,7 +164,7 @@ impl<R: ReadAt> SeekableZstd<R> {
     fn content(&self, index: usize) -> io::Result<Arc<Vec<u8>>> {
         let frame = &self.frames[index];
         self.content_or(index, || {
-            decode(frame, &self.compressed(frame.at, frame.sizes.compressed as usize)?)
+            self.decode(frame, &self.compressed(frame.at, frame.sizes.compressed as usize)?)
         })
     }
 
@@ -103,7 +174,7 @@ impl<R: ReadAt> SeekableZstd<R> {
         index: usize,
         decode: impl FnOnce() -> io::Result<Vec<u8>>,
     ) -> io::Result<Arc<Vec<u8>>> {
-        let slot = self.slot(index);
+        let slot = self.cache.slot((self.number, index));
         let mut content = slot.lock().unwrap_or_else(PoisonError::into_inner);
         match &*content {
             Some(content) => Ok(Arc::clone(content)),
@@ -114,10 +185,7 @@ impl<R: ReadAt> SeekableZstd<R> {
     /// Has these frames decoded. What is missing of them is asked for in one go: where the file is
     /// far away, each question costs more than its answer.
     fn fetch(&self, first: usize, last: usize) -> io::Result<()> {
-        let is_cached = |index: usize| {
-            let cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-            cache.iter().any(|(cached, _)| *cached == index)
-        };
+        let is_cached = |index: usize| self.cache.holds((self.number, index));
         let mut wanted = (first..=last).filter(|index| !is_cached(*index));
         let (Some(first), Some(last)) = (wanted.next(), wanted.next_back()) else { return Ok(()) };
         if last - first >= CACHED {
@@ -131,7 +199,7 @@ impl<R: ReadAt> SeekableZstd<R> {
             // Both lie in what was read, which ends where the last frame does.
             let at = (frame.at - from.at) as usize;
             let compressed = &bytes[at..at + frame.sizes.compressed as usize];
-            self.content_or(index, || decode(frame, compressed))?;
+            self.content_or(index, || self.decode(frame, compressed))?;
         }
         Ok(())
     }
@@ -143,33 +211,21 @@ impl<R: ReadAt> SeekableZstd<R> {
         Ok(compressed)
     }
 
-    fn slot(&self, index: usize) -> Arc<Slot> {
-        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        let cached = cache.iter().position(|(cached, _)| *cached == index);
-        let entry = cached.and_then(|at| cache.remove(at)).unwrap_or_else(|| {
-            cache.truncate(CACHED - 1);
-            (index, Arc::default())
-        });
-        let slot = Arc::clone(&entry.1);
-        cache.push_front(entry);
-        slot
+    fn decode(&self, frame: &Frame, compressed: &[u8]) -> io::Result<Vec<u8>> {
+        let expected = frame.sizes.content as usize;
+        let mut content = self.cache.spare();
+        // A table that lies gets no more than this, and memory that is not written to costs none.
+        content.try_reserve_exact(expected)?;
+        let decoded = zstd::bulk::Decompressor::new()?
+            .decompress_to_buffer(compressed, &mut content)
+            .is_ok_and(|len| len == expected);
+        if decoded {
+            return Ok(content);
+        }
+        let detail =
+            format!("the zstd frame at byte {} is damaged, or not as long as listed", frame.at);
+        Err(io::Error::new(io::ErrorKind::InvalidData, detail))
     }
-}
-
-fn decode(frame: &Frame, compressed: &[u8]) -> io::Result<Vec<u8>> {
-    let expected = frame.sizes.content as usize;
-    // A table that lies gets no more than this, and memory that is not written to costs none.
-    let mut content = Vec::new();
-    content.try_reserve_exact(expected)?;
-    let decoded = zstd::bulk::Decompressor::new()?
-        .decompress_to_buffer(compressed, &mut content)
-        .is_ok_and(|len| len == expected);
-    if decoded {
-        return Ok(content);
-    }
-    let detail =
-        format!("the zstd frame at byte {} is damaged, or not as long as listed", frame.at);
-    Err(io::Error::new(io::ErrorKind::InvalidData, detail))
 }
 
 impl<R: ReadAt> ReadAt for SeekableZstd<R> {

@@ -111,12 +111,16 @@ fn parse_head(fields: &[u8]) -> Result<ManifestHead, ManifestError> {
         format: u32,
     }
     let object = [fields, b"}"].concat();
-    // First, so that a field which only a later version explains is not called an error.
-    let Version { format } = serde_json::from_slice(&object)?;
+    let parsed = serde_json::from_slice::<ManifestHead>(&object);
+    // A field which only a later version explains is not called an error.
+    let format = match &parsed {
+        Ok(head) => head.format,
+        Err(_) => serde_json::from_slice::<Version>(&object)?.format,
+    };
     if format > FORMAT {
         return Err(ManifestError::TooNew { version: format });
     }
-    let head: ManifestHead = serde_json::from_slice(&object)?;
+    let head = parsed?;
     check_names(&head)?;
     Ok(head)
 }

@@ -16,5 +16,5 @@ pub use stored::{
     Cyrus, Gone, ManifestHead, Parent, StoredFile, StoredFinding, StoredLink, StoredLock,
     StoredMailbox, TakenAt, Totals,
 };
-pub(crate) use table::SIZE_MAX;
-pub use table::{Located, MessageTable, ROW, TableRow};
+pub use table::{Located, MessageTable, ROW, Rows, TableRow};
+pub(crate) use table::{SIZE_MAX, compare};

@@ -207,13 +207,16 @@ mod digest {
     use model::state::Digest;
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
+    use crate::bytes::lower_hex;
+
     pub fn serialize<S: Serializer>(digest: &Digest, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(digest)
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Digest, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let digest = Digest::from_hex(&text).filter(|digest| digest.to_string() == text);
+        let is_lower = text.bytes().all(|digit| lower_hex(digit).is_some());
+        let digest = Digest::from_hex(&text).filter(|_| is_lower);
         digest.ok_or_else(|| Error::custom("a SHA-256 is not 64 lower-case hex digits"))
     }
 }

@@ -1,5 +1,6 @@
 //! One segment within an archive.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::io::{self, Read};
 
@@ -11,7 +12,9 @@ use sha2::Sha256;
 use super::ReadError;
 use crate::bytes::{BLOCK, sha256};
 use crate::end::EndBlock;
-use crate::manifest::{self, Located, Manifest, ManifestHead, ROW, StoredFile};
+use crate::manifest::{
+    self, Located, Manifest, ManifestHead, MessageTable, ROW, Rows, StoredFile, TableRow,
+};
 use crate::read_at::ReadAt;
 
 /// The longest manifest: it is held in memory, and 4 GiB speak of 58 million messages.
@@ -20,6 +23,9 @@ pub const MANIFEST_MAX: u64 = 4 << 30;
 /// Memory is taken in steps of this, as bytes really turn up: a length may lie, and behind a
 /// compressed archive there may be much less than it says.
 const STEP: usize = 4 << 20;
+
+/// Bytes of a message table that are read at a time.
+const ROWS_READ: u64 = 4096 * ROW as u64;
 
 /// A segment of an archive whose end block was found.
 #[derive(Clone)]
@@ -144,12 +150,63 @@ impl<'a> SegmentRef<'a> {
         Ok(head)
     }
 
-    /// Reads the rows of the message table, whose form is not checked.
+    /// Hands on the rows of the message table, as many at a time as fit into little memory. Their
+    /// form is not checked: one that cannot be read is of no message, at the segment's first byte.
     ///
     /// # Errors
     ///
     /// If they cannot be where the end block says, or cannot be read.
-    pub fn rows(&self) -> Result<Vec<u8>, ReadError> {
+    pub fn each_row(&self, mut take: impl FnMut(TableRow)) -> Result<(), ReadError> {
+        let table = self.table()?;
+        let mut piece = Vec::new();
+        let mut read = 0;
+        while read < table.size {
+            let len = (table.size - read).min(ROWS_READ);
+            piece.resize(usize::try_from(len).unwrap_or_default(), 0);
+            self.read_at(self.start + table.offset + read, &mut piece)?;
+            MessageTable::unchecked(&piece).iter().for_each(&mut take);
+            read += len;
+        }
+        Ok(())
+    }
+
+    /// Reads the message table, whose form is not checked.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`each_row`](Self::each_row).
+    pub fn rows(&self) -> Result<Rows, ReadError> {
+        // A table that lies gets no more than this before its bytes are there.
+        let hint = self.end.rows.min((STEP / ROW) as u64);
+        let mut rows = Rows::with_capacity(usize::try_from(hint).unwrap_or_default());
+        self.each_row(|row| rows.push(&row))?;
+        Ok(rows)
+    }
+
+    /// Looks a message up in the table as it is stored: for a few of them, that costs less than
+    /// to read it all.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`each_row`](Self::each_row).
+    pub fn find(&self, guid: &Guid) -> Result<Option<Located>, ReadError> {
+        let table = self.table()?;
+        let (mut from, mut to) = (0, self.end.rows);
+        let mut row = [0; ROW];
+        while from < to {
+            let middle = from + (to - from) / 2;
+            self.read_at(self.start + table.offset + middle * ROW as u64, &mut row)?;
+            match manifest::compare(&row, guid) {
+                Ordering::Less => from = middle + 1,
+                Ordering::Greater => to = middle,
+                Ordering::Equal => return Ok(MessageTable::unchecked(&row).find(guid)),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Where the rows are, by what the end block says.
+    fn table(&self) -> Result<Located, ReadError> {
         let end = &self.end;
         let size = end.rows.saturating_mul(ROW as u64);
         let located = Located { offset: end.rows_offset, size };
@@ -157,10 +214,10 @@ impl<'a> SegmentRef<'a> {
             end.rows_offset >= end.manifest_offset
                 && rows_end <= end.manifest_offset.saturating_add(end.manifest_bytes)
         });
-        if !fits || end.manifest_bytes > MANIFEST_MAX {
-            return Err(self.out_of_bounds("a message table".into(), located));
+        match fits && end.manifest_bytes <= MANIFEST_MAX {
+            true => Ok(located),
+            false => Err(self.out_of_bounds("a message table".into(), located)),
         }
-        self.read_bytes(located)
     }
 
     fn agrees_with(&self, head: &ManifestHead) -> Result<(), ReadError> {
@@ -217,7 +274,7 @@ impl<'a> SegmentRef<'a> {
         if !self.holds(located) {
             return Err(self.out_of_bounds(format!("message {guid}"), located));
         }
-        let hash = Sha1::new();
+        let hash = Some(Sha1::new());
         Ok(MessageReader { segment: self.clone(), guid: *guid, located, read: 0, hash })
     }
 
@@ -281,7 +338,20 @@ pub struct MessageReader<'a> {
     guid: Guid,
     located: Located,
     read: u64,
-    hash: Sha1,
+    hash: Option<Sha1>,
+}
+
+impl MessageReader<'_> {
+    /// For somebody who hashes the bytes anyway: nothing is checked.
+    #[must_use]
+    pub fn unchecked(self) -> Self {
+        Self { hash: None, ..self }
+    }
+
+    fn is_right(&self) -> bool {
+        let found = self.hash.as_ref().map(|hash| Guid(hash.clone().finalize().into()));
+        found.is_none_or(|found| found == self.guid)
+    }
 }
 
 impl Read for MessageReader<'_> {
@@ -291,7 +361,7 @@ impl Read for MessageReader<'_> {
         }
         let left = self.located.size - self.read;
         if left == 0 {
-            if Guid(self.hash.clone().finalize().into()) != self.guid {
+            if !self.is_right() {
                 let error = self.segment.wrong_message(&self.guid, self.located);
                 return Err(io::Error::new(io::ErrorKind::InvalidData, error));
             }
@@ -300,7 +370,9 @@ impl Read for MessageReader<'_> {
         let len = buf.len().min(usize::try_from(left).unwrap_or(usize::MAX));
         let at = self.segment.start + self.located.offset + self.read;
         self.segment.archive.read_exact_at(at, &mut buf[..len])?;
-        self.hash.update(&buf[..len]);
+        if let Some(hash) = &mut self.hash {
+            hash.update(&buf[..len]);
+        }
         self.read += len as u64;
         Ok(len)
     }

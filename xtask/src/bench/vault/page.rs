@@ -50,7 +50,8 @@ const CHOICES: &str = "
   latest FILE`, `borg extract --stdout`. Both others are told its file; cylinder finds it by its UID.
 - GNU tar unpacks an archive of the same directory, without compression and without comparing
   anything; it syncs nothing. cylinder decompresses, compares every message with its GUID, hands the
-  files to Cyrus' user and syncs them.
+  files to Cyrus' user and syncs them. It takes more processor time than GNU tar, on all processors:
+  to be as fast it needs two of them that nobody else uses, and a disk that takes the mail at once.
 - Nothing is removed between the rounds, and every round has directories of its own: ext4 takes ten
   times as long to make files just after others were removed.
 ";

@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use engine::ports::Silent;
+use engine::snapshot::parts::Limit;
 use jiff::tz::TimeZone;
 use model::Userid;
 use object_store::memory::InMemory;
@@ -256,8 +257,8 @@ impl Stage {
             server: &server,
             host: "host",
             workers: 1,
-            part_bytes,
             accepts_removals: false,
+            part: Limit { bytes: part_bytes, messages: u64::MAX },
             clock: &clock,
         };
         match backup.account(&Userid::from(user), &Silent).ok()? {

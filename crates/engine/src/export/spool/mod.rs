@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use cyrus_format::expunge;
 use cyrus_format::header::MailboxHeader;
@@ -21,7 +22,9 @@ use cyrus_format::names::NameRules;
 use cyrus_format::paths::{DirHash, PathRules};
 use model::{Guid, MboxName, Record, SystemFlags, UidValidity, UniqueId};
 
-use super::{Body, ExportError, Exporter, FolderInfo, Tree};
+use super::{Body, ExportError, Exporter, Files, FolderInfo, Taker, Tree};
+use crate::known::first_bytes;
+use crate::records::Records;
 use crate::source::{SourceAccount, SourceMailbox};
 
 /// How mailboxes are laid out.
@@ -63,13 +66,17 @@ pub(super) struct Spool<'a> {
     /// Of each mailbox.
     entries: Vec<MailboxEntry>,
     dirs: Vec<PathBuf>,
+    /// That of the mailbox at hand, where several threads can make files in it.
+    files: Option<Arc<dyn Files>>,
     at: usize,
     taken_at: i64,
-    /// Where each message was written first, and with which date.
+    /// Where each message that may come again is written first, and with which date.
     written: HashMap<Guid, Written>,
+    /// The [first bytes](first_bytes) of their GUIDs; `None` where not all GUIDs are known.
+    repeated: Option<Vec<u64>>,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 struct Written {
     mailbox: usize,
     uid: u32,
@@ -102,9 +109,11 @@ impl<'a> Spool<'a> {
             era,
             entries: Vec::new(),
             dirs: Vec::new(),
+            files: None,
             at: 0,
             taken_at,
             written: HashMap::new(),
+            repeated: repeated(account),
         };
         for mailbox in &account.mailboxes {
             let mut entry = entry_of(mailbox, &list);
@@ -125,7 +134,13 @@ impl<'a> Spool<'a> {
     }
 
     fn path_of(&self, mailbox: usize, uid: u32) -> PathBuf {
-        self.dirs[mailbox].join(format!("{uid}."))
+        self.dirs[mailbox].join(file_name(uid))
+    }
+
+    /// Whether several messages may have these bytes.
+    fn may_repeat(&self, guid: &Guid) -> bool {
+        let repeated = self.repeated.as_ref();
+        repeated.is_none_or(|repeated| repeated.binary_search(&first_bytes(guid)).is_ok())
     }
 
     /// A file that a message may share. Like Cyrus' single instance store: one inode within a
@@ -188,6 +203,7 @@ impl Exporter for Spool<'_> {
         self.at = folder.at;
         let dir = self.dirs[folder.at].clone();
         self.tree.dir(&dir)?;
+        self.files = self.tree.files(&dir)?;
         for (name, bytes) in &folder.mailbox.files {
             let bytes = match name.as_str() {
                 "cyrus.index" => without_archive(bytes),
@@ -203,15 +219,31 @@ impl Exporter for Spool<'_> {
     }
 
     fn message(&mut self, record: &Record, guid: Guid, body: Body<'_>) -> io::Result<()> {
-        if self.again(record, guid)? {
-            return Ok(());
-        }
         let mtime = record.internaldate.secs;
-        let path = self.path_of(self.at, record.uid.0);
-        body.write_to(self.tree, &path, mtime)?;
         let first = Written { mailbox: self.at, uid: record.uid.0, mtime };
-        self.written.entry(guid).or_insert(first);
-        Ok(())
+        if self.may_repeat(&guid) && *self.written.entry(guid).or_insert(first) != first {
+            if self.again(record, guid)? {
+                return Ok(());
+            }
+            self.written.entry(guid).or_insert(first);
+        }
+        let path = self.path_of(self.at, record.uid.0);
+        body.write_to(self.tree, &path, mtime)
+    }
+
+    fn taker(&self) -> Option<Taker> {
+        let files = Arc::clone(self.files.as_ref()?);
+        Some(Box::new(move |record, bytes| {
+            files.file(&file_name(record.uid.0), record.internaldate.secs, bytes)
+        }))
+    }
+
+    fn expect(&mut self, record: &RecordKey, guid: Guid) {
+        if self.may_repeat(&guid) {
+            let mtime = record.internaldate.secs;
+            let first = Written { mailbox: self.at, uid: record.uid.0, mtime };
+            self.written.entry(guid).or_insert(first);
+        }
     }
 
     fn can_repeat(&self, record: &RecordKey, guid: Guid) -> bool {
@@ -221,19 +253,44 @@ impl Exporter for Spool<'_> {
     fn again(&mut self, record: &Record, guid: Guid) -> io::Result<bool> {
         let Some(first) = self.same(guid, record.internaldate.secs) else { return Ok(false) };
         let existing = self.path_of(first.mailbox, first.uid);
-        match self.tree.link(&existing, &self.path_of(self.at, record.uid.0)) {
-            // The file system allows a file only so many names: the next file begins.
-            Err(error) if error.kind() == io::ErrorKind::TooManyLinks => {
+        let linked = self.tree.link(&existing, &self.path_of(self.at, record.uid.0));
+        match linked.map_err(|error| (error.kind(), error)) {
+            Ok(()) => Ok(true),
+            // The file system allows a file only so many names: the next file begins. Or what was
+            // expected was not to be had.
+            Err((io::ErrorKind::TooManyLinks | io::ErrorKind::NotFound, _)) => {
                 self.written.remove(&guid);
                 Ok(false)
             }
-            linked => linked.map(|()| true),
+            Err((_, error)) => Err(error),
         }
     }
 
     fn end(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// The first bytes of the GUIDs that more than one message has: few, where all messages are many.
+fn repeated(account: &SourceAccount) -> Option<Vec<u64>> {
+    let mut all = Vec::new();
+    for mailbox in &account.mailboxes {
+        for record in Records::read(&mailbox.files).linked() {
+            if mailbox.contents.get(record.uid) != Some(None) {
+                all.push(first_bytes(&mailbox.content_of(&record)?));
+            }
+        }
+    }
+    all.sort_unstable();
+    let twice = all.windows(2).filter(|pair| pair[0] == pair[1]);
+    let mut repeated: Vec<u64> = twice.map(|pair| pair[0]).collect();
+    repeated.dedup();
+    Some(repeated)
+}
+
+/// As Cyrus names the file of a message.
+fn file_name(uid: u32) -> String {
+    format!("{uid}.")
 }
 
 /// The same index, in which no record claims that its file is on an archive partition.
