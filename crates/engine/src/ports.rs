@@ -64,8 +64,8 @@ pub trait MessageSource: Sync {
     }
 }
 
-/// A replica that takes what a master says. An error after which the session
-/// [goes on](SessionError::session_goes_on) has changed nothing that was asked for.
+/// A replica that takes what a master says. After an error that concerns one command alone, the session
+/// [goes on](SessionError::session_goes_on).
 pub trait Peer {
     /// Asks, and returns all that is told.
     ///

@@ -183,3 +183,128 @@ fn a_password_file_that_others_can_read_is_refused() {
     cylinder(arguments).expect(0);
     pair.compare();
 }
+
+/// What was expunged and cleaned up before the replica heard of it has left no record.
+#[test]
+fn what_was_cleaned_up_meanwhile_goes_from_the_replica_too() {
+    let Some(pair) = Pair::start("what_was_cleaned_up_meanwhile") else { return };
+    let mut imap = pair.glad();
+    fill(&mut imap, "INBOX", &MailGenerator::new(6, Sizes::Small).messages(9));
+    pair.sync_and_compare();
+    imap.select("INBOX").expect("selected");
+    imap.store("3:5", "+FLAGS", &["\\Deleted"]).expect("stored");
+    imap.store("7", "+FLAGS", &["\\Flagged"]).expect("stored");
+    imap.expunge().expect("expunged");
+    imap.unselect().expect("closed");
+    pair.master.tool("cyr_expire", &["-X", "0", "-E", "0", "-D", "0"]).expect("it cleans up");
+    let account = pair.sync_and_compare();
+    assert_eq!(steps(&account), ["update user.glad: 0 new, 1 changed, 3 expunged"]);
+}
+
+#[test]
+fn a_mailbox_that_is_deleted_at_once_leaves_the_replica() {
+    let Some(pair) =
+        Pair::with("a_mailbox_that_is_deleted_at_once", &[("delete_mode", "immediate")])
+    else {
+        return;
+    };
+    let mut imap = pair.glad();
+    for folder in ["INBOX/a", "INBOX/a/b", "INBOX/c"] {
+        imap.create(folder).expect("created");
+        fill(&mut imap, folder, &MailGenerator::new(7, Sizes::Small).messages(2));
+    }
+    pair.sync_and_compare();
+    imap.delete("INBOX/c").expect("deleted");
+    let account = pair.sync_and_compare();
+    assert_eq!(steps(&account), ["remove user.glad.c"]);
+    // One that is made anew is another one: nothing says that the old one may go.
+    imap.delete("INBOX/a/b").expect("deleted");
+    imap.create("INBOX/a/b").expect("created");
+    fill(&mut imap, "INBOX/a/b", &MailGenerator::new(8, Sizes::Small).messages(1));
+    let account = pair.account(1);
+    let brake = account["brakes"][0].as_str().expect("a brake");
+    assert!(brake.starts_with("user.glad.a.b is another mailbox on the replica"), "{brake}");
+    let mut there = pair.replica.imap_as("glad").expect("a client");
+    assert_eq!(there.status("INBOX/a/b", &["MESSAGES"]).expect("it is there"), [2]);
+    pair.run(&["--user", "glad", "--accept-removals"]).expect(0);
+    pair.compare();
+}
+
+#[test]
+fn what_both_sides_have_changed_is_shown_and_stays() {
+    let Some(pair) = Pair::start("what_both_sides_have_changed") else { return };
+    let mail = MailGenerator::new(9, Sizes::Small).messages(6);
+    let mut here = pair.glad();
+    here.create("INBOX/a").expect("created");
+    fill(&mut here, "INBOX", &mail[..2]);
+    pair.sync_and_compare();
+    let mut there = pair.replica.imap_as("glad").expect("a client");
+    fill(&mut there, "INBOX", &mail[2..4]);
+    fill(&mut here, "INBOX", &mail[4..5]);
+    fill(&mut here, "INBOX/a", &mail[5..]);
+    let before = pair.replica.view("glad").expect("a view").folders["INBOX"].clone();
+    let account = pair.account(3);
+    let problem = &account["problems"][0];
+    assert_eq!((&problem["mailbox"], &problem["code"]), (&"user.glad".into(), &"diverged".into()));
+    let differences = problem["differences"].as_array().expect("differences");
+    assert_eq!(differences.len(), 2, "{problem:#}");
+    let after = pair.replica.view("glad").expect("a view");
+    assert_eq!(after.folders["INBOX"], before);
+    assert_eq!(after.folders["INBOX/a"].messages.len(), 1, "the others go on");
+}
+
+#[test]
+fn a_renamed_user_is_renamed_on_the_replica() {
+    let Some(pair) = Pair::start("a_renamed_user_is_renamed") else { return };
+    let mut imap = pair.glad();
+    imap.create("INBOX/a").expect("created");
+    fill(&mut imap, "INBOX/a", &MailGenerator::new(10, Sizes::Small).messages(3));
+    imap.subscribe("INBOX/a").expect("subscribed");
+    imap.logout().expect("it ends");
+    pair.sync_and_compare();
+    let mut admin = pair.master.admin().expect("an admin");
+    admin.rename("user/glad", "user/iris").expect("renamed");
+    let report = document(&pair.run(&["--user", "iris"]).expect(0));
+    assert_eq!(report["done"]["renamed"], 2, "{report:#}");
+    let views = [&pair.master, &pair.replica].map(|server| server.view("iris").expect("a view"));
+    let differences = views[0].differences(&views[1]);
+    assert!(differences.is_empty(), "{differences:#?}");
+    let again = document(&pair.run(&["--user", "iris"]).expect(0));
+    assert_eq!(again["unchanged"], 1, "{again:#}");
+}
+
+#[test]
+fn a_message_that_is_lost_holds_back_its_mailbox_until_it_is_back() {
+    let Some(pair) = Pair::start("a_message_that_is_lost_holds_back") else { return };
+    let mail = MailGenerator::new(11, Sizes::Small).messages(4);
+    let mut imap = pair.glad();
+    imap.create("INBOX/a").expect("created");
+    fill(&mut imap, "INBOX", &mail[..3]);
+    fill(&mut imap, "INBOX/a", &mail[3..]);
+    let lost = pair.master.mailbox_directory("user/glad").expect("a directory").join("2.");
+    let hidden = lost.with_file_name("hidden");
+    fs::rename(&lost, &hidden).expect("it is ours");
+    let account = pair.account(3);
+    assert_eq!(account["problems"][0]["findings"][0]["code"], "message-missing", "{account:#}");
+    assert_eq!(account["done"]["mailboxes"], 1);
+    fs::rename(&hidden, &lost).expect("it is ours");
+    pair.sync_and_compare();
+}
+
+#[test]
+fn many_accounts_go_at_the_same_time() {
+    let Some(pair) = Pair::start("many_accounts_go_at_the_same_time") else { return };
+    let mail = MailGenerator::new(12, Sizes::Small).messages(5);
+    for user in ["iris", "bob", "carol", "dan"] {
+        pair.master.create_user(user).expect("a user");
+        fill(&mut pair.master.imap_as(user).expect("a client"), "INBOX", &mail);
+    }
+    let first = document(&pair.run(&["--all", "--jobs", "3"]).expect(0));
+    assert_eq!(first["done"]["messages"], 20, "{first:#}");
+    let again = document(&pair.run(&["--all"]).expect(0));
+    assert_eq!((&again["unchanged"], &again["problems"]), (&5.into(), &0.into()), "{again:#}");
+    for user in ["iris", "bob", "carol", "dan"] {
+        let views = [&pair.master, &pair.replica].map(|server| server.view(user).expect("a view"));
+        assert_eq!(views[0].differences(&views[1]), Vec::<String>::new(), "{user}");
+    }
+}

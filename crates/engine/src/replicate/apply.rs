@@ -212,6 +212,11 @@ impl<'r, 'a> Run<'r, 'a> {
             let findings = self.staged.send(sender, batch, self.peer)?;
             if !findings.is_empty() {
                 self.damaged(&send.told.mboxname, findings);
+                // Cyrus takes no mailbox of an account that has no INBOX.
+                if send.is_new && batch.first() == new.first() {
+                    let (told, _) = part_of(parcel, self.remote, &[]);
+                    self.peer.mailbox(&told, &mut std::iter::empty())?;
+                }
                 return Ok(());
             }
             if batches.peek().is_some() {
@@ -352,8 +357,9 @@ enum Command {
     Apply(Box<Apply>),
 }
 
-/// The first part of a mailbox: it has the highest UID of that part, no modseq that what follows
-/// needs, and nothing yet that changes by itself. Also returns that modseq.
+/// The first part of a mailbox, which may be nothing but the mailbox itself: it has the highest UID of
+/// that part, no modseq that what follows needs, and nothing yet that changes by itself. Also returns
+/// that modseq.
 fn part_of(parcel: &Parcel<'_, '_>, remote: &Remote, batch: &[Record]) -> (Mailbox, Modseq) {
     let there = remote.mailboxes.get(&parcel.send.key);
     let highest = parcel.send.have.1.max(Modseq(1));

@@ -250,7 +250,7 @@ impl fmt::Display for Trouble {
                 write!(f, "it cannot be renamed to {name}: the replica has another mailbox there")
             }
             Trouble::Diverged(differences) => {
-                write!(f, "both sides have changed it: {} messages", differences.len())
+                write!(f, "both sides have changed it; messages that differ: {}", differences.len())
             }
             Trouble::NotSupported => write!(f, "the replica cannot keep mailboxes of its kind"),
             Trouble::Refused(why) => write!(f, "{why}"),

@@ -83,6 +83,10 @@ impl MemoryReplica {
         if let Some(no) = self.refuse.remove(&told.mboxname) {
             return Err(no);
         }
+        let inbox = MboxName::from("user.glad");
+        if told.mboxname != inbox && !self.mailboxes.contains_key(&inbox) {
+            return Err(No::Unknown);
+        }
         let elsewhere = self.mailboxes.iter();
         let mut elsewhere = elsewhere.filter(|(name, _)| **name != told.mboxname);
         if elsewhere.any(|(_, held)| held.told.uniqueid == told.uniqueid) {

@@ -441,6 +441,22 @@ fn a_message_that_is_damaged_holds_back_its_own_mailbox_only() {
 }
 
 #[test]
+fn an_inbox_that_is_damaged_from_the_start_holds_back_no_other_mailbox() {
+    let (mut master, mut replica) = (Master::new(), MemoryReplica::default());
+    master.create("user.glad.a");
+    for (folder, body) in [("user.glad", 1), ("user.glad", 2), ("user.glad.a", 3)] {
+        master.append(folder, body);
+    }
+    let body = master.account.mailboxes[0].bodies.remove(&2).expect("a message");
+    let outcome = master.sync(&mut replica);
+    assert_eq!((outcome.problems.len(), outcome.done.mailboxes), (1, 1), "{outcome:?}");
+    assert_eq!(inbox(&mut replica).records.len(), 0);
+    master.account.mailboxes[0].bodies.insert(2, body);
+    assert_eq!(master.sync(&mut replica).problems, []);
+    master.assert_same(&replica);
+}
+
+#[test]
 fn a_replica_that_says_no_is_looked_at_again() {
     let (mut master, mut replica) = pair();
     master.append("user.glad", 4);
