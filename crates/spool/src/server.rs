@@ -12,7 +12,7 @@ use cyrus_format::locks::LockEra;
 use cyrus_format::mboxlist::{MailboxEntry, MboxListEra};
 use cyrus_format::names::{NameEra, NameRules};
 use cyrus_format::paths::PathRules;
-use model::{UniqueId, Userid};
+use model::{MboxName, UniqueId, Userid};
 
 use crate::catalog::Catalog;
 use crate::database::{Cached, Loaded};
@@ -175,6 +175,16 @@ impl Server {
     pub fn accounts(&self) -> Result<Vec<Userid>> {
         let catalog = self.load_catalog(&mut Ledger::new(self.lock_timeout))?;
         Ok(catalog.value.accounts().cloned().collect())
+    }
+
+    /// The names of an account's mailboxes, deleted ones included, sorted.
+    ///
+    /// # Errors
+    ///
+    /// What keeps mailboxes.db from being read.
+    pub fn mailboxes_of(&self, userid: &Userid) -> Result<Vec<MboxName>> {
+        let catalog = self.load_catalog(&mut Ledger::new(self.lock_timeout))?.value;
+        Ok(catalog.of_account(userid).into_iter().map(|entry| entry.name.clone()).collect())
     }
 
     /// mailboxes.db as it is now.

@@ -66,7 +66,7 @@ pub fn run(args: &ReplicateArgs) -> Result<Exit, CliError> {
             .hint("check mailboxes_db and configdirectory in imapd.conf"));
     }
     let shared = match args.all {
-        true => server.shared_mailboxes().map_err(spool_error::explain)?,
+        true => server.mailboxes_of(&Userid::shared()).map_err(spool_error::explain)?,
         false => Vec::new(),
     };
     let progress = Progress::new(args.talk);
@@ -101,7 +101,11 @@ fn items(args: &ReplicateArgs, server: &Server) -> Result<Vec<Item>, CliError> {
     let whole = |userid| Item { userid, mailboxes: None };
     if args.all {
         let accounts = server.accounts().map_err(spool_error::explain)?;
-        return Ok(accounts.into_iter().map(whole).collect());
+        return Ok(accounts.into_iter().filter(|one| !one.is_shared()).map(whole).collect());
+    }
+    if args.user.iter().any(|user| user == Userid::SHARED) {
+        return Err(CliError::plain("shared mailboxes are not replicated yet")
+            .hint("cylinder backup keeps them"));
     }
     let users: BTreeSet<&str> = args.user.iter().map(String::as_str).collect();
     let mut items: Vec<Item> = users.iter().map(|user| whole(Userid::from(*user))).collect();

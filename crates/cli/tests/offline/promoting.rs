@@ -1,5 +1,6 @@
 //! `cylinder promote` as a program: what it refuses, what it says, and that it is done once.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -72,7 +73,7 @@ fn a_replica_is_promoted_once_and_is_none_afterwards() {
     assert!(again.contains("is promoted already"), "{again}");
     let users = directory.path().join("users");
     let mut arguments = vec!["serve".as_ref(), "--users".as_ref(), users.as_os_str()];
-    arguments.extend(["--listen".as_ref(), "127.0.0.1:0".as_ref()]);
+    arguments.extend(["--listen", "127.0.0.1:0"].map(OsStr::new));
     arguments.extend(["--spool".as_ref(), spool.as_os_str()]);
     let served = cylinder(arguments).expect(1);
     assert!(
