@@ -57,6 +57,11 @@ impl Site {
         client
     }
 
+    /// Waits until the server has read the heads of so many message files.
+    pub fn await_files(&self, count: usize) {
+        assert!(wait_until(LIMIT, || self.memory.lock().expect("no panic").files == count));
+    }
+
     /// Waits until so many sessions are over.
     pub fn await_over(&self, count: usize) {
         assert!(wait_until(LIMIT, || self.memory.lock().expect("no panic").over == count));
