@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use cyrus_format::imapd_conf::ImapdConf;
+use cyrus_format::imapd_conf::{ImapdConf, VirtDomains};
 use cyrus_format::names::NameEra;
 use model::Finding;
 use rustix::process::geteuid;
@@ -31,7 +31,7 @@ pub fn run(args: &PromoteArgs) -> Result<Exit, CliError> {
         looked if args.dry_run => Outcome::Looked(looked),
         looked => {
             let owner = geteuid().is_root().then(|| Owner::of_conf(&conf)).flatten();
-            replica.promote(owner).map_err(|error| explain(args, error))?;
+            replica.promote(&conf, owner).map_err(|error| explain(args, error))?;
             Outcome::Promoted(looked)
         }
     };
@@ -143,9 +143,11 @@ fn next_steps(args: &PromoteArgs, conf: &ImapdConf, looked: Option<&Looked>) -> 
     // Of a promotion before, nothing is known; neither does any harm.
     if looked.is_none_or(|looked| looked.examined.sieve_mailboxes > 0) {
         let dot = char::from(conf.name_rules(NameEra::V3).separator.byte());
-        steps.push(format!(
-            "reconstruct -C {file} 'user{dot}%{dot}#sieve'    # compiles sieve scripts"
-        ));
+        let mut names = format!("'user{dot}%{dot}#sieve'");
+        if conf.virtdomains() != VirtDomains::Off {
+            names.push_str(&format!(" 'user{dot}%{dot}#sieve@*'"));
+        }
+        steps.push(format!("reconstruct -C {file} {names}    # compiles sieve scripts"));
     }
     if conf.conversations() {
         steps.push(format!("ctl_conversationsdb -C {file} -R -r ''    # so that threads go on"));

@@ -1,6 +1,5 @@
 //! `cylinder promote` as a program: what it refuses, what it says, and that it is done once.
 
-use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -10,7 +9,7 @@ use tempfile::TempDir;
 
 use super::program::{Ran, cylinder};
 use super::sample::scratch;
-use super::serving::{Server, ask, master, users};
+use super::serving::{Server, ask, master, serve, users};
 
 const MESSAGE: &str = "Subject: x\r\n\r\nbody\r\n";
 
@@ -72,10 +71,7 @@ fn a_replica_is_promoted_once_and_is_none_afterwards() {
     let again = promote(&spool, &conf, &[]).expect(0).text();
     assert!(again.contains("is promoted already"), "{again}");
     let users = directory.path().join("users");
-    let mut arguments = vec!["serve".as_ref(), "--users".as_ref(), users.as_os_str()];
-    arguments.extend(["--listen", "127.0.0.1:0"].map(OsStr::new));
-    arguments.extend(["--spool".as_ref(), spool.as_os_str()]);
-    let served = cylinder(arguments).expect(1);
+    let served = serve(&users, &["--listen", "127.0.0.1:0"]).expect(1);
     assert!(
         served.error().contains("it was promoted, and belongs to a Cyrus"),
         "{}",

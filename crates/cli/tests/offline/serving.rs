@@ -40,7 +40,8 @@ pub fn users(directory: &Path) -> PathBuf {
     users
 }
 
-fn serve(users: &Path, more: &[&str]) -> Ran {
+/// Serves the spool beside the file of users, which is to be refused.
+pub fn serve(users: &Path, more: &[&str]) -> Ran {
     let spool = users.with_file_name("spool");
     let mut arguments = vec!["serve".as_ref(), "--users".as_ref(), users.as_os_str()];
     arguments.extend(["--spool".as_ref(), spool.as_os_str()]);

@@ -2,9 +2,11 @@
 //! only refuse.
 
 use testkit::mail::{MailGenerator, Sizes};
+use testkit::process::wait_until;
 use testkit::{Cyrus, ImapClient};
 
 use crate::pair::{Pair, append};
+use crate::server::LIMIT;
 
 /// A second master with the same user, whose mail it has from the first.
 fn other_master(pair: &Pair) -> Cyrus {
@@ -72,12 +74,15 @@ fn a_mailbox_of_another_identity_is_replaced_only_by_force() {
     let to = pair.server.plain.to_string();
     let moved = "APPLY MAILBOX was answered with NO IMAP_MAILBOX_MOVED";
     let refusals = || pair.lines().iter().filter(|line| line.contains(moved)).count();
+    let await_refusals = |count| {
+        assert!(wait_until(LIMIT, || refusals() == count), "{:#?}", pair.lines());
+    };
     assert!(pair.master.tool("sync_client", &["-S", &to, "-u", "glad"]).is_err());
-    assert_eq!(refusals(), 1, "{:#?}", pair.lines());
+    await_refusals(1);
     pair.sync(&["-O", "-u", "glad"]);
     pair.assert_in_sync("glad");
     // The force was that session's; Cyrus' own server would keep it.
     assert!(other.tool("sync_client", &["-S", &to, "-u", "glad"]).is_err());
-    assert_eq!(refusals(), 2, "{:#?}", pair.lines());
+    await_refusals(2);
     pair.promote().assert_same("glad");
 }

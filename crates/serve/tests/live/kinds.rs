@@ -105,6 +105,30 @@ fn archived_messages_are_messages_like_others() {
     pair.promote().assert_same("glad");
 }
 
+#[test]
+fn users_of_domains_have_their_mail_and_quotas() {
+    let domains = |builder: testkit::CyrusBuilder| builder.virtdomains("userid");
+    let Some(pair) = Pair::start_with("users_of_domains_have_their_mail", domains) else { return };
+    let users = ["glad", "ann@other.test"];
+    let mut admin = pair.master.admin().expect("an admin");
+    for user in users {
+        pair.master.create_user(user).expect("a user");
+        let mut imap = pair.client(user);
+        imap.create("INBOX/a.b").expect("created");
+        for message in MailGenerator::new(12, Sizes::Small).messages(3) {
+            append(&mut imap, "INBOX/a.b", &message);
+        }
+        imap.subscribe("INBOX/a.b").expect("subscribed");
+    }
+    for root in ["user/glad", "user/ann@other.test"] {
+        admin.set_quota(root, "STORAGE 100000 MESSAGE 50").expect("set");
+    }
+    pair.sync(&["-A"]);
+    users.iter().for_each(|user| pair.assert_in_sync(user));
+    let promoted = pair.promote();
+    users.iter().for_each(|user| promoted.assert_same(user));
+}
+
 const FILTER: &str = "require [\"fileinto\"];\r\n\
     if header :contains \"subject\" \"file me\" { fileinto \"INBOX/Filed\"; }\r\n";
 

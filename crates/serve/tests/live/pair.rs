@@ -127,20 +127,20 @@ impl Pair {
         let Self { master, replica, builder, top, .. } = self;
         assert!(wait_until(LIMIT, || Arc::strong_count(&replica) == 1), "a session goes on");
         let replica = Arc::into_inner(replica).expect("nobody else has it");
-        let conf = spool::read_conf(&tree.join("imapd.conf")).expect("an imapd.conf");
+        let text = fs::read_to_string(tree.join("imapd.conf")).expect("an imapd.conf");
+        let mut cyrus = builder.conf(&text).prepare().expect("a Cyrus");
+        let conf = spool::read_conf(cyrus.imapd_conf()).expect("an imapd.conf");
         let mut findings = replica.lock().misplaced(&conf);
         let state = replica.lock();
         let examined = state.examine(Depth::Bytes, &mut |finding| findings.push(finding));
         drop(state);
         assert_eq!(findings, []);
-        replica.promote(Owner::of_conf(&conf)).expect("it is promoted");
+        replica.promote(&conf, Owner::of_conf(&conf)).expect("it is promoted");
         assert_eq!(left_of_the_replica(&tree), [tree.join("conf/cylinder-promoted")]);
         assert!(matches!(Replica::open(&tree), Err(ReplicaError::Promoted { .. })));
-        let text = fs::read_to_string(tree.join("imapd.conf")).expect("an imapd.conf");
-        let mut cyrus = builder.conf(&text).prepare().expect("a Cyrus");
         cyrus.tool("ctl_cyrusdb", &["-r"]).expect("databases as they should be");
         if examined.sieve_mailboxes > 0 {
-            cyrus.tool("reconstruct", &["user/%/#sieve"]).expect("compiled");
+            cyrus.tool("reconstruct", &["user/%/#sieve", "user/%/#sieve@*"]).expect("compiled");
         }
         cyrus.tool("ctl_conversationsdb", &["-R", "-r", ""]).expect("rebuilt");
         cyrus.start().expect("a promoted replica");

@@ -7,10 +7,12 @@ use std::process::Command;
 use std::sync::Arc;
 
 use cyrus_format::imapd_conf::ImapdConf;
+use cyrus_format::names::NameEra;
 use model::FindingKind;
 use spool::replica::{Depth, Examined, Replica, ReplicaError};
 use testkit::skip::{Need, skip};
 
+use crate::faults::{Master, OK};
 use crate::kill::{CALLS, CALLS_MAX, ROOT, STRACE, files, run_until, state_of};
 use crate::recorded::{answers_of, replica};
 
@@ -26,6 +28,10 @@ fn filled() -> (tempfile::TempDir, PathBuf) {
     drop(replica);
     let root = top.path().join("replica");
     (top, root)
+}
+
+fn conf_of(root: &Path) -> ImapdConf {
+    spool::read_conf(&root.join("imapd.conf")).expect("an imapd.conf")
 }
 
 fn examined(root: &Path, depth: Depth) -> (Examined, Vec<FindingKind>) {
@@ -143,11 +149,38 @@ fn what_cyrus_would_not_find_is_told_by_the_option() {
 }
 
 #[test]
+fn quotas_go_where_the_configuration_has_them() {
+    let (_top, root) = filled();
+    let replica = Arc::new(Replica::open(&root).expect("a replica"));
+    let mut master = Master::of(&replica);
+    for quota in ["other.test!user.ann", "user.alice"] {
+        assert_eq!(master.ask(format!("APPLY QUOTA %(ROOT {quota} LIMIT 5 STORAGE 5)")), OK);
+    }
+    drop(master);
+    let conf = fs::read_to_string(root.join("imapd.conf")).expect("an imapd.conf");
+    let conf = conf.replace("fulldirhash: no", "fulldirhash: yes") + "virtdomains: userid\n";
+    fs::write(root.join("new.conf"), conf).expect("written");
+    let conf = spool::read_conf(&root.join("new.conf")).expect("a good one");
+    assert_eq!(replica.lock().misplaced(&conf), []);
+    let mut found = Vec::new();
+    files(&root.join("conf/quota"), &mut found);
+    assert_eq!(found.len(), 2);
+    Arc::into_inner(replica).expect("nobody else has it").promote(&conf, None).expect("promoted");
+    let rules = conf.path_rules(NameEra::V3);
+    for quota in ["other.test!user.ann", "user.alice"] {
+        let path = rules.quota_file(&quota.into()).expect("a path");
+        let text = fs::read_to_string(root.join("conf").join(path)).expect("a quota");
+        assert!(text.starts_with("%(S (") && text.contains(" 5) "), "{text}");
+    }
+    assert!(found.iter().all(|path| !path.exists()), "{found:?}");
+}
+
+#[test]
 fn the_promotion_that_is_killed() {
     // Only as a process of its own is there anything to do.
     let Some(root) = std::env::var_os(ROOT) else { return };
     match Replica::open_existing(Path::new(&root)) {
-        Ok(replica) => replica.promote(None).expect("it is promoted"),
+        Ok(replica) => replica.promote(&conf_of(Path::new(&root)), None).expect("it is promoted"),
         Err(error) => assert!(matches!(error, ReplicaError::Promoted { .. }), "{error}"),
     }
 }
@@ -190,7 +223,7 @@ fn a_promotion_killed_at_any_call_was_none_or_is_finished_by_the_next_one() {
                         assert!(state_of(&replica).contains("MBOXNAME user.alice.Sent"));
                         assert!(replica.lock().damaged().is_empty(), "kill {nth} of {calls}");
                         let replica = Arc::into_inner(replica).expect("nobody else has it");
-                        replica.promote(None).expect("it is promoted");
+                        replica.promote(&conf_of(&root), None).expect("it is promoted");
                     }
                     Err(ReplicaError::Promoted { .. }) => promoted += 1,
                     Err(error) => panic!("kill {nth} of {calls}: {error}"),

@@ -14,6 +14,9 @@ use super::{ANNOTATIONS_DB, MAILBOXES_DB, State, rules};
 /// The databases of quotas that are files of their own, as a replica has them.
 const QUOTA_DB: &[u8] = b"quotalegacy";
 
+/// What a mailbox has beside its messages.
+const METAS: [Meta; 3] = [Meta::Header, Meta::Index, Meta::Annotations];
+
 impl State {
     /// What a Cyrus with this configuration would not find, option by option.
     pub fn misplaced(&self, conf: &ImapdConf) -> Vec<Finding> {
@@ -50,10 +53,9 @@ impl State {
         if !self.quotas.is_empty() && conf.quota_db() != QUOTA_DB {
             other("quota_db", "quotas are files of their own here: quotalegacy");
         }
-        let theirs = conf.path_rules(NameEra::V3);
-        let is_moved = |root| theirs.quota_file(root).ok() != rules().quota_file(root).ok();
-        if self.quotas.keys().any(is_moved) {
-            other("fulldirhash, virtdomains", "quotas would be in other directories");
+        let named = self.disk.names(Path::new("conf/user")).unwrap_or_default();
+        if conf.fulldirhash() && named.iter().any(|(name, _)| name != "uuid") {
+            other("fulldirhash", "accounts without an INBOX have files in other directories");
         }
         if conf.sieveusehomedir() && is_there("conf/sieve") {
             other("sieveusehomedir", "sieve scripts are not in users' homes here");
@@ -79,7 +81,7 @@ impl State {
             if !is_same(theirs, &ours) {
                 findings.push(elsewhere(&format!("partition-{shown}"), theirs, &ours));
             }
-            let metas = Meta::ALL.into_iter().filter_map(|meta| conf.meta_root(meta, name));
+            let metas = METAS.into_iter().filter_map(|meta| conf.meta_root(meta, name));
             if let Some(meta) = metas.into_iter().find(|meta| *meta != theirs) {
                 findings.push(elsewhere(&format!("metapartition-{shown}"), meta, &ours));
             }

@@ -3,16 +3,20 @@
 use std::path::Path;
 use std::sync::PoisonError;
 
+use cyrus_format::imapd_conf::ImapdConf;
+use cyrus_format::names::NameEra;
+
 use super::batch::{Batch, Step};
 use super::contents::STATE;
 use super::error::Result;
 use super::open::{LOCK, PROMOTED};
-use super::{Replica, list};
+use super::{Replica, list, quota, rules};
 use crate::tree::Owner;
 
 impl Replica {
-    /// Makes it the spool of a Cyrus: writes down all that is only in memory, gives everything to
-    /// that owner, and removes what Cyrus has no use for. What [`State::damaged`] tells is given up.
+    /// Makes it the spool of a Cyrus with this configuration, of which [`State::misplaced`] finds
+    /// nothing: writes down all that is only in memory, gives everything to that owner, and removes
+    /// what Cyrus has no use for. What [`State::damaged`] tells is given up.
     ///
     /// Removing is one batch. Once that counts, nothing opens this as a replica any more; whoever
     /// tries takes the steps that are left.
@@ -21,7 +25,8 @@ impl Replica {
     /// Then it still is a replica, or [`Replica::open`] says that it is none any more.
     ///
     /// [`State::damaged`]: super::State::damaged
-    pub fn promote(self, owner: Option<Owner>) -> Result<()> {
+    /// [`State::misplaced`]: super::State::misplaced
+    pub fn promote(self, conf: &ImapdConf, owner: Option<Owner>) -> Result<()> {
         let mut state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
         state.list.forget_vanished();
         state.unwritten += 1;
@@ -35,6 +40,15 @@ impl Replica {
         let mut batch = Batch::new(&state.disk);
         for (_, dir) in list::mailbox_dirs(&state.disk)? {
             batch.then(Step::Remove(dir.join(STATE)));
+        }
+        // `fulldirhash` and `virtdomains` have their say in where these are.
+        let theirs = conf.path_rules(NameEra::V3);
+        for (root, quota) in &state.quotas {
+            let (from, to) = (quota::path_of(root, &rules())?, quota::path_of(root, &theirs)?);
+            if from != to {
+                batch.put(to, quota::bytes_of(quota));
+                batch.then(Step::Remove(from));
+            }
         }
         batch.then(Step::Rename { from: LOCK.into(), to: PROMOTED.into() });
         batch.commit()

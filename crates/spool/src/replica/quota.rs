@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use cyrus_format::paths::PathRules;
 use cyrus_format::quota::{Quota, Resource, Usage};
 use model::{MboxName, Modseq, Partition};
 use rustix::fs::FileType;
@@ -32,11 +33,12 @@ pub(super) fn load(disk: &Disk) -> Result<BTreeMap<MboxName, Quota>> {
     Ok(quotas)
 }
 
-fn path_of(root: &MboxName) -> Result<PathBuf> {
-    Ok(Path::new("conf").join(rules().quota_file(root)?))
+/// Where the file of a root is by these rules.
+pub(super) fn path_of(root: &MboxName, rules: &PathRules) -> Result<PathBuf> {
+    Ok(Path::new("conf").join(rules.quota_file(root)?))
 }
 
-fn bytes_of(quota: &Quota) -> Vec<u8> {
+pub(super) fn bytes_of(quota: &Quota) -> Vec<u8> {
     let mut bytes = quota.to_dlist();
     bytes.push(b'\n');
     bytes
@@ -78,7 +80,7 @@ impl State {
         }
         let is_new = old.is_none();
         let mut batch = Batch::new(&self.disk);
-        batch.put(path_of(root)?, bytes_of(&quota));
+        batch.put(path_of(root, &rules())?, bytes_of(&quota));
         batch.commit()?;
         self.quotas.insert(root.clone(), quota);
         if is_new {
@@ -97,7 +99,7 @@ impl State {
             return Ok(());
         }
         let mut batch = Batch::new(&self.disk);
-        batch.then(Step::Remove(path_of(root)?));
+        batch.then(Step::Remove(path_of(root, &rules())?));
         batch.commit()?;
         self.quotas.remove(root);
         self.uncounted.remove(root);
@@ -150,7 +152,7 @@ impl State {
                 quota.set(resource, Usage { used, limit: old.usage(resource).limit });
             }
             if quota != *old {
-                batch.put(path_of(root)?, bytes_of(&quota));
+                batch.put(path_of(root, &rules())?, bytes_of(&quota));
                 counted.push((root.clone(), quota));
             }
         }
