@@ -14,6 +14,7 @@ mod privileges;
 mod program;
 mod restored;
 mod round_trip;
+mod serve_kill;
 mod storm;
 mod vault;
 mod versions;

@@ -13,12 +13,12 @@ use crate::driver::Conversation;
 use crate::recorded::{banner, connection, replica};
 
 /// A session that has logged in.
-struct Master {
+pub struct Master {
     conversation: Conversation,
 }
 
 impl Master {
-    fn of(replica: &Arc<Replica>) -> Self {
+    pub fn of(replica: &Arc<Replica>) -> Self {
         let mut out = Vec::new();
         let mut conversation = Conversation::begin(replica, banner(), &mut out);
         conversation.hear(b"AUTHENTICATE PLAIN AA==\r\n", &mut out);
@@ -26,22 +26,22 @@ impl Master {
     }
 
     /// What a command is answered with.
-    fn ask(&mut self, command: impl AsRef<[u8]>) -> String {
+    pub fn ask(&mut self, command: impl AsRef<[u8]>) -> String {
         let mut out = Vec::new();
         self.conversation.hear(&[command.as_ref(), b"\r\n"].concat(), &mut out);
         String::from_utf8_lossy(&out).into_owned()
     }
 }
 
-fn guid(text: &str) -> Guid {
+pub fn guid(text: &str) -> Guid {
     Guid(Sha1::digest(text).into())
 }
 
-fn message(partition: &str, announced: Guid, text: &str) -> String {
+pub fn message(partition: &str, announced: Guid, text: &str) -> String {
     format!("APPLY MESSAGE (%{{{partition} {announced} {}}}\r\n{text})", text.len())
 }
 
-fn record(uid: u32, text: &str) -> String {
+pub fn record(uid: u32, text: &str) -> String {
     format!(
         "%(UID {uid} MODSEQ 7 LAST_UPDATED 8 FLAGS () INTERNALDATE 9 SIZE {} GUID {})",
         text.len(),
@@ -49,7 +49,7 @@ fn record(uid: u32, text: &str) -> String {
     )
 }
 
-fn mailbox(name: &str, id: &str, more: &str, last_uid: usize, records: &str) -> String {
+pub fn mailbox(name: &str, id: &str, more: &str, last_uid: usize, records: &str) -> String {
     format!(
         "APPLY MAILBOX %(UNIQUEID {id} MBOXNAME {name} LAST_UID {last_uid} HIGHESTMODSEQ 9 \
          RECENTUID 0 RECENTTIME 0 LAST_APPENDDATE 0 POP3_LAST_LOGIN 0 UIDVALIDITY 5 \
@@ -57,7 +57,7 @@ fn mailbox(name: &str, id: &str, more: &str, last_uid: usize, records: &str) -> 
     )
 }
 
-const OK: &str = "OK success\r\n";
+pub const OK: &str = "OK success\r\n";
 
 /// The names of all message files and of whatever is staged.
 fn messages(root: &Path) -> Vec<String> {

@@ -2,8 +2,11 @@
 
 mod driver;
 mod faults;
+mod full;
 mod kill;
+mod large;
 mod live;
+mod power;
 mod recorded;
 #[path = "../../../csync/tests/recording/mod.rs"]
 mod recording;
