@@ -184,6 +184,8 @@ impl<'m> Campaign<'m> {
         // An instant is what is wanted: nothing waits for anything here.
         thread::sleep(Duration::from_micros(self.rng.below(most)));
         let killed = victim.kill()?;
+        // It would try to reach a server that is gone for as long as it takes.
+        client.kill()?;
         client.wait()?;
         victim.resume()?;
         Ok(killed)

@@ -70,6 +70,8 @@ fn a_full_disk_is_said_and_changes_nothing() {
             refused += 1;
             assert!(answer.starts_with("NO "), "{answer}");
             assert_eq!(told(&mut master), before, "{command:.60} with {pages} pages");
+            let left = leftovers::below(&root).expect("readable");
+            assert_eq!(left, Leftovers::default(), "{command:.60} with {pages} pages");
         }
         disk.free().expect("room");
     }

@@ -131,30 +131,37 @@ impl<'d> Batch<'d> {
     pub fn commit(mut self) -> Result<()> {
         self.disk.check_whole()?;
         let mut prepared = Prepared::default();
-        if let Err(error) = self.prepare(&mut prepared) {
-            // What cannot be removed now is swept when the replica is opened next.
-            for path in &prepared.made {
-                let _ = self.disk.remove(path);
-            }
-            for ((dir, messages), linked) in self.links.iter().zip(&prepared.linked) {
-                for message in messages.iter().take(*linked) {
-                    let _ = self.disk.remove(&dir.join(message.name()));
-                }
+        let ready = self.prepare(&mut prepared).and_then(|()| match prepared.steps.as_slice() {
+            [] => Ok(()),
+            [step] if step.is_atomic() => forget_intent(self.disk),
+            steps => write_intent(self.disk, steps),
+        });
+        if let Err(error) = ready {
+            // An intent that may be there needs what it names.
+            if self.disk.check_whole().is_ok() {
+                self.undo(&prepared);
             }
             return Err(error);
         }
-        let steps = std::mem::take(&mut prepared.steps);
-        match steps.as_slice() {
+        let done = match prepared.steps.as_slice() {
             [] => Ok(()),
             [step] if step.is_atomic() => {
-                forget_intent(self.disk)?;
-                let done = step.run(self.disk).and_then(|()| sync_dirs(self.disk, &steps));
-                done.inspect_err(|_| self.disk.set_broken())
+                step.run(self.disk).and_then(|()| sync_dirs(self.disk, &prepared.steps))
             }
-            _ => {
-                write_intent(self.disk, &steps)?;
-                let done = finish(self.disk, &steps);
-                done.inspect_err(|_| self.disk.set_broken())
+            steps => finish(self.disk, steps),
+        };
+        done.inspect_err(|_| self.disk.set_broken())
+    }
+
+    /// Removes what has been made. What cannot be removed now is swept when the replica is opened
+    /// next.
+    fn undo(&self, prepared: &Prepared) {
+        for path in &prepared.made {
+            let _ = self.disk.remove(path);
+        }
+        for ((dir, messages), linked) in self.links.iter().zip(&prepared.linked) {
+            for message in messages.iter().take(*linked) {
+                let _ = self.disk.remove(&dir.join(message.name()));
             }
         }
     }
@@ -303,9 +310,7 @@ impl Step {
             Step::Patch { path, .. } => (b'p', vec![path]),
         }
     }
-}
 
-impl Step {
     /// Appends the line that stands for it in an intent.
     fn write(&self, line: &mut Vec<u8>) {
         let (letter, paths) = self.paths();
