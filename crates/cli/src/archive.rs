@@ -110,7 +110,7 @@ pub fn newest_chain<'a>(
     segments: &[SegmentRef<'a>],
     userid: &Userid,
 ) -> Result<Chain<'a>, CliError> {
-    let account = names::escape(userid.as_bytes());
+    let account = names::account(userid.as_bytes());
     chain::newest(segments, &account).map_err(|error| {
         let there = chain::accounts(segments).join(", ");
         let wrong_account = matches!(error, ChainError::NoAccount { .. });

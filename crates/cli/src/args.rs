@@ -76,6 +76,13 @@ pub enum Command {
     /// Every message is compared with its GUID on the way. With --mailbox and --guid, only messages
     /// that are in such a mailbox and have such a GUID are given.
     Restore(RestoreArgs),
+    /// Bring a replica up to date, in place of Cyrus' sync_client.
+    ///
+    /// Reads the spool of this server, compares it with what the replica tells, and sends what it
+    /// lacks: to a sync_server of Cyrus, or to cylinder serve. What cannot be sent is named, and all
+    /// else goes on. Nothing is removed from the replica unless it was removed here, and not much at
+    /// once without --accept-removals. The password is read from standard input, or from a file.
+    Replicate(ReplicateArgs),
     /// Be a replica of a Cyrus server, in place of its sync_server.
     ///
     /// Takes what sync_client sends, and keeps it in a spool like Cyrus' own, beneath a directory that
@@ -84,6 +91,14 @@ pub enum Command {
     /// What happens is told on standard error, a line each. Sockets are taken from systemd, too; one
     /// named tls begins with TLS.
     Serve(ServeArgs),
+    /// Hand the spool of a replica to a Cyrus of its own.
+    ///
+    /// Looks at every mailbox and every message first, and whether the configuration leads Cyrus to
+    /// them; whatever is wrong is told, and nothing is promoted then: exit code 3. Otherwise Cyrus'
+    /// databases are brought up to date, all files given to Cyrus' user if this is root, and what Cyrus
+    /// has no use for is removed. Then nobody can replicate into it any more. May be stopped at any
+    /// time and run again. What is left to do is printed.
+    Promote(PromoteArgs),
     /// Show the whole round on a small spool that comes with the program
     Demo(DemoArgs),
     /// Print the manual page, in roff
@@ -94,7 +109,7 @@ pub enum Command {
 /// What `snapshot` takes.
 #[derive(Debug, Args)]
 pub struct SnapshotArgs {
-    /// The account: the user's name as he logs in
+    /// The account: the user's name as he logs in, or %shared for the mailboxes that no user owns
     pub account: String,
     #[command(flatten)]
     pub server: ServerArgs,
@@ -145,15 +160,18 @@ pub struct BackupArgs {
     /// The vault: a directory, or s3://BUCKET/PREFIX
     #[arg(long, value_name = "VAULT")]
     pub vault: String,
-    /// The accounts: users' names as they log in
+    /// The accounts: users' names as they log in, and %shared for the mailboxes that no user owns
     #[arg(value_name = "ACCOUNT", required_unless_present = "all")]
     pub accounts: Vec<String>,
-    /// All accounts of the server
+    /// All accounts of the server, %shared included
     #[arg(long, conflicts_with = "accounts")]
     pub all: bool,
     /// Accounts that are backed up at the same time [default: one per processor]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub jobs: Option<u16>,
+    /// Back up %shared even if none of its mailboxes is in the vault's last snapshot of it
+    #[arg(long)]
+    pub accept_removals: bool,
     #[command(flatten)]
     pub server: ServerArgs,
     #[command(flatten)]
@@ -386,6 +404,53 @@ pub struct RestoreArgs {
     pub talk: TalkArgs,
 }
 
+/// What `replicate` takes.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("which").required(true).multiple(true).args(["user", "mailbox", "all"]))]
+pub struct ReplicateArgs {
+    /// The replica: csync://[USER@]HOST[:PORT], or csyncs:// for TLS from the start [default port:
+    /// 2005; default user: sync_authname of the configuration, or cyrus]
+    #[arg(long, value_name = "URL")]
+    pub to: String,
+    /// Read the password from this file, which only its owner can read [default: standard input]
+    #[arg(long, value_name = "FILE")]
+    pub password_file: Option<PathBuf>,
+    /// Accounts: users' names as they log in; repeatable
+    #[arg(long, value_name = "USER", num_args = 1..)]
+    pub user: Vec<String>,
+    /// Single mailboxes, named as administrators do; repeatable
+    #[arg(long, value_name = "NAME", num_args = 1..)]
+    pub mailbox: Vec<String>,
+    /// All accounts of the server
+    #[arg(long, conflicts_with_all = ["user", "mailbox"])]
+    pub all: bool,
+    /// Say what would be sent, and send nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Accounts that are sent at the same time, each over a connection of its own
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub jobs: u16,
+    /// Do what would be stopped, and remove mailboxes that the replica alone has
+    #[arg(long)]
+    pub accept_removals: bool,
+    /// Stop at an account of which more than this would be removed, in per cent
+    #[arg(long, value_name = "PERCENT", default_value_t = 50, value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub max_removals: u8,
+    /// Put new mailboxes on this partition of the replica [default: one of the same name as here]
+    #[arg(long, value_name = "NAME")]
+    pub partition: Option<String>,
+    /// Believe the certificates in this file, in PEM [default: the system's]
+    #[arg(long, value_name = "FILE")]
+    pub tls_ca: Option<PathBuf>,
+    /// Send the password in the clear to a replica that is not this machine and offers no TLS
+    #[arg(long)]
+    pub cleartext: bool,
+    #[command(flatten)]
+    pub server: ServerArgs,
+    #[command(flatten)]
+    pub talk: TalkArgs,
+}
+
 /// What `serve` takes.
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("what").required(true).args(["spool", "add_user"]))]
@@ -415,6 +480,29 @@ pub struct ServeArgs {
     /// Take at most this many connections at the same time
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u16).range(1..))]
     pub max_connections: u16,
+}
+
+/// What `promote` takes.
+#[derive(Debug, Args)]
+pub struct PromoteArgs {
+    /// The spool that cylinder serve keeps; it must not be served meanwhile
+    #[arg(long, value_name = "DIR")]
+    pub spool: PathBuf,
+    /// The configuration that the new Cyrus gets
+    #[arg(short = 'C', long = "config", value_name = "FILE")]
+    pub config: PathBuf,
+    /// Read every message, and compare it with its GUID
+    #[arg(long)]
+    pub full: bool,
+    /// Promote even if mail is damaged or missing; what is found is lost then, or for reconstruct
+    #[arg(long)]
+    pub accept_losses: bool,
+    /// Only look; what a killed server left is put in order all the same
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// What `demo` takes.

@@ -6,6 +6,7 @@ mod commands;
 mod directory;
 mod error;
 mod output;
+mod password;
 mod progress;
 mod render;
 mod spool_error;
@@ -39,8 +40,10 @@ fn act() -> ExitCode {
         Command::History(args) => args.json,
         Command::Diff(args) => args.json,
         Command::Find(args) => args.json,
+        Command::Replicate(args) => args.talk.json,
         Command::Verify(args) => args.talk.json,
         Command::Prune(args) => args.json,
+        Command::Promote(args) => args.json,
         Command::List(args) => args.json,
         Command::Show(_) | Command::Serve(_) | Command::Demo(_) | Command::Man => false,
     };
@@ -66,7 +69,9 @@ fn run(command: &Command) -> Result<Exit, CliError> {
         Command::Prune(args) => commands::prune::run(args),
         Command::List(args) => commands::list::run(args),
         Command::Restore(args) => commands::restore::run(args),
+        Command::Replicate(args) => commands::replicate::run(args),
         Command::Serve(args) => commands::serve::run(args),
+        Command::Promote(args) => commands::promote::run(args),
         Command::Demo(args) => commands::demo::run(args),
         Command::Man => commands::man::run(),
     }

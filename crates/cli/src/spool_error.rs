@@ -33,6 +33,9 @@ fn hint(error: &SpoolError) -> Option<String> {
         SpoolError::KeepsBeingReplaced { .. } | SpoolError::KeepsChanging { .. } => {
             "try again when the server is less busy".to_owned()
         }
+        SpoolError::NoSuchAccount { userid, .. } if userid.is_shared() => {
+            "every mailbox of this server is some user's".to_owned()
+        }
         SpoolError::NoSuchAccount { near, .. } => match near.as_slice() {
             [] => "accounts are those that have an INBOX in mailboxes.db".to_owned(),
             near => {

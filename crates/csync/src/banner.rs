@@ -58,6 +58,15 @@ impl Banner {
         out.extend_from_slice(format!("* OK {}\r\n", self.greeting).as_bytes());
     }
 
+    /// The release of a Cyrus, as `(3, 6)`; of others, which number themselves as they like, none.
+    pub fn cyrus_version(&self) -> Option<(u32, u32)> {
+        let version = self.greeting.split_once("Cyrus sync server ")?.1;
+        let mut numbers = version.trim_start_matches('v').split(|c: char| !c.is_ascii_digit());
+        let (major, minor) = (numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?);
+        // Cyrus has replicated since 2.3.
+        (major >= 2).then_some((major, minor))
+    }
+
     /// Takes the next line, without its end. Only `* OK` matters as a whole; words of other lines
     /// count in any case, and unknown ones not at all.
     pub fn take(&mut self, line: &[u8]) -> Progress {
@@ -85,6 +94,21 @@ impl Banner {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cyrus_tells_its_release() {
+        for (greeting, version) in [
+            ("r.example.com Cyrus sync server 3.6.1-Debian-3.6.1-4+deb12u5", Some((3, 6))),
+            ("r Cyrus sync server v2.4.18", Some((2, 4))),
+            ("r Cyrus sync server 3.10.0", Some((3, 10))),
+            ("r Cyrus sync server 0.1.0", None),
+            ("r Cyrus sync server", None),
+            ("", None),
+        ] {
+            let banner = Banner { greeting: greeting.to_owned(), ..Banner::default() };
+            assert_eq!(banner.cyrus_version(), version, "{greeting}");
+        }
+    }
 
     #[test]
     fn a_banner_is_read_back() {

@@ -8,6 +8,7 @@
 //! - [`command`] is what the master says, [`reply`] and [`untagged`] what the replica answers,
 //!   [`banner`] how it begins.
 //! - [`mailbox`], [`record`] and [`meta`] are the values that go both ways.
+//! - [`stored`] makes the latter of what Cyrus keeps on disk.
 //! - [`server`] and [`client`] say what may come when.
 //!
 //! Memory has a bound that does not depend on what is sent: message files pass by in pieces, and a
@@ -56,6 +57,7 @@ pub mod record;
 pub mod reply;
 pub mod sasl;
 pub mod server;
+pub mod stored;
 pub mod untagged;
 mod wire;
 

@@ -6,7 +6,7 @@ use model::{Guid, Modseq, SystemFlags, Timestamp, Uid, Userid};
 use crate::wire::{Fields, ValueError, Writer, as_bytes};
 
 /// In front of the names of annotations that Cyrus answers from the record itself.
-const VIRTUAL: &[u8] = b"/vendor/cmu/cyrus-imapd/";
+pub(crate) const VIRTUAL: &[u8] = b"/vendor/cmu/cyrus-imapd/";
 
 /// System flags in the order in which Cyrus writes them (`imap/sync_support.c`,
 /// sync_print_flags). Others of its internal flags do not travel.

@@ -3,8 +3,11 @@
 //! annotations.db holds those of the server and of mailboxes; up to 2.4 there are no others.
 //! Since 2.5 each mailbox has a cyrus.annotations for its messages.
 
+use std::collections::BTreeMap;
+
 use model::{Modseq, Uid, Userid};
 
+use crate::db;
 use crate::error::FormatError;
 
 const KEY: &str = "annotation key";
@@ -112,6 +115,76 @@ impl AnnotationKey {
         key.extend_from_slice(userid);
         key.push(0);
         key
+    }
+}
+
+/// An annotation by the name of its reader, whatever stands for him in the database.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Note {
+    /// Its name: `/comment`.
+    pub entry: Vec<u8>,
+    /// Whose it is; empty if everybody's.
+    pub userid: Userid,
+    /// What it says.
+    pub value: Vec<u8>,
+    /// When it changed, in the mailbox's counting.
+    pub modseq: Modseq,
+}
+
+impl Note {
+    /// Reads one of a mailbox of `owner`, along with what it is about; `None` for a tombstone.
+    ///
+    /// # Errors
+    /// As for [`AnnotationKey::parse`] and [`Annotation::parse`].
+    pub fn parse(
+        db: AnnotationDb,
+        key: &[u8],
+        value: &[u8],
+        owner: Option<&Userid>,
+    ) -> Result<Option<(Annotated, Self)>, FormatError> {
+        let AnnotationKey { annotated, entry, audience } = AnnotationKey::parse(db, key)?;
+        let Annotation { value, modseq, deleted, .. } = Annotation::parse(value)?;
+        let userid = match audience {
+            Audience::Shared | Audience::Unsaid => Userid::default(),
+            Audience::Owner => owner.cloned().unwrap_or_default(),
+            Audience::User(userid) => userid,
+        };
+        let note = Self { entry, userid, value, modseq: modseq.unwrap_or_default() };
+        Ok((deleted != Some(true)).then_some((annotated, note)))
+    }
+
+    /// Reads all of a cyrus.annotations, those of each message in order.
+    ///
+    /// # Errors
+    /// If it is no database, or holds something else.
+    pub fn of_messages(
+        bytes: &[u8],
+        owner: Option<&Userid>,
+    ) -> Result<BTreeMap<Uid, Vec<Self>>, FormatError> {
+        let mut notes: BTreeMap<Uid, Vec<Self>> = BTreeMap::new();
+        for (key, value) in &db::read(bytes)?.entries {
+            let parsed = Self::parse(AnnotationDb::Messages, key, value, owner)?;
+            if let Some((Annotated::Message(uid), note)) = parsed {
+                notes.entry(uid).or_default().push(note);
+            }
+        }
+        notes.values_mut().for_each(|notes| notes.sort());
+        Ok(notes)
+    }
+
+    /// Its key in a database of Cyrus 3.6 and later.
+    pub fn key(&self, annotated: Annotated, owner: Option<&Userid>) -> Vec<u8> {
+        let audience = match &self.userid {
+            userid if userid.is_empty() => Audience::Shared,
+            userid if Some(userid) == owner => Audience::Owner,
+            userid => Audience::User(userid.clone()),
+        };
+        AnnotationKey { annotated, entry: self.entry.clone(), audience }.write()
+    }
+
+    /// Its value there.
+    pub fn stored(&self) -> Vec<u8> {
+        Annotation::new(self.value.as_slice(), self.modseq).write()
     }
 }
 

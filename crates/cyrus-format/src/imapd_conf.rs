@@ -215,6 +215,11 @@ impl ImapdConf {
         self.switch("archive_enabled", false)
     }
 
+    /// `conversations` (2.5+)
+    pub fn conversations(&self) -> bool {
+        self.switch("conversations", false)
+    }
+
     /// `hashimapspool`
     pub fn hashimapspool(&self) -> bool {
         self.switch("hashimapspool", false)

@@ -69,9 +69,14 @@ impl LockEra {
         Ok(Some(lock))
     }
 
-    /// Whether the user lock stops changes of messages, and not only of the folders (3.4+).
-    pub fn user_lock_covers_content(self) -> bool {
-        self >= LockEra::V34
+    /// Whether the user lock stops changes of messages, and not only of the folders: since 3.4, but
+    /// for `None`, the mailboxes that nobody owns, since 3.12 (`imap/mailbox.c`:
+    /// mailbox_open_advanced).
+    pub fn user_lock_covers_content(self, userid: Option<&Userid>) -> bool {
+        match userid {
+            Some(_) => self >= LockEra::V34,
+            None => self >= LockEra::V312,
+        }
     }
 
     /// The lock names that a release of unknown number between 3.2 and today may use for a user,
@@ -152,10 +157,12 @@ mod tests {
         let userid = Userid::from("glad");
         for era in [LockEra::V23, LockEra::V24] {
             assert_eq!(era.user_lock(&NameRules::v2(), Some(&userid)), Ok(None));
-            assert!(!era.user_lock_covers_content());
+            assert!(!era.user_lock_covers_content(Some(&userid)));
         }
-        assert!(!LockEra::V32.user_lock_covers_content());
-        assert!(LockEra::V34.user_lock_covers_content());
+        assert!(!LockEra::V32.user_lock_covers_content(Some(&userid)));
+        assert!(LockEra::V34.user_lock_covers_content(Some(&userid)));
+        assert!(!LockEra::V36.user_lock_covers_content(None));
+        assert!(LockEra::V312.user_lock_covers_content(None));
     }
 
     #[test]

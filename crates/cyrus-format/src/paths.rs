@@ -110,6 +110,22 @@ impl PathRules {
         path.finish()
     }
 
+    /// A file below `configdirectory` for the mailboxes that nobody owns, those of a domain or those
+    /// of none: `shared.counters`, in every layout (`imap/mboxname.c`:
+    /// mboxname_conf_getpath_legacy, 3.6).
+    ///
+    /// # Errors
+    /// A domain or suffix that is no safe path.
+    pub fn shared_file(&self, domain: Option<&[u8]>, suffix: &str) -> Result<PathBuf, NameError> {
+        let name = domain.unwrap_or_default();
+        let mut path = RelativePath::new(Faulty { kind: "domain", name });
+        if let Some(domain) = domain {
+            self.push_hashed_domain(&mut path, domain)?;
+        }
+        path.push(format!("shared.{suffix}").as_bytes())?;
+        path.finish()
+    }
+
     /// The file of a quota root below `configdirectory`, with `quota_db: quotalegacy`. A root
     /// that is a domain and nothing else (`other.com!`) is the quota of the whole domain.
     ///

@@ -1,9 +1,9 @@
 //! The segment that a new one continues.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use model::state::{AccountState, Digest, FileState, MailboxKey, MailboxState};
-use model::{Finding, Guid, MboxName, Uid, Userid};
+use model::{Finding, Guid, MboxName, Uid, UniqueId, Userid};
 use segment::chain::Chain;
 use segment::links::{self, Links};
 use segment::manifest::{ManifestHead, Parent, StoredFile, StoredFinding, StoredMailbox};
@@ -12,6 +12,7 @@ use crate::archive::{ArchiveError, finding_of};
 use crate::exceptions::{self, Exceptions};
 use crate::held::Held;
 use crate::records::{EXPUNGE, INDEX, Records, identity};
+use crate::source::Described;
 
 /// Memory that is taken before it is known to be needed: room for so many GUIDs, 20 MiB.
 const MESSAGES_HINT_MAX: usize = 1 << 20;
@@ -59,6 +60,20 @@ impl<'a> Base<'a> {
     /// When it was taken, seconds since 1970.
     pub fn taken_at(&self) -> i64 {
         self.head.taken_at.unix
+    }
+
+    /// Whether these are the shared mailboxes of another server than the account's. Both are called
+    /// the same, but neither server has a mailbox of the other's.
+    ///
+    /// Where some mailbox has no uniqueid (mailboxes.db up to 2.4), nobody can tell: then they are not.
+    pub fn is_of_another_server(&self, account: &Described) -> bool {
+        let there = self.head.mailboxes.iter().map(|mailbox| mailbox.uniqueid.as_bytes());
+        let there: BTreeSet<&[u8]> = there.collect();
+        let here = account.account.mailboxes.iter().map(|mailbox| mailbox.uniqueid.as_ref());
+        let here = here.map(|id| id.map(UniqueId::as_bytes).unwrap_or_default());
+        let here: BTreeSet<&[u8]> = here.collect();
+        let known = |ids: &BTreeSet<&[u8]>| !ids.is_empty() && !ids.contains(&b"".as_slice());
+        self.userid().is_shared() && known(&here) && known(&there) && here.is_disjoint(&there)
     }
 
     pub(crate) fn parent(&self) -> Parent {

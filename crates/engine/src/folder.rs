@@ -1,5 +1,8 @@
 //! Folder names as seen from their account.
 
+/// What the names of deleted mailboxes start with, behind their domain.
+const DELETED: &[u8] = b"DELETED.";
+
 /// The name of a mailbox within its account: `INBOX`, `INBOX.Sent`, `DELETED.INBOX.Sent.6B0450F1`;
 /// the internal name as it is where the account does not own it.
 pub fn relative_name(name: &[u8], userid: &[u8]) -> Vec<u8> {
@@ -11,8 +14,8 @@ pub fn relative_name(name: &[u8], userid: &[u8]) -> Vec<u8> {
         Some(domain) => without_domain(name, domain),
         None => name,
     };
-    let (deleted, inner) = match name.strip_prefix(b"DELETED.") {
-        Some(inner) => (b"DELETED.".as_slice(), inner),
+    let (deleted, inner) = match name.strip_prefix(DELETED) {
+        Some(inner) => (DELETED, inner),
         None => (b"".as_slice(), name),
     };
     let owner: Vec<u8> = local.iter().map(|b| if *b == b'.' { b'^' } else { *b }).collect();
@@ -36,6 +39,12 @@ pub fn is_named(name: &[u8], userid: &[u8], pick: &[u8]) -> bool {
         || below.is_some_and(|below| below == pick || below == dotted)
 }
 
+/// Whether an internal name, of whatever domain, is that of a deleted mailbox that is still kept.
+pub(crate) fn is_deleted(name: &[u8]) -> bool {
+    let local = name.iter().position(|byte| *byte == b'!').map_or(name, |at| &name[at + 1..]);
+    local.starts_with(DELETED)
+}
+
 fn without_domain<'a>(name: &'a [u8], domain: &[u8]) -> &'a [u8] {
     let rest = name.strip_prefix(domain).and_then(|rest| rest.strip_prefix(b"!"));
     rest.unwrap_or(name)
@@ -56,9 +65,26 @@ mod tests {
             ("user.ann.x", "ann@defdomain", "INBOX.x"),
             ("DELETED.user.glad.x.6B0450F1", "glad", "DELETED.INBOX.x.6B0450F1"),
             ("shared.news", "glad", "shared.news"),
+            ("shared.news", "%shared", "shared.news"),
+            ("DELETED.shared.news.6B0450F1", "%shared", "DELETED.shared.news.6B0450F1"),
+            ("other.com!shared.news", "%shared", "other.com!shared.news"),
         ] {
             let found = relative_name(name.as_bytes(), userid.as_bytes());
             assert_eq!(String::from_utf8_lossy(&found), relative);
+        }
+    }
+
+    #[test]
+    fn deleted_mailboxes_are_told_by_their_names() {
+        for (name, expected) in [
+            ("DELETED.user.glad.x.6B0450F1", true),
+            ("other.com!DELETED.user.ann.x.6B0450F1", true),
+            ("DELETED.shared.news.6B0450F1", true),
+            ("user.glad.DELETED.x", false),
+            ("other.com!shared.DELETED", false),
+            ("DELETED", false),
+        ] {
+            assert_eq!(is_deleted(name.as_bytes()), expected, "{name}");
         }
     }
 }

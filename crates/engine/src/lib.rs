@@ -20,6 +20,7 @@ mod known;
 pub mod live;
 pub mod ports;
 mod records;
+pub mod replicate;
 pub mod selection;
 pub mod snapshot;
 pub mod source;

@@ -8,6 +8,7 @@ use model::{MboxName, Uid};
 use spool::{Frozen, FrozenMailbox, LockReport, MessageFiles, NAME_LOCK_HOLD};
 
 use crate::exceptions::Exceptions;
+use crate::folder::is_deleted;
 use crate::ports::MessageSource;
 use crate::source::{LockHeld, SourceAccount, SourceFile, SourceMailbox};
 
@@ -50,7 +51,7 @@ fn take_mailbox(frozen: &mut FrozenMailbox) -> SourceMailbox {
         uniqueid: entry.uniqueid.clone(),
         partition: entry.partition.clone().unwrap_or_default(),
         mbtype: entry.mbtype.to_string(),
-        deleted: entry.name.as_bytes().starts_with(b"DELETED."),
+        deleted: is_deleted(entry.name.as_bytes()),
         files: files.collect::<BTreeMap<_, _>>(),
         contents: Exceptions::default(),
         findings: std::mem::take(&mut frozen.findings),

@@ -2,8 +2,14 @@
 
 use std::io::{self, Read};
 
+use csync::command::{Apply, Get};
+use csync::framer::FileHead;
+use csync::mailbox::Mailbox;
+use csync::record::Record;
+use csync::untagged::Untagged;
 use cyrus_format::index::RecordKey;
-use model::{Finding, Uid};
+use model::{Finding, MboxName, Uid};
+use peer::SessionError;
 
 use crate::source::LockHeld;
 
@@ -46,6 +52,60 @@ pub trait MessageSource: Sync {
     fn locks(&self) -> Vec<LockHeld> {
         Vec::new()
     }
+}
+
+/// A replica that takes what a master says. An error after which the session
+/// [goes on](SessionError::session_goes_on) has changed nothing that was asked for.
+pub trait Peer {
+    /// Asks, and returns all that is told.
+    ///
+    /// # Errors
+    /// If it is not answered.
+    fn ask(&mut self, get: &Get) -> Result<Vec<Untagged>, SessionError>;
+
+    /// Asks for a mailbox and its records; `None` if there is no such mailbox.
+    ///
+    /// # Errors
+    /// If it is not answered.
+    fn ask_for_records(
+        &mut self,
+        name: &MboxName,
+        take: &mut dyn FnMut(Record),
+    ) -> Result<Option<Mailbox>, SessionError>;
+
+    /// Has something done, which is neither a mailbox nor messages.
+    ///
+    /// # Errors
+    /// If it is not done.
+    fn apply(&mut self, apply: &Apply) -> Result<Vec<Untagged>, SessionError>;
+
+    /// Sends a mailbox with records.
+    ///
+    /// # Errors
+    /// If it is not taken.
+    fn mailbox(
+        &mut self,
+        mailbox: &Mailbox,
+        records: &mut dyn Iterator<Item = Record>,
+    ) -> Result<(), SessionError>;
+
+    /// Sends a message, as one of several: the answer comes with [`Peer::end_messages`].
+    ///
+    /// # Errors
+    /// If it cannot be sent.
+    fn message(&mut self, head: &FileHead, bytes: &mut dyn Read) -> Result<(), SessionError>;
+
+    /// Ends the messages, if there were any, and waits for the answer.
+    ///
+    /// # Errors
+    /// If they are not taken.
+    fn end_messages(&mut self) -> Result<(), SessionError>;
+
+    /// Has messages forgotten that no mailbox refers to.
+    ///
+    /// # Errors
+    /// If the replica does not answer.
+    fn restart(&mut self) -> Result<(), SessionError>;
 }
 
 /// Watches an operation. Nothing that it does may change what the operation does.

@@ -116,6 +116,16 @@ impl<'a> Records<'a> {
         self.iter().filter(|record| !record.is_unlinked())
     }
 
+    /// All of them, whole.
+    pub fn wholes(&self) -> impl Iterator<Item = Record> + '_ {
+        (0..self.len()).filter_map(|at| self.whole(at))
+    }
+
+    /// The version of the index; 0 where there is none.
+    pub fn version(&self) -> u32 {
+        self.index.as_ref().map_or(0, Index::minor_version)
+    }
+
     /// The highest UID that the mailbox had given out; `None` where no index says.
     pub fn last_uid(&self) -> Option<Uid> {
         let index = self.index.as_ref()?;

@@ -126,6 +126,15 @@ finding_kinds! {
     /// A message that the archive holds, but not with the bytes that were put in.
     ArchiveDamaged = "archive-damaged", Data,
         "restore it from another copy of the archive, or from another snapshot";
+    /// What is left of a mailbox of a replica does not make one.
+    MailboxDamaged = "mailbox-damaged", Data,
+        "serve the replica once more and let the master send the mailbox again; without a master, restore it from a backup";
+    /// The counters of an index are not what its records say.
+    IndexCounters = "index-counters", Data,
+        "run reconstruct on the mailbox";
+    /// The configuration has Cyrus look for something elsewhere than where it lies.
+    Misplaced = "misplaced", Operator,
+        "correct that option of imapd.conf";
     /// A lock file that no Cyrus process seems to use.
     LockUnused = "lock-unused", Operator,
         "check hashimapspool, fulldirhash and mboxname_lockpath against the running server";

@@ -103,7 +103,8 @@ bytes_id! {
 }
 
 bytes_id! {
-    /// The owner of an account, as he logs in: `glad`, `fred.smith`, `ann@other.com`.
+    /// The owner of an account, as he logs in: `glad`, `fred.smith`, `ann@other.com`; or
+    /// [`Userid::SHARED`].
     Userid
 }
 
@@ -115,6 +116,29 @@ bytes_id! {
 bytes_id! {
     /// A partition: the name that the configuration gives to a root of the spool.
     Partition
+}
+
+impl Userid {
+    /// The account of all mailboxes that no user owns, the shared ones of a server.
+    ///
+    /// No user is called so: `%` is a wildcard of LIST (RFC 9051, 6.3.9), and Cyrus makes no mailbox
+    /// with one in its name (`imap/mboxname.c`: GOODCHARS, 2.3 to 3.12).
+    pub const SHARED: &str = "%shared";
+
+    /// [`Userid::SHARED`] as a value.
+    pub fn shared() -> Self {
+        Self::from(Self::SHARED)
+    }
+
+    /// Whether it is the account of the shared mailboxes.
+    pub fn is_shared(&self) -> bool {
+        self.0 == Self::SHARED.as_bytes()
+    }
+
+    /// The user, if it is one: what Cyrus locks, hashes and keeps by owner.
+    pub fn user(&self) -> Option<&Self> {
+        (!self.is_shared()).then_some(self)
+    }
 }
 
 /// SHA-1 of a message's bytes; all zero where Cyrus does not know it (2.3 with `guid_mode: off`).
@@ -186,6 +210,17 @@ mod tests {
     fn anything_but_forty_hex_digits_is_no_guid() {
         for wrong in ["", "da39", &"g".repeat(40), &"0".repeat(41)] {
             assert_eq!(Guid::from_hex(wrong.as_bytes()), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn nobody_but_the_account_of_shared_mailboxes_is_no_user() {
+        assert!(Userid::shared().is_shared());
+        assert_eq!(Userid::shared().user(), None);
+        assert_eq!(Userid::shared().to_string(), "%shared");
+        for name in ["", "shared", "%", "%Shared", "%shared@other.com"] {
+            let user = Userid::from(name);
+            assert_eq!(user.user(), Some(&user), "{name}");
         }
     }
 

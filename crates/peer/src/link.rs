@@ -5,11 +5,12 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
-use rustls::ServerConnection;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConnection, Connection, ServerConnection};
 
 use crate::deflate::Deflate;
 use crate::wait::{Ready, wait};
-use crate::{Identity, LinkError, Stop};
+use crate::{Identity, LinkError, Stop, Trust};
 
 /// Bytes that are read at once.
 const CHUNK_BYTES: usize = 64 << 10;
@@ -41,7 +42,7 @@ pub struct Link {
 #[derive(Debug)]
 enum Layer {
     Plain,
-    Tls(Box<ServerConnection>),
+    Tls(Box<Connection>),
     Deflate(Box<Deflate>),
 }
 
@@ -62,6 +63,28 @@ impl Link {
         let prepared = socket.set_nonblocking(true).and_then(|()| socket.set_nodelay(true));
         prepared.map_err(|source| LinkError::io("prepare the connection", source))?;
         Ok(Self { socket, layer: Layer::Plain, patience })
+    }
+
+    /// Connects to the first of these addresses that takes it until `deadline`; otherwise as
+    /// [`Link::new`].
+    ///
+    /// # Errors
+    /// Why the last one did not.
+    pub fn connect(
+        addresses: &[SocketAddr],
+        patience: Duration,
+        deadline: Instant,
+    ) -> Result<Self, LinkError> {
+        let mut failed = io::Error::from(io::ErrorKind::AddrNotAvailable);
+        for address in addresses {
+            // A time of nothing would be refused as such.
+            let left = deadline.saturating_duration_since(Instant::now());
+            match TcpStream::connect_timeout(address, left.max(Duration::from_millis(1))) {
+                Ok(socket) => return Self::new(socket, patience),
+                Err(error) => failed = error,
+            }
+        }
+        Err(LinkError::Io { operation: "connect", source: failed })
     }
 
     /// Where the peer is.
@@ -85,9 +108,30 @@ impl Link {
     /// # Errors
     /// If there is no TLS until `deadline`.
     pub fn start_tls(&mut self, identity: &Identity, deadline: Instant) -> Result<(), LinkError> {
-        let mut tls = Box::new(ServerConnection::new(identity.config.clone())?);
+        let tls = ServerConnection::new(identity.config.clone())?;
+        self.handshake(tls.into(), deadline)
+    }
+
+    /// Does the client's part of a handshake; the server has to prove that it is `name`. What was
+    /// received before must have been used up, as in [`Link::start_tls`].
+    ///
+    /// # Errors
+    /// If `name` cannot be proven, if the server does not prove it, or if there is no TLS until
+    /// `deadline`.
+    pub fn start_tls_with(
+        &mut self,
+        name: ServerName<'static>,
+        trust: &Trust,
+        deadline: Instant,
+    ) -> Result<(), LinkError> {
+        let tls = ClientConnection::new(trust.config.clone(), name)?;
+        self.handshake(tls.into(), deadline)
+    }
+
+    fn handshake(&mut self, tls: Connection, deadline: Instant) -> Result<(), LinkError> {
+        let mut tls = Box::new(tls);
         while tls.is_handshaking() {
-            if !tls.wants_read() {
+            if tls.wants_write() {
                 flush_tls(&mut tls, &self.socket, self.patience)?;
                 continue;
             }
@@ -260,7 +304,7 @@ fn now(result: io::Result<usize>) -> Result<Now, LinkError> {
 }
 
 /// The decrypted bytes that are there.
-fn read_tls_text(tls: &mut ServerConnection, into: &mut Vec<u8>) -> Result<Now, LinkError> {
+fn read_tls_text(tls: &mut Connection, into: &mut Vec<u8>) -> Result<Now, LinkError> {
     let start = into.len();
     into.resize(start + CHUNK_BYTES, 0);
     let result = tls.reader().read(&mut into[start..]);
@@ -274,7 +318,7 @@ fn read_tls_text(tls: &mut ServerConnection, into: &mut Vec<u8>) -> Result<Now, 
 
 /// Gives TLS what has come, and sends what it says to that.
 fn take_tls(
-    tls: &mut ServerConnection,
+    tls: &mut Connection,
     mut socket: &TcpStream,
     patience: Duration,
 ) -> Result<Now, LinkError> {
@@ -291,7 +335,7 @@ fn take_tls(
 }
 
 fn flush_tls(
-    tls: &mut ServerConnection,
+    tls: &mut Connection,
     mut socket: &TcpStream,
     patience: Duration,
 ) -> Result<(), LinkError> {

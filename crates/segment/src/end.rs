@@ -37,7 +37,7 @@ pub struct EndBlock {
     pub rows_offset: u64,
     /// How many rows it has.
     pub rows: u64,
-    /// The account's component, [escaped](crate::names::escape).
+    /// The [account's component](crate::names::account).
     pub account: String,
 }
 
@@ -134,7 +134,7 @@ impl EndBlock {
 
     /// Whether manifest, rows and the segment's end are where they must be.
     fn check(&self) -> Option<()> {
-        names::unescape(&self.account).ok()?;
+        names::check_account(&self.account).ok()?;
         let manifest_end = self.manifest_offset.checked_add(self.manifest_bytes)?;
         let rows_end = self.rows_offset.checked_add(self.rows.checked_mul(ROW as u64)?)?;
         let end_entry = self.manifest_offset.checked_add(padded(self.manifest_bytes)?)?;

@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use model::{Guid, Uid};
+use model::{Guid, Uid, Userid};
 use sha2::{Digest, Sha256};
 
 use crate::bytes::{parse_decimal, printable, upper_hex};
@@ -21,6 +21,27 @@ const SHORTENED_DIGITS: usize = 16;
 
 /// How the empty name is written: a component cannot be empty, and no other name gives this.
 const EMPTY: &str = "%";
+
+/// An account's component: its userid, [escaped](escape). Only that of the shared mailboxes stays as
+/// it is, `%shared`: it is no escape of any name, since no hex digit follows its `%`.
+pub fn account(userid: &[u8]) -> String {
+    if userid == Userid::SHARED.as_bytes() {
+        return Userid::SHARED.to_owned();
+    }
+    escape(userid)
+}
+
+/// Refuses what is no [account's component](account).
+///
+/// # Errors
+///
+/// As [`unescape`].
+pub fn check_account(component: &str) -> Result<(), NameError> {
+    if component == Userid::SHARED {
+        return Ok(());
+    }
+    unescape(component).map(drop)
+}
 
 /// One path component for a name of any bytes.
 ///
@@ -170,7 +191,7 @@ pub fn unquote(text: &str) -> Option<Vec<u8>> {
 /// other kind of entry, so a name that leads elsewhere is none of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EntryName<'a> {
-    /// The account's component: its userid, [escaped](escape).
+    /// The [account's component](account).
     pub account: &'a str,
     /// What the entry is within the account.
     pub part: Part<'a>,
@@ -214,7 +235,7 @@ impl<'a> EntryName<'a> {
         let refuse = |why| NameError::new(name, why);
         let text = str::from_utf8(name).map_err(|_| refuse("is not ASCII"))?;
         let (account, rest) = text.split_once('/').ok_or_else(|| refuse("names no account"))?;
-        unescape(account).map_err(|error| refuse(error.why))?;
+        check_account(account).map_err(|error| refuse(error.why))?;
         let (folder, rest) = rest.split_once('/').ok_or_else(|| refuse("is incomplete"))?;
         let part = match folder {
             "messages" => parse_message(rest).ok_or_else(|| refuse("is no message's name"))?,

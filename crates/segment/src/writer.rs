@@ -131,12 +131,12 @@ impl Sums {
 }
 
 impl<W: Write> SegmentWriter<W> {
-    /// Begins segment number `seq` of an account, given as its [escaped](names::escape) userid.
+    /// Begins segment number `seq` of an account, given as its [component](names::account).
     ///
     /// `taken_at`, in seconds since 1970, becomes the modification time of everything that has
     /// none of its own. Nothing is written yet.
     pub fn new(out: W, account: &str, seq: u32, taken_at: i64) -> Result<Self> {
-        names::unescape(account)?;
+        names::check_account(account)?;
         if seq == 0 || seq > SEQ_MAX {
             return Err(WriteError::TooLarge { what: "the segment's number", value: seq.into() });
         }
@@ -281,7 +281,7 @@ impl<W: Write> SegmentWriter<W> {
 
     /// Fills in what the writer knows, and checks what must agree with it.
     fn complete(&self, head: &mut ManifestHead) -> Result<()> {
-        if names::escape(head.userid.as_bytes()) != self.account {
+        if names::account(head.userid.as_bytes()) != self.account {
             return Err(WriteError::Head("its userid is not the segment's account"));
         }
         match (&head.parent, head.chain) {

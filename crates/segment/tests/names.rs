@@ -1,10 +1,10 @@
 //! Names: safe whatever goes in, and had back exactly.
 
-use model::{Guid, Uid};
+use model::{Guid, Uid, Userid};
 use proptest::prelude::*;
 use segment::names::{
-    COMPONENT_MAX, EntryName, Part, Unescaped, account_path, escape, parse_folder_target, quote,
-    unescape, unquote,
+    COMPONENT_MAX, EntryName, Part, Unescaped, account, account_path, check_account, escape,
+    parse_folder_target, quote, unescape, unquote,
 };
 
 #[test]
@@ -51,6 +51,21 @@ fn a_name_that_is_too_long_keeps_its_beginning_and_gets_a_hash() {
         let escaped = escape(&name);
         assert!(escaped.len() <= COMPONENT_MAX);
         assert_eq!(unescape(&escaped), Ok(Unescaped::Shortened), "{escaped}");
+    }
+}
+
+#[test]
+fn the_account_of_shared_mailboxes_has_a_component_that_no_name_has() {
+    assert_eq!(account(Userid::shared().as_bytes()), "%shared");
+    assert_eq!(check_account("%shared"), Ok(()));
+    assert!(unescape("%shared").is_err(), "some name is escaped like that");
+    for other in ["%Shared", "%shared2", "%sharedx", "%", "%25shared", "%2"] {
+        assert_eq!(check_account(other).is_ok(), unescape(other).is_ok(), "{other}");
+    }
+    let entry = EntryName { account: "%shared", part: Part::Folder("shared.box") };
+    assert_eq!(EntryName::parse(b"%shared/folders/shared.box"), Ok(entry));
+    for wrong in ["glad/folders/%shared", "glad/mailboxes/%shared/", "glad/account/%shared"] {
+        assert!(EntryName::parse(wrong.as_bytes()).is_err(), "{wrong}");
     }
 }
 
@@ -198,6 +213,8 @@ proptest! {
             Err(error) => prop_assert!(false, "{}", error),
         }
         prop_assert_eq!(escape(&other) == escaped, other == name);
+        prop_assert_eq!(account(&other) == account(&name), other == name);
+        prop_assert_ne!(escaped.as_str(), Userid::SHARED);
     }
 
     #[test]

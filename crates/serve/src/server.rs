@@ -109,9 +109,10 @@ pub fn serve(
         }
     }
     drop(doors);
+    // First: whoever reads that it stops may say so again.
+    again();
     tell(&shared, None, What::Stopping(shared.open.load(Ordering::SeqCst)));
     drop((stopper, alive));
-    again();
     if !await_end(&gone, &stop, drain)? {
         tell(&shared, None, What::Cut(shared.open.load(Ordering::SeqCst)));
     }

@@ -1,5 +1,6 @@
 //! What belongs to an account besides its mailboxes, each file under its own lock.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fmt::Display;
 use std::fs;
@@ -23,6 +24,7 @@ use crate::server::Server;
 
 /// The link to the bytecode of the active sieve script (`sieve/sieve_interface.h`).
 const ACTIVE_LINK: &str = "defaultbc";
+const COUNTERS: &str = "counters";
 const BYTECODE_SUFFIX: &[u8] = b".bc";
 const SOURCE_SUFFIX: &[u8] = b".script";
 
@@ -36,6 +38,7 @@ pub struct AccountFile {
     /// | `sub` | the subscriptions, a database file |
     /// | `seen` | the seen state, a database file |
     /// | `counters` | the modseq counters (3.0+) |
+    /// | `counters/<domain>` | those of the shared mailboxes of a domain, likewise |
     /// | `quota/<root>` | a quota root, as quotalegacy stores it |
     /// | `mailboxes` | the account's records of mailboxes.db, as a flat database |
     /// | `annotations` | its mailboxes' records of annotations.db, likewise |
@@ -65,8 +68,7 @@ impl Collector<'_> {
         mailboxes: &[FrozenMailbox],
         ledger: &mut Ledger,
     ) -> Result<()> {
-        let path = self.user_file("counters");
-        self.whole_file("counters", path, ledger)?;
+        self.counters(mailboxes, ledger)?;
         self.quotas(mailboxes, ledger)?;
         self.mailbox_records();
         self.annotations(mailboxes, ledger)
@@ -74,11 +76,33 @@ impl Collector<'_> {
 
     /// Those that no user lock protects.
     pub fn collect_others(&mut self, ledger: &mut Ledger) -> Result<()> {
+        // Nobody subscribes to anything for the shared mailboxes, nor has read or sorted mail.
+        let Some(user) = self.userid.user() else { return Ok(()) };
         for suffix in ["sub", "seen"] {
-            let path = self.user_file(suffix);
+            let path = self.user_file(user, suffix);
             self.whole_file(suffix, path, ledger)?;
         }
-        self.sieve()
+        self.sieve(user)
+    }
+
+    /// Shared mailboxes have counters for each domain.
+    fn counters(&mut self, mailboxes: &[FrozenMailbox], ledger: &mut Ledger) -> Result<()> {
+        if let Some(user) = self.userid.user() {
+            let path = self.user_file(user, COUNTERS);
+            return self.whole_file(COUNTERS, path, ledger);
+        }
+        let names = &self.server.rules.names;
+        let domains = mailboxes.iter().filter_map(|mailbox| names.parts(&mailbox.entry.name).ok());
+        let domains: BTreeSet<Option<Vec<u8>>> = domains.map(|parts| parts.domain).collect();
+        for domain in domains {
+            let path = self.server.rules.shared_file(domain.as_deref(), COUNTERS);
+            let path = path.map(|path| self.server.conf.configdirectory().join(path));
+            let name = domain.map_or(COUNTERS.to_owned(), |domain| {
+                format!("{COUNTERS}/{}", MboxName::new(domain))
+            });
+            self.whole_file(&name, path, ledger)?;
+        }
+        Ok(())
     }
 
     /// A database file of the account, copied as it is.
@@ -103,25 +127,26 @@ impl Collector<'_> {
     }
 
     /// Where 3.6 and later keep a file of an account depends on its INBOX.
-    fn user_file(&self, suffix: &str) -> Result<PathBuf, NameError> {
+    fn user_file(&self, user: &Userid, suffix: &str) -> Result<PathBuf, NameError> {
         let (server, rules) = (self.server, &self.server.rules);
-        match self.server.home_id(self.userid, &self.catalog.value) {
+        match self.server.home_id(user, &self.catalog.value) {
             Some(id) => {
                 rules.user_file_by_id(id, suffix).map(|path| server.conf.userpath().join(path))
             }
             None => rules
-                .user_file_by_name(self.userid, suffix)
+                .user_file_by_name(user, suffix)
                 .map(|path| server.conf.configdirectory().join(path)),
         }
     }
 
-    /// The quota roots that the account's mailboxes name, and that of its INBOX.
+    /// The quota roots that the account's mailboxes name, and that of a user's INBOX.
     fn quotas(&mut self, mailboxes: &[FrozenMailbox], ledger: &mut Ledger) -> Result<()> {
         let headers = mailboxes.iter().filter_map(|mailbox| mailbox.header.as_deref());
         let named = headers.filter_map(|bytes| MailboxHeader::parse(bytes).ok()?.quotaroot);
         let mut roots: Vec<MboxName> =
             named.filter(|root| self.owned.has_name(root.as_bytes())).collect();
-        roots.extend(self.server.rules.names.inbox_of(self.userid));
+        let inbox_of = |user| self.server.rules.names.inbox_of(user);
+        roots.extend(self.userid.user().and_then(|user| inbox_of(user).ok()));
         roots.sort();
         roots.dedup();
         if self.server.conf.quota_db() != b"quotalegacy" {
@@ -176,14 +201,14 @@ impl Collector<'_> {
     }
 
     /// Sources of scripts, and the name of the active one. Bytecode can be compiled anew.
-    fn sieve(&mut self) -> Result<()> {
+    fn sieve(&mut self, user: &Userid) -> Result<()> {
         if self.server.conf.sieveusehomedir() {
             return Ok(());
         }
         let rules = &self.server.rules;
-        let dir = match self.server.home_id(self.userid, &self.catalog.value) {
+        let dir = match self.server.home_id(user, &self.catalog.value) {
             Some(id) => rules.sieve_dir_by_id(id),
-            None => rules.sieve_dir_by_name(self.userid),
+            None => rules.sieve_dir_by_name(user),
         };
         let dir = match dir {
             Ok(dir) => self.server.conf.sievedir().join(dir),

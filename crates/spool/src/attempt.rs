@@ -60,7 +60,7 @@ impl Attempt<'_> {
         }
         let mut findings = collector.findings;
         if let Some(up_since) = self.server.up_since {
-            let all = self.era.user_lock_freezes_content();
+            let all = self.era.user_lock_freezes_content(self.userid);
             findings.extend(self.lock_use.findings(&self.taken, up_since, all));
         }
         Ok(Some(Frozen {
@@ -189,7 +189,7 @@ impl Attempt<'_> {
 pub(crate) fn user_locks(server: &Server, userid: &Userid, era: &Era) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for era in era.candidates() {
-        let name = era.user_lock(&server.rules.names, Some(userid));
+        let name = era.user_lock(&server.rules.names, userid.user());
         let file = name.and_then(|name| name.map(|name| server.rules.lock_file(&name)).transpose());
         let unusable = |source| SpoolError::NoUserLock { userid: userid.clone(), source };
         files.extend(file.map_err(unusable)?.filter(|file| !files.contains(file)));

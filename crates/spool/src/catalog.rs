@@ -29,10 +29,8 @@ pub(crate) struct Catalog {
     pub names: NameEra,
     /// The records as they are stored.
     pub raw: Entries,
-    /// Whose mailboxes are where in the list. Only those with data count.
+    /// Whose mailboxes are where in the list, shared ones included. Only those with data count.
     accounts: BTreeMap<Userid, Vec<usize>>,
-    /// Those with data that nobody owns: shared ones.
-    unowned: Vec<usize>,
 }
 
 impl Catalog {
@@ -50,14 +48,11 @@ impl Catalog {
         let names = names.unwrap_or_else(|| name_era(&list));
         let rules = conf.name_rules(names);
         let mut accounts: BTreeMap<Userid, Vec<usize>> = BTreeMap::new();
-        let mut unowned = Vec::new();
         for (at, entry) in list.entries.iter().enumerate().filter(|(_, e)| e.mbtype.has_data()) {
-            match owner(&entry.name, &rules) {
-                Some(owner) => accounts.entry(owner).or_default().push(at),
-                None => unowned.push(at),
-            }
+            let owner = owner(&entry.name, &rules).unwrap_or_else(Userid::shared);
+            accounts.entry(owner).or_default().push(at);
         }
-        Ok(Self { raw: Entries::new(&db), list, names, accounts, unowned })
+        Ok(Self { raw: Entries::new(&db), list, names, accounts })
     }
 
     /// What tells the release.
@@ -66,14 +61,9 @@ impl Catalog {
         Evidence { list: self.list.era, has_createdmodseq, newest_index, lock_dir }
     }
 
-    /// Everybody who has a mailbox, deleted ones included.
+    /// Everybody who has a mailbox, deleted ones included; and the account of shared ones.
     pub fn accounts(&self) -> impl Iterator<Item = &Userid> {
         self.accounts.keys()
-    }
-
-    /// The mailboxes with data that belong to nobody, by name.
-    pub fn unowned(&self) -> impl Iterator<Item = &MboxName> {
-        self.unowned.iter().filter_map(|at| Some(&self.list.entries.get(*at)?.name))
     }
 
     /// An account's mailboxes that have data, by name.
@@ -137,27 +127,34 @@ impl Catalog {
 
 /// Which names and keys are one account's.
 #[derive(Debug)]
-pub(crate) struct Owned {
-    /// The INBOX, and what the names of deleted mailboxes start with, in both forms.
-    internal: [Vec<u8>; 2],
-    dbname: Option<[Vec<u8>; 2]>,
+pub(crate) enum Owned {
+    /// A user's: what these names are, and what is below them.
+    ByUser {
+        /// The INBOX, and what the names of deleted mailboxes start with, in both forms.
+        internal: [Vec<u8>; 2],
+        dbname: Option<[Vec<u8>; 2]>,
+    },
+    /// Nobody's: what no user can own.
+    ByNobody {
+        /// What the names of deleted mailboxes start with.
+        deletedprefix: Vec<u8>,
+    },
 }
 
 impl Owned {
     /// `None` for a userid that cannot have a mailbox.
     pub fn by(userid: &Userid, rules: &PathRules) -> Option<Self> {
         let rules = &rules.names;
-        let inbox = rules.inbox_of(userid).ok()?;
+        let Some(user) = userid.user() else {
+            return Some(Self::ByNobody { deletedprefix: rules.deletedprefix.clone() });
+        };
+        let inbox = rules.inbox_of(user).ok()?;
         let dbname = rules.to_dbname(&inbox).ok();
         let deleted = |name: &[u8], domain_ends: u8, separator: u8| {
-            let local = name.iter().position(|b| *b == domain_ends).map_or(0, |at| at + 1);
-            let mut deleted = name[..local].to_vec();
-            deleted.extend_from_slice(&rules.deletedprefix);
-            deleted.push(separator);
-            deleted.extend_from_slice(&name[local..]);
-            deleted
+            let (domain, local) = split_domain(name, domain_ends);
+            [domain, &rules.deletedprefix, &[separator], local].concat()
         };
-        Some(Self {
+        Some(Self::ByUser {
             internal: [inbox.as_bytes().to_vec(), deleted(inbox.as_bytes(), b'!', b'.')],
             dbname: dbname.map(|name| {
                 let deleted = deleted(&name, DB_DOMAIN_SEPARATOR, DB_SEPARATOR);
@@ -168,15 +165,29 @@ impl Owned {
 
     /// Whether it is the internal name of a mailbox of the account.
     pub fn has_name(&self, name: &[u8]) -> bool {
-        self.internal.iter().any(|top| is_at_or_below(name, top, b'.'))
+        match self {
+            Self::ByUser { internal, .. } => {
+                internal.iter().any(|top| is_at_or_below(name, top, b'.'))
+            }
+            Self::ByNobody { deletedprefix } => !is_a_users(name, b'!', b'.', deletedprefix),
+        }
     }
 
     fn has_dbname(&self, name: &[u8]) -> bool {
-        self.dbname.iter().flatten().any(|top| is_at_or_below(name, top, DB_SEPARATOR))
+        match self {
+            Self::ByUser { dbname, .. } => {
+                dbname.iter().flatten().any(|top| is_at_or_below(name, top, DB_SEPARATOR))
+            }
+            Self::ByNobody { deletedprefix } => {
+                !is_a_users(name, DB_DOMAIN_SEPARATOR, DB_SEPARATOR, deletedprefix)
+            }
+        }
     }
 
     fn has_key(&self, era: MboxListEra, key: &[u8]) -> bool {
         match era {
+            // Reverse ACLs and marks of work under way are no mailboxes.
+            _ if key.starts_with(b"$") => false,
             MboxListEra::Text | MboxListEra::Dlist => self.has_name(key),
             MboxListEra::ById => key.strip_prefix(b"N").is_some_and(|name| self.has_dbname(name)),
         }
@@ -184,13 +195,34 @@ impl Owned {
 
     /// What the keys start with, and some others too.
     fn prefixes(&self, era: MboxListEra) -> Vec<Vec<u8>> {
-        match era {
-            MboxListEra::Text | MboxListEra::Dlist => self.internal.to_vec(),
-            MboxListEra::ById => {
-                self.dbname.iter().flatten().map(|name| [b"N", name.as_slice()].concat()).collect()
+        match (self, era) {
+            (Self::ByUser { internal, .. }, MboxListEra::Text | MboxListEra::Dlist) => {
+                internal.to_vec()
             }
+            (Self::ByUser { dbname, .. }, MboxListEra::ById) => {
+                dbname.iter().flatten().map(|name| [b"N", name.as_slice()].concat()).collect()
+            }
+            (Self::ByNobody { .. }, MboxListEra::Text | MboxListEra::Dlist) => vec![Vec::new()],
+            (Self::ByNobody { .. }, MboxListEra::ById) => vec![b"N".to_vec()],
         }
     }
+}
+
+/// Whether a name is that of a user's mailbox, deleted or not. Asked of every record, so nothing is
+/// taken apart for it.
+fn is_a_users(name: &[u8], domain_ends: u8, separator: u8, deletedprefix: &[u8]) -> bool {
+    let (_, local) = split_domain(name, domain_ends);
+    let undeleted = below(local, deletedprefix, separator).unwrap_or(local);
+    below(undeleted, b"user", separator).is_some()
+}
+
+fn below<'n>(name: &'n [u8], top: &[u8], separator: u8) -> Option<&'n [u8]> {
+    name.strip_prefix(top)?.strip_prefix(&[separator])
+}
+
+/// A domain with what ends it, and the rest.
+fn split_domain(name: &[u8], domain_ends: u8) -> (&[u8], &[u8]) {
+    name.split_at(name.iter().position(|byte| *byte == domain_ends).map_or(0, |at| at + 1))
 }
 
 fn is_at_or_below(name: &[u8], top: &[u8], separator: u8) -> bool {
@@ -204,10 +236,7 @@ fn owner(name: &MboxName, rules: &NameRules) -> Option<Userid> {
         parts.user.as_ref()?;
         return rules.owner(name);
     }
-    let (domain, local) = match name.as_bytes().iter().position(|byte| *byte == b'!') {
-        Some(at) => name.as_bytes().split_at(at + 1),
-        None => (&[][..], name.as_bytes()),
-    };
+    let (domain, local) = split_domain(name.as_bytes(), b'!');
     let mut components = local.split(|byte| *byte == b'.');
     if local.starts_with(&rules.deletedprefix) {
         components.next();

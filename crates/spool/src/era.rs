@@ -23,6 +23,7 @@ use std::fmt;
 use cyrus_format::locks::LockEra;
 use cyrus_format::mboxlist::MboxListEra;
 use cyrus_format::names::NameEra;
+use model::Userid;
 
 /// What was seen on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,10 +109,10 @@ impl Era {
         self.candidates.iter().all(|era| *era >= LockEra::V32)
     }
 
-    /// Whether the user lock certainly keeps what is in them as it is (3.4+): only then are all
-    /// mailboxes seen at one instant, and not each at its own.
-    pub fn user_lock_freezes_content(&self) -> bool {
-        self.candidates.iter().all(|era| *era >= LockEra::V34)
+    /// Whether the lock of an account certainly keeps what is in its mailboxes as it is (3.4+; shared
+    /// ones 3.12+): only then are all seen at one instant, and not each at its own.
+    pub fn user_lock_freezes_content(&self, userid: &Userid) -> bool {
+        self.candidates.iter().all(|era| era.user_lock_covers_content(userid.user()))
     }
 }
 

@@ -53,4 +53,4 @@ pub use lock::{Holder, LockKind, LockReport};
 pub use mailbox::FrozenMailbox;
 pub use messages::{MessageFile, MessageFiles, NAME_LOCK_HOLD};
 pub use privileges::ActingAs;
-pub use server::{Options, Server};
+pub use server::{Options, Server, read_conf};

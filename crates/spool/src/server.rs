@@ -10,9 +10,9 @@ use cyrus_format::db;
 use cyrus_format::imapd_conf::ImapdConf;
 use cyrus_format::locks::LockEra;
 use cyrus_format::mboxlist::{MailboxEntry, MboxListEra};
-use cyrus_format::names::NameEra;
+use cyrus_format::names::{NameEra, NameRules};
 use cyrus_format::paths::PathRules;
-use model::{MboxName, UniqueId, Userid};
+use model::{UniqueId, Userid};
 
 use crate::catalog::Catalog;
 use crate::database::{Cached, Loaded};
@@ -151,12 +151,23 @@ impl Server {
         &self.conf
     }
 
+    /// How the names of its mailboxes are to be read.
+    pub fn name_rules(&self) -> &NameRules {
+        &self.rules.names
+    }
+
+    /// Whether sieve scripts are messages of a mailbox here (3.6+).
+    pub fn has_sieve_mailboxes(&self) -> bool {
+        self.list_era == MboxListEra::ById
+    }
+
     /// Whose locks are taken, as far as is known now.
     pub fn era(&self) -> Era {
         self.era_state().era()
     }
 
-    /// Everybody who has a mailbox here, deleted ones included, sorted.
+    /// Everybody who has a mailbox here, deleted ones included, sorted; and [`Userid::SHARED`] if
+    /// there are mailboxes that nobody owns.
     ///
     /// # Errors
     ///
@@ -164,16 +175,6 @@ impl Server {
     pub fn accounts(&self) -> Result<Vec<Userid>> {
         let catalog = self.load_catalog(&mut Ledger::new(self.lock_timeout))?;
         Ok(catalog.value.accounts().cloned().collect())
-    }
-
-    /// The mailboxes that belong to no account, and so are in no snapshot of one.
-    ///
-    /// # Errors
-    ///
-    /// What keeps mailboxes.db from being read.
-    pub fn shared_mailboxes(&self) -> Result<Vec<MboxName>> {
-        let catalog = self.load_catalog(&mut Ledger::new(self.lock_timeout))?;
-        Ok(catalog.value.unowned().cloned().collect())
     }
 
     /// mailboxes.db as it is now.
@@ -237,7 +238,12 @@ fn newest_index(list: &Catalog, partitions: &Partitions, rules: &PathRules) -> O
     list.witnesses(WITNESSES).into_iter().filter_map(version).max()
 }
 
-fn read_conf(path: &Path) -> Result<ImapdConf> {
+/// Reads an imapd.conf and what it includes.
+///
+/// # Errors
+///
+/// If it cannot be read, or Cyrus would not start with it.
+pub fn read_conf(path: &Path) -> Result<ImapdConf> {
     let text = fs::read(path).map_err(|source| SpoolError::Io {
         op: "read",
         path: path.to_owned(),
@@ -252,7 +258,7 @@ fn release(name: &str) -> Result<(LockEra, NameEra)> {
     Era::of_release(name).ok_or_else(|| SpoolError::UnknownRelease { release: name.to_owned() })
 }
 
-fn cyrus_user(conf: &ImapdConf) -> String {
+pub(crate) fn cyrus_user(conf: &ImapdConf) -> String {
     let user = conf.cyrus_user().map(|user| String::from_utf8_lossy(user).into_owned());
     user.unwrap_or_else(|| CYRUS_USER.to_owned())
 }

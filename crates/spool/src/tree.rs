@@ -6,10 +6,11 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
+use cyrus_format::imapd_conf::ImapdConf;
 use rustix::fs::{self, AtFlags, CWD, Mode, OFlags, Timespec, Timestamps};
 
 use crate::privileges::Identity;
-use crate::server::CYRUS_USER;
+use crate::server::{CYRUS_USER, cyrus_user};
 
 /// Owner and group that new files get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,10 +25,17 @@ impl Owner {
     /// Cyrus' user, if this process is root's and there is one: what is restored for Cyrus must
     /// be readable by it. Nobody else can give files away.
     pub fn for_cyrus() -> Option<Self> {
-        if !rustix::process::geteuid().is_root() {
-            return None;
-        }
-        let identity = Identity::find(CYRUS_USER).ok()??;
+        let is_root = rustix::process::geteuid().is_root();
+        is_root.then(|| Self::of_user(CYRUS_USER)).flatten()
+    }
+
+    /// The user that a Cyrus with this configuration runs as, if there is one.
+    pub fn of_conf(conf: &ImapdConf) -> Option<Self> {
+        Self::of_user(&cyrus_user(conf))
+    }
+
+    fn of_user(user: &str) -> Option<Self> {
+        let identity = Identity::find(user).ok()??;
         Some(Self { uid: identity.uid, gid: identity.gid })
     }
 }

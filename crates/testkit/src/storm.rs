@@ -23,18 +23,21 @@ pub struct StormPlan {
     pub seed: u64,
     /// How much each client does; without a number, until it is told to stop.
     pub operations: Option<u64>,
-    /// How many different folders there can be in an account, INBOX not counted.
+    /// The mailbox in which and below which they do it. It exists already.
+    pub top: String,
+    /// How many different folders there can be below it.
     pub folders: u64,
     /// How large the messages are.
     pub sizes: Sizes,
 }
 
 impl StormPlan {
-    /// Four clients, eight folders, small messages, no end.
+    /// Four clients in their accounts, eight folders, small messages, no end.
     pub fn new(address: SocketAddr, users: &[&str], seed: u64) -> Self {
         let users = users.iter().map(|user| (*user).to_owned()).collect();
         let (clients, folders, sizes) = (4, 8, Sizes::Small);
-        Self { address, users, clients, seed, operations: None, folders, sizes }
+        let top = "INBOX".to_owned();
+        Self { address, users, clients, seed, operations: None, top, folders, sizes }
     }
 }
 
@@ -135,6 +138,7 @@ struct StormClient {
     rng: Rng,
     mail: MailGenerator,
     user: String,
+    top: String,
     folders: u64,
     selected: Option<(String, u64)>,
     report: StormReport,
@@ -148,6 +152,7 @@ impl StormClient {
             mail: MailGenerator::new(rng.clone().next_u64(), plan.sizes),
             rng,
             user,
+            top: plan.top.clone(),
             folders: plan.folders,
             selected: None,
             report: StormReport::default(),
@@ -228,14 +233,14 @@ impl StormClient {
         self.leave(client)?;
         let (from, to) = (self.folder(), self.folder());
         // Renaming INBOX moves its messages away, which no client does by accident.
-        if from == "INBOX" { client.create(&to) } else { client.rename(&from, &to) }
+        if from == self.top { client.create(&to) } else { client.rename(&from, &to) }
     }
 
     fn delete(&mut self, client: &mut ImapClient) -> Result<(), ImapError> {
         self.leave(client)?;
         let folder = self.folder();
         // Cyrus takes the deletion of one's INBOX for that of the account.
-        if folder == "INBOX" { Ok(()) } else { client.delete(&folder) }
+        if folder == self.top { Ok(()) } else { client.delete(&folder) }
     }
 
     fn select(&mut self, client: &mut ImapClient) -> Result<(), ImapError> {
@@ -279,14 +284,15 @@ impl StormClient {
         client.annotate(&self.uids(), "/comment", "value.shared", &value)
     }
 
-    /// INBOX in a third of all cases, else one of the folders, which may not exist just now.
+    /// The top in a third of all cases, else one of the folders, which may not exist just now.
     fn folder(&mut self) -> String {
+        let top = &self.top;
         if self.folders == 0 || self.rng.below(3) == 0 {
-            return "INBOX".into();
+            return top.clone();
         }
         match self.rng.below(self.folders) {
-            odd if odd % 2 == 1 => format!("INBOX/f{}/deep", odd - 1),
-            even => format!("INBOX/f{even}"),
+            odd if odd % 2 == 1 => format!("{top}/f{}/deep", odd - 1),
+            even => format!("{top}/f{even}"),
         }
     }
 

@@ -41,7 +41,7 @@ const SHORTENED_DIGITS: usize = 16;
 /// would be longer than [`KEY_MAX`] is cut, and ends with `~` and 16 digits of the component's
 /// SHA-256.
 pub fn account_key(userid: &Userid) -> String {
-    key_of(&names::escape(userid.as_bytes()))
+    key_of(&names::account(userid.as_bytes()))
 }
 
 /// The directory name of an account, given by its component.
@@ -84,9 +84,9 @@ pub fn component_of(key: &str) -> Option<String> {
     for touchy in TOUCHY {
         component = component.replace(&format!("%{touchy:02X}"), &char::from(touchy).to_string());
     }
-    // A component that was cut holds a hash instead of the rest, and `unescape` refuses it only
-    // if it is not one.
-    names::unescape(&component).ok()?;
+    // A component that was cut holds a hash instead of the rest, and is refused only if it is not
+    // one.
+    names::check_account(&component).ok()?;
     // A directory that somebody else made may hold such a byte as it is.
     (key_of(&component) == key).then_some(component)
 }
@@ -303,6 +303,8 @@ mod tests {
     fn touchy_bytes_are_escaped_and_come_back() {
         assert_eq!(account_key(&Userid::from("ann@other.com")), "ann@other.com");
         assert_eq!(account_key(&Userid::from("a#1&b/c~")), "a%231%26b%2Fc%7E");
+        assert_eq!(account_key(&Userid::shared()), "%shared");
+        assert_eq!(component_of("%shared").as_deref(), Some("%shared"));
         assert_eq!(account_key(&Userid::from("x".repeat(300).as_str())).len(), 200);
         assert_eq!(component_of("a%231%26b%2Fc%7E").as_deref(), Some("a#1&b%2Fc%7E"));
         assert_eq!(component_of("%41"), None, "that is how nobody writes an A");

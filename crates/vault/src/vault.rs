@@ -133,7 +133,7 @@ impl Vault {
 
     /// An account, whether there is anything of it or not.
     pub fn account(&self, userid: &Userid) -> Account {
-        let component = segment::names::escape(userid.as_bytes());
+        let component = segment::names::account(userid.as_bytes());
         let (vault, key) = (self.clone(), account_key(userid));
         Account { vault, key, component }
     }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
 
-use model::{MboxName, Userid};
+use model::Userid;
 use serde_json::{Value, json};
 use spool::{Options, Server};
 use vault::VaultError;
@@ -57,10 +57,6 @@ pub fn run(args: &BackupArgs) -> Result<Exit, CliError> {
         true => server.accounts().map_err(spool_error::explain)?,
         false => args.accounts.iter().map(|account| Userid::from(account.as_str())).collect(),
     };
-    let shared = match args.all {
-        true => server.shared_mailboxes().map_err(spool_error::explain)?,
-        false => Vec::new(),
-    };
     let jobs = args.jobs.map_or_else(processors, usize::from).min(accounts.len()).max(1);
     let host = vaults::host();
     // Several accounts at a time share the processors.
@@ -70,12 +66,13 @@ pub fn run(args: &BackupArgs) -> Result<Exit, CliError> {
         server: &server,
         host: &host,
         workers,
+        accepts_removals: args.accept_removals,
         part_bytes: PART_BYTES,
         clock: &when::now,
     };
     let progress = Progress::new(args.talk);
 
-    let mut report = Report::new(args, accounts.len(), shared);
+    let mut report = Report::new(args, accounts.len());
     let (sender, results) = channel();
     let queue = Queue { accounts: &accounts, next: AtomicUsize::new(0), lost: AtomicUsize::new(0) };
     thread::scope(|scope| {
@@ -172,6 +169,10 @@ fn explain(error: BackupError) -> CliError {
         }
         BackupError::Snapshot(error) => vaults::explain_staging(NOT_STORED, error),
         error @ BackupError::Compress(_) => vaults::explain_staging(NOT_STORED, error),
+        error @ BackupError::AnotherServer => CliError::failed(NOT_STORED, error).hint(
+            "give each server a vault of its own; if all its shared mailboxes were replaced, \
+             --accept-removals goes on",
+        ),
         error @ BackupError::Removed(_) => CliError::failed(NOT_STORED, error).hint("try again"),
     }
 }
@@ -180,8 +181,6 @@ fn explain(error: BackupError) -> CliError {
 struct Report {
     json: bool,
     accounts: usize,
-    /// Mailboxes of no account, of which there is no backup.
-    shared: Vec<MboxName>,
     documents: Vec<Value>,
     stored: u64,
     unchanged: u64,
@@ -194,11 +193,10 @@ struct Report {
 }
 
 impl Report {
-    fn new(args: &BackupArgs, accounts: usize, shared: Vec<MboxName>) -> Self {
+    fn new(args: &BackupArgs, accounts: usize) -> Self {
         Self {
             json: args.talk.json,
             accounts,
-            shared,
             documents: Vec::new(),
             stored: 0,
             unchanged: 0,
@@ -250,7 +248,6 @@ impl Report {
                 .hint("the next run goes on from what was stored")
                 .report(false);
         }
-        self.warn_of_shared();
         let text = if self.json {
             self.documents.sort_by(|a, b| a["account"].as_str().cmp(&b["account"].as_str()));
             let oldest = self.oldest.as_ref().map(
@@ -265,8 +262,6 @@ impl Report {
                 "messages_new": self.messages,
                 "bytes": self.bytes,
                 "oldest_of_failed": oldest,
-                "shared_mailboxes_left_out":
-                    self.shared.iter().map(ToString::to_string).collect::<Vec<_>>(),
             });
             format!("{report:#}\n")
         } else {
@@ -283,16 +278,6 @@ impl Report {
         };
         render::print("the report", &text)?;
         Ok(self.exit())
-    }
-
-    fn warn_of_shared(&self) {
-        let Some(first) = self.shared.first().filter(|_| !self.json) else { return };
-        let (first, more) = (plain(&first.to_string()), self.shared.len() - 1);
-        let what = match more {
-            0 => format!("{first} belongs to no account, and is not backed up"),
-            more => format!("{first} and {more} more belong to no account, and are not backed up"),
-        };
-        CliError::plain(what).hint("shared mailboxes must be saved in another way").report(false);
     }
 
     /// That some account could not be backed up weighs more than what was found in others; that

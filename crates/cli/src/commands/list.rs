@@ -4,7 +4,7 @@ use std::io::Write;
 
 use engine::archive::Listed;
 use engine::folder::relative_name;
-use model::MboxName;
+use model::{MboxName, Userid};
 use segment::manifest::ManifestHead;
 use segment::reader::ReadError;
 use serde_json::{Value, json};
@@ -20,7 +20,7 @@ pub fn run(args: &ListArgs) -> Result<Exit, CliError> {
     let mut found = archives.search();
     let wanted = args.account.as_deref();
     found.segments.retain(|segment| {
-        wanted.is_none_or(|wanted| segment.account() == segment::names::escape(wanted.as_bytes()))
+        wanted.is_none_or(|wanted| segment.account() == segment::names::account(wanted.as_bytes()))
     });
     let mut listed = Vec::new();
     for segment in found.segments {
@@ -66,7 +66,7 @@ fn text(out: &mut Vec<u8>, listed: &Listed<'_>) {
     let _ = writeln!(
         out,
         "{}  {}  {}  {kind}, {}: {} in {}, {} new ({})",
-        head.userid,
+        account(head),
         head.seq,
         plain(&head.taken_at.text),
         bytes(listed.segment.bytes()),
@@ -114,6 +114,11 @@ fn footer(out: &mut Vec<u8>, listed: &[Listed<'_>]) {
     );
 }
 
+/// The account as it is typed, but for control characters.
+fn account(head: &ManifestHead) -> String {
+    Userid::new(head.userid.as_bytes()).to_string()
+}
+
 /// A mailbox's name within its account, for people: whatever its bytes, they do a terminal no harm.
 fn folder(head: &ManifestHead, name: &[u8]) -> String {
     MboxName::new(relative_name(name, head.userid.as_bytes())).to_string()
@@ -122,7 +127,7 @@ fn folder(head: &ManifestHead, name: &[u8]) -> String {
 fn document(listed: &Listed<'_>) -> Value {
     let head = &listed.head;
     json!({
-        "account": head.userid.to_string(),
+        "account": account(head),
         "seq": head.seq,
         "taken_at": head.taken_at.text,
         "full": head.parent.is_none(),

@@ -1,7 +1,6 @@
 //! `cylinder serve`: a replica that Cyrus' `sync_client` can send to.
 
 mod around;
-mod password;
 
 use std::io::{self, Write};
 use std::net::TcpListener;
@@ -11,13 +10,13 @@ use std::sync::Arc;
 use ::serve::replica::Session;
 use ::serve::{Config, Door, Event, Limits, Tls, Users, UsersError, UsersFile, What};
 use peer::Identity;
-use spool::replica::Replica;
+use spool::replica::{Replica, ReplicaError};
 
 use crate::args::ServeArgs;
 use crate::error::{CliError, Exit};
 use crate::output::Output;
 use crate::render::plain;
-use crate::{vaults, when};
+use crate::{password, vaults, when};
 use around::{Notify, Signals};
 
 /// Runs the command.
@@ -48,12 +47,15 @@ fn serve(args: &ServeArgs, spool: &Path) -> Result<Exit, CliError> {
     let doors = doors(args)?;
     check_doors(&doors, identity.is_some())?;
     let replica = Replica::open(spool).map_err(|error| {
-        CliError::failed(format!("cannot use the spool {}", spool.display()), error)
-            .hint("it is one that cylinder serve made, or a directory that is empty or not there")
+        let hint = match &error {
+            ReplicaError::Promoted { .. } => "replicate into a new directory",
+            _ => "it is one that cylinder serve made, or a directory that is empty or not there",
+        };
+        CliError::failed(format!("cannot use the spool {}", spool.display()), error).hint(hint)
     })?;
     let replica = Arc::new(replica);
     for damage in replica.lock().damaged() {
-        log(&format!("the spool is damaged: {}", crate::error::chain_of(damage)));
+        log(&format!("the spool is damaged: {}", damage.explained()));
     }
     let notify = Notify::from_env();
     let config = Config {

@@ -7,6 +7,7 @@ use engine::snapshot::{self, SnapshotError, Summary, parts};
 use engine::source::Described;
 use model::Userid;
 use model::diff::Step;
+use segment::chain::Chain;
 use segment::compress::{Compression, Writer};
 use spool::{Server, SpoolError};
 use vault::{
@@ -66,6 +67,9 @@ pub enum BackupError {
     /// Compressing it.
     #[error("cannot compress it")]
     Compress(#[source] std::io::Error),
+    /// It is the account of the shared mailboxes, and the vault holds another server's.
+    #[error("the vault holds shared mailboxes of another server, and none of these")]
+    AnotherServer,
     /// Somebody else removes what it continues, again and again.
     #[error("what it continues was removed from the vault meanwhile, {0} times")]
     Removed(u32),
@@ -81,6 +85,8 @@ pub struct Backup<'a> {
     pub workers: usize,
     /// How much is stored at a time in advance: [`PART_BYTES`].
     pub part_bytes: u64,
+    /// Whether shared mailboxes may all be others than those of the last snapshot.
+    pub accepts_removals: bool,
     /// Seconds since 1970: [`when::now`].
     pub clock: &'a (dyn Fn() -> i64 + Sync),
 }
@@ -123,8 +129,7 @@ impl Backup<'_> {
         let mut opened = account.open(&lineage);
         loop {
             let chain = opened.chain();
-            let base = (!lineage.entries.is_empty()).then(|| Base::new(&chain)).transpose();
-            let base = base.map_err(BackupError::Base)?;
+            let base = self.base(&chain, &lineage, &source)?;
             if let Some((base, newest)) = base.as_ref().zip(to_be_unchanged(&lineage, &joined))
                 && snapshot::is_unchanged(&source, base)?
             {
@@ -168,6 +173,23 @@ impl Backup<'_> {
             let stored = Stored { entry, summary, parts, bytes, joined };
             return Ok(Outcome::Stored(Box::new(stored)));
         }
+    }
+
+    /// What is to be continued, if there is something.
+    fn base<'c>(
+        &self,
+        chain: &'c Chain<'_>,
+        lineage: &Lineage,
+        source: &Described,
+    ) -> Result<Option<Base<'c>>, BackupError> {
+        if lineage.entries.is_empty() {
+            return Ok(None);
+        }
+        let base = Base::new(chain).map_err(BackupError::Base)?;
+        if base.is_of_another_server(source) && !self.accepts_removals {
+            return Err(BackupError::AnotherServer);
+        }
+        Ok(Some(base))
     }
 
     fn options(&self, taken_at: i64, seq: u32) -> snapshot::Options {

@@ -101,7 +101,8 @@ fn files_of(chain: &Chain<'_>, files: &[StoredFile]) -> BTreeMap<String, Vec<u8>
 
 fn stored_use(chain: &Chain<'_>, head: &ManifestHead) -> Use {
     let file = head.account_files.iter().find(|file| file.name.starts_with("quota/"));
-    let bytes = chain.file(file.expect("a quota")).expect("a whole file");
+    let Some(file) = file else { return Use::default() };
+    let bytes = chain.file(file).expect("a whole file");
     let quota = Quota::parse(&bytes).expect("a quota");
     let used = |resource| u64::try_from(quota.usage(resource).used).expect("not below nothing");
     Use { bytes: used(Resource::Storage), messages: used(Resource::Messages) }

@@ -109,19 +109,21 @@ pub fn admin_name(user: &str, name: &str) -> String {
     format!("user/{local}{below}{domain}")
 }
 
-/// Lets `reconstruct` parse every message of an account again and compare GUIDs. On what was
-/// restored it must find nothing to do that it does not find on the original, but for the cache,
-/// which is no part of a snapshot; and what clients see must stay what it was.
+/// Lets `reconstruct` parse every message of a mailbox and of those below it again, and compare GUIDs:
+/// what it says, but for the cache, which is no part of a snapshot.
+pub fn reconstruct(cyrus: &Cyrus, mailbox: &str) -> Vec<String> {
+    let said = cyrus.tool("reconstruct", &["-G", "-R", "-r", mailbox]).expect("it works");
+    let lines = said.stdout.lines().filter(|line| !line.contains(" rewrote cache for "));
+    let mut lines: Vec<String> = lines.map(str::to_owned).collect();
+    lines.sort();
+    lines
+}
+
+/// Lets `reconstruct` loose on an account. On what was restored it must find nothing to do that it
+/// does not find on the original, and what clients see must stay what it was.
 pub fn check_reconstructed(original: &Cyrus, restored: &Cyrus, user: &str) {
     let inbox = admin_name(user, "INBOX");
-    let reconstruct = |cyrus: &Cyrus| {
-        let said = cyrus.tool("reconstruct", &["-G", "-R", "-r", &inbox]).expect("it works");
-        let lines = said.stdout.lines().filter(|line| !line.contains(" rewrote cache for "));
-        let mut lines: Vec<String> = lines.map(str::to_owned).collect();
-        lines.sort();
-        lines
-    };
-    assert_eq!(reconstruct(original), reconstruct(restored));
+    assert_eq!(reconstruct(original, &inbox), reconstruct(restored, &inbox));
     let [want, have] = [original, restored].map(|cyrus| Seen::of(cyrus, user).without_modseqs());
     assert_eq!(want.differences(&have), Vec::<String>::new(), "after reconstruct");
 }

@@ -1,21 +1,27 @@
 //! `cylinder serve` as a program: its users, its refusals, systemd, and how it ends.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{ChildStderr, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use testkit::process::{self, Group};
 
 use super::program::{CYLINDER, Ran, cylinder};
 use super::sample::scratch;
 
-const LIMIT: Duration = Duration::from_secs(60);
+pub const LIMIT: Duration = Duration::from_secs(60);
+
+/// How long a server that ends waits for the commands at hand.
+const DRAIN: Duration = Duration::from_secs(30);
 
 /// Adds a user, whose password comes by standard input.
 fn add_user(users: &Path, name: &str, password: &str) -> (i32, String) {
@@ -27,7 +33,8 @@ fn add_user(users: &Path, name: &str, password: &str) -> (i32, String) {
     (output.status.code().expect("it ends by itself"), stderr)
 }
 
-fn users(directory: &Path) -> PathBuf {
+/// A file with one user, `repl`, whose password is `secret`.
+pub fn users(directory: &Path) -> PathBuf {
     let users = directory.join("users");
     assert_eq!(add_user(&users, "repl", "secret\n"), (0, String::new()));
     users
@@ -87,21 +94,34 @@ fn what_cannot_be_served_is_refused_with_a_hint() {
     assert!(!directory.path().join("spool").exists());
 }
 
+/// The command that serves a spool to those users.
+fn serving(users: &Path, spool: &Path) -> Command {
+    let mut command = Command::new(CYLINDER);
+    command.args(["serve", "--listen", "127.0.0.1:0", "--users"]).arg(users);
+    command.arg("--spool").arg(spool);
+    command
+}
+
 /// A running server, and what it says.
-struct Server {
-    group: Group,
+pub struct Server {
+    pub group: Group,
     lines: BufReader<ChildStderr>,
 }
 
 impl Server {
-    fn start(command: &mut Command) -> Self {
+    pub fn start(command: &mut Command) -> Self {
         let mut group = Group::spawn_guarded(command.stderr(Stdio::piped())).expect("it starts");
         let lines = BufReader::new(group.leader().stderr.take().expect("a pipe"));
         Self { group, lines }
     }
 
+    /// Serves a spool to those users.
+    pub fn of(users: &Path, spool: &Path) -> Self {
+        Self::start(&mut serving(users, spool))
+    }
+
     /// The next line with that text, cut behind it.
-    fn line(&mut self, text: &str) -> String {
+    pub fn line(&mut self, text: &str) -> String {
         loop {
             let mut line = String::new();
             assert!(self.lines.read_line(&mut line).expect("a pipe") > 0, "no {text:?}");
@@ -111,18 +131,19 @@ impl Server {
         }
     }
 
-    fn address(&mut self) -> SocketAddr {
+    pub fn address(&mut self) -> SocketAddr {
         self.line("cylinder: listening at ").parse().expect("an address")
     }
 
     /// Tells it to end, and returns its exit code.
-    fn end(mut self) -> Option<i32> {
+    pub fn end(mut self) -> Option<i32> {
         self.group.terminate(LIMIT);
         self.group.leader().wait().expect("it ended").code()
     }
 }
 
-fn greeted(address: SocketAddr) -> (TcpStream, String) {
+/// A connection, and the greeting.
+pub fn greeted(address: SocketAddr) -> (TcpStream, String) {
     let mut stream = TcpStream::connect_timeout(&address, LIMIT).expect("it listens");
     stream.set_read_timeout(Some(LIMIT)).expect("it can wait");
     let mut greeting = String::new();
@@ -142,9 +163,8 @@ fn a_server_tells_systemd_how_it_is_and_ends_by_sigterm() {
     let notify = UnixDatagram::bind(&socket).expect("a socket");
     notify.set_read_timeout(Some(LIMIT)).expect("it can wait");
     let spool = directory.path().join("spool");
-    let mut command = Command::new(CYLINDER);
-    command.args(["serve", "--listen", "127.0.0.1:0", "--users"]).arg(&users).arg("--spool");
-    command.arg(&spool).env("NOTIFY_SOCKET", &socket).env_remove("JOURNAL_STREAM");
+    let mut command = serving(&users, &spool);
+    command.env("NOTIFY_SOCKET", &socket).env_remove("JOURNAL_STREAM");
     let mut server = Server::start(&mut command);
     let (mut stream, greeting) = greeted(server.address());
     assert!(greeting.contains(" Cyrus sync server "), "{greeting}");
@@ -159,6 +179,53 @@ fn a_server_tells_systemd_how_it_is_and_ends_by_sigterm() {
     let mut last = String::new();
     stream.read_to_string(&mut last).expect("it closes");
     assert_eq!(last, "BYE shutting down\r\n");
+}
+
+/// A connection that has logged in.
+pub fn master(address: SocketAddr) -> BufReader<TcpStream> {
+    let (stream, _) = greeted(address);
+    let mut master = BufReader::new(stream);
+    let answer = ask(&mut master, b"AUTHENTICATE PLAIN AHJlcGwAc2VjcmV0");
+    assert!(answer.starts_with("OK Success"), "{answer}");
+    master
+}
+
+/// Says a command and returns the first line of the answer.
+pub fn ask(master: &mut BufReader<TcpStream>, command: &[u8]) -> String {
+    master.get_mut().write_all(&[command, b"\r\n"].concat()).expect("it listens");
+    let mut line = String::new();
+    master.read_line(&mut line).expect("it answers");
+    line
+}
+
+#[test]
+fn a_second_sigterm_cuts_the_command_in_hand() {
+    let directory = scratch();
+    let (users, spool) = (users(directory.path()), directory.path().join("spool"));
+    let mut server = Server::of(&users, &spool);
+    let mut master = master(server.address());
+    let begun = b"APPLY MESSAGE (%{default 0000000000000000000000000000000000000000 12}\r\nSubj";
+    master.get_mut().write_all(begun).expect("it listens");
+    let id = server.group.leader().id();
+    // The message in the making is a file without a name.
+    let is_begun = || {
+        let open = fs::read_dir(format!("/proc/{id}/fd")).expect("it runs").flatten();
+        let mut targets = open.filter_map(|entry| fs::read_link(entry.path()).ok());
+        targets.any(|to| to.starts_with(&spool) && to.to_string_lossy().ends_with(" (deleted)"))
+    };
+    assert!(process::wait_until(LIMIT, is_begun), "it has not begun to take the message");
+    let pid = Pid::from_raw(id.try_into().expect("a process id"));
+    let since = Instant::now();
+    kill(pid, Signal::SIGTERM).expect("it runs");
+    assert_eq!(server.line("stopping; connections that are still open: "), "1");
+    kill(pid, Signal::SIGTERM).expect("it runs");
+    assert_eq!(server.line("cut in the middle of a command: "), "1");
+    assert!(since.elapsed() < DRAIN, "it was waited for");
+    let mut rest = Vec::new();
+    // It may also be told that its bytes were not read.
+    let _ = master.read_to_end(&mut rest);
+    assert!(rest.is_empty(), "{}", String::from_utf8_lossy(&rest));
+    assert_eq!(server.group.leader().wait().expect("it ended").code(), Some(0));
 }
 
 #[test]

@@ -7,10 +7,10 @@ use std::process::Command;
 
 use serde_json::Value;
 use tempfile::TempDir;
-use testkit::spool_builder::{Era, Spool, SpoolBuilder, SpoolOptions};
+use testkit::spool_builder::Spool;
 
 use crate::program::{CYLINDER, Ran, cylinder, run};
-use crate::sample::{belongs_to_us, check_maildir, files, scratch, spool};
+use crate::sample::{check_maildir, files, scratch, spool};
 
 /// A vault beside a spool whose INBOX of glad grows.
 pub struct Scene {
@@ -288,28 +288,4 @@ fn the_vault_of_every_release_is_opened() {
     scene.backup(5).expect(0);
     assert_eq!(scene.numbers(), [2, 3, 4]);
     assert_eq!(scene.restored("4"), 5 + SENT);
-}
-
-#[test]
-fn what_belongs_to_no_account_is_said_to_be_left_out() {
-    let scene = Scene::new();
-    let mut spool =
-        SpoolBuilder::create(&scene.path("spool"), SpoolOptions::new(Era::V3_6)).expect("a spool");
-    for name in ["user.glad", "news", "news.tablets"] {
-        let mailbox = spool.mailbox(name).expect("a mailbox");
-        spool.finish_mailbox(mailbox).expect("a mailbox");
-    }
-    let spool = spool.finish().expect("a spool");
-    belongs_to_us(&spool.imapd_conf);
-    let conf = spool.imapd_conf.display().to_string();
-    let vault = scene.vault();
-    let words = ["backup", "--all", "-C", &conf, "--vault", &vault];
-    let ran = cylinder(words).expect(0);
-    assert!(ran.stderr.contains("news and 1 more belong to no account"), "{}", ran.stderr);
-    let report = cylinder([&words[..], &["--json"]].concat()).expect(0).document();
-    let left_out = serde_json::json!(["news", "news.tablets"]);
-    assert_eq!(report["shared_mailboxes_left_out"], left_out);
-    // Whoever names accounts knows what he leaves out.
-    let ran = cylinder(backup_arguments(&spool, &vault, &["glad"])).expect(0);
-    assert_eq!(ran.stderr, "");
 }

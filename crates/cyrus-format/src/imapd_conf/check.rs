@@ -6,6 +6,7 @@ use super::{ConfError, ImapdConf, Meta, Setting, VirtDomains};
 const SWITCHES: &[&str] = &[
     "altnamespace",
     "archive_enabled",
+    "conversations",
     "fulldirhash",
     "global_lock",
     "hashimapspool",

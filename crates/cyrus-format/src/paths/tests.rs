@@ -117,6 +117,20 @@ fn sieve_directories() {
 }
 
 #[test]
+fn files_for_shared_mailboxes() {
+    let rules = v3(DirHash::Simple);
+    check(rules.shared_file(None, "counters"), "shared.counters");
+    check(rules.shared_file(Some(b"dom"), "counters"), "domain/d/dom/shared.counters");
+    check(
+        v3(DirHash::Full).shared_file(Some(b"other.com"), "sub"),
+        "domain/M/other.com/shared.sub",
+    );
+    for wrong in ["", "..", "a/b", "a\0"] {
+        assert!(rules.shared_file(Some(wrong.as_bytes()), "counters").is_err(), "{wrong:?}");
+    }
+}
+
+#[test]
 fn quota_files() {
     let mut rules = v3(DirHash::Simple);
     check(rules.quota_file(&"user.glad".into()), "quota/g/user.glad");

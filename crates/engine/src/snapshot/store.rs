@@ -35,7 +35,7 @@ impl<W: Write> Store<W> {
         seq: u32,
         options: &Options,
     ) -> Result<Self, WriteError> {
-        let (name, taken_at) = (names::escape(account.userid.as_bytes()), options.taken_at);
+        let (name, taken_at) = (names::account(account.userid.as_bytes()), options.taken_at);
         Ok(Self {
             writer: SegmentWriter::new(out, &name, seq, taken_at)?,
             stored: Stored::default(),

@@ -44,6 +44,10 @@ pub struct Mailbox {
     /// The records of cyrus.expunge, which there is if it has any.
     pub expunged: Vec<Record>,
     pub last_uid: u32,
+    /// When anything changed last, if not with a record.
+    pub highestmodseq: u64,
+    /// The highest modseq of what is no longer there.
+    pub deletedmodseq: u64,
     /// The message files, by UID.
     pub bodies: BTreeMap<u32, Vec<u8>>,
     pub annotations: Option<Vec<u8>>,
@@ -72,6 +76,8 @@ impl Mailbox {
             records: Vec::new(),
             expunged: Vec::new(),
             last_uid: 0,
+            highestmodseq: 0,
+            deletedmodseq: 0,
             bodies: BTreeMap::new(),
             annotations: None,
             has_header: true,
@@ -139,6 +145,8 @@ impl Mailbox {
         Tally::of(records.iter().cloned(), self.version, &flags, ThridText::default())
             .apply(&mut header, start);
         header.last_uid = Uid(self.last_uid);
+        header.highestmodseq = header.highestmodseq.max(Modseq(self.highestmodseq));
+        header.deletedmodseq = header.deletedmodseq.max(Modseq(self.deletedmodseq));
         header.uidvalidity = UidValidity(self.uidvalidity);
         header.header_file_crc = header_file_crc;
         write_index(&header, records).expect("an index")

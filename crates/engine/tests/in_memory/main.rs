@@ -12,5 +12,7 @@ mod mail;
 mod orphans;
 mod parts;
 mod past;
+mod replica;
+mod replicate;
 mod spool;
 mod tree;

@@ -133,7 +133,7 @@ fn check_names(head: &ManifestHead) -> Result<(), ManifestError> {
     if let Some(parent) = &head.parent {
         check("parent", &parent.seq.to_string(), (1..head.seq).contains(&parent.seq))?;
     }
-    check("account", &head.account, head.account == names::escape(head.userid.as_bytes()))?;
+    check("account", &head.account, head.account == names::account(head.userid.as_bytes()))?;
     for mailbox in &head.mailboxes {
         check("mailbox directory", &mailbox.dir, dir(&mailbox.dir))?;
         for file in &mailbox.files {

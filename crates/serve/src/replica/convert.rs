@@ -2,32 +2,14 @@
 
 use csync::mailbox::{Contents as Told, Mailbox, Records};
 use csync::record::{Annotation, Record as ToldRecord};
+use csync::stored::{self, OPTIONS, TOLD_FLAGS};
 use csync::untagged::Untagged;
 use cyrus_format::header::MailboxHeader;
 use cyrus_format::index::MailboxOptions;
 use cyrus_format::mboxlist::MailboxEntry;
 use model::crc::is_virtual;
-use model::{MboxName, Modseq, Partition, Record, SystemFlags, UserFlags, Userid};
+use model::{MboxName, Modseq, Record, UserFlags};
 use spool::replica::{Contents, INDEX_VERSION, Note, Summary};
-
-/// In front of annotations that are part of the record.
-const VIRTUAL: &str = "/vendor/cmu/cyrus-imapd/";
-
-/// The letters of OPTIONS (`imap/sync_support.c`, sync_encode_options).
-const OPTIONS: [(u8, MailboxOptions); 4] = [
-    (b'P', MailboxOptions::POP3_NEW_UIDL),
-    (b'S', MailboxOptions::SHARED_SEEN),
-    (b'D', MailboxOptions::DUPLICATE_DELIVER),
-    (b'A', MailboxOptions::HAS_ALARMS),
-];
-
-/// The flags that masters tell.
-const TOLD: u32 = SystemFlags::ANSWERED.0
-    | SystemFlags::FLAGGED.0
-    | SystemFlags::DELETED.0
-    | SystemFlags::DRAFT.0
-    | SystemFlags::SEEN.0
-    | SystemFlags::EXPUNGED.0;
 
 /// Letters as bits; those that are not told stay as they are.
 pub fn options(letters: &[u8], old: MailboxOptions) -> MailboxOptions {
@@ -51,11 +33,6 @@ pub fn acl(text: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
     pairs
 }
 
-fn acl_text(pairs: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
-    let parts = pairs.iter().map(|(who, rights)| [who, &b"\t"[..], rights, b"\t"].concat());
-    parts.collect::<Vec<_>>().concat()
-}
-
 /// Annotations as they are stored: without those that are part of the record, and without those
 /// that say nothing.
 pub fn notes(annotations: Vec<Annotation>) -> Vec<Note> {
@@ -69,18 +46,13 @@ pub fn notes(annotations: Vec<Annotation>) -> Vec<Note> {
     notes
 }
 
-fn annotation(note: &Note) -> Annotation {
-    let Note { entry, userid, value, modseq } = note.clone();
-    Annotation { entry, userid, modseq, value }
-}
-
 /// Takes over what a master says of a message. `false` if there are too many flags.
 #[must_use]
 pub fn update_record(record: &mut Record, told: &ToldRecord, header: &mut MailboxHeader) -> bool {
     record.modseq = told.modseq;
     record.last_updated = told.last_updated;
     record.internaldate = told.internaldate;
-    record.system_flags.0 = record.system_flags.0 & !TOLD | told.system_flags.0 & TOLD;
+    record.system_flags.0 = record.system_flags.0 & !TOLD_FLAGS | told.system_flags.0 & TOLD_FLAGS;
     record.user_flags = UserFlags::default();
     for flag in &told.user_flags {
         match slot(header, flag) {
@@ -115,37 +87,8 @@ fn slot(header: &mut MailboxHeader, flag: &[u8]) -> Option<usize> {
 
 /// A message as it is told.
 pub fn told_record(record: &Record, contents: &Contents) -> ToldRecord {
-    let names = &contents.header.user_flags;
-    let stored = contents.notes.get(&record.uid).into_iter().flatten();
-    let mut annotations: Vec<Annotation> = stored.map(annotation).collect();
-    let numbers = [
-        ("thrid", record.cid, format!("{:016x}", record.cid)),
-        ("savedate", record.savedate.secs.unsigned_abs(), record.savedate.secs.to_string()),
-        ("createdmodseq", record.createdmodseq.0, record.createdmodseq.to_string()),
-    ];
-    for (name, _, text) in numbers.into_iter().filter(|(_, number, _)| *number != 0) {
-        annotations.push(Annotation {
-            entry: format!("{VIRTUAL}{name}").into_bytes(),
-            userid: Userid::default(),
-            modseq: Modseq(0),
-            value: text.into_bytes(),
-        });
-    }
-    ToldRecord {
-        uid: record.uid,
-        modseq: record.modseq,
-        last_updated: record.last_updated,
-        system_flags: SystemFlags(record.system_flags.0 & TOLD),
-        user_flags: record
-            .user_flags
-            .iter()
-            .filter_map(|slot| names.get(slot).cloned().flatten())
-            .collect(),
-        internaldate: record.internaldate,
-        size: u32::try_from(record.size).unwrap_or(u32::MAX),
-        guid: record.guid,
-        annotations,
-    }
+    let notes = contents.notes.get(&record.uid).map(Vec::as_slice).unwrap_or_default();
+    stored::record(record, &contents.header.user_flags, notes)
 }
 
 /// A mailbox as it is told, without its messages.
@@ -155,36 +98,15 @@ pub fn told_mailbox(
     quotaroot: Option<&MboxName>,
 ) -> Mailbox {
     let Summary { index, extra } = summary;
-    let letters = OPTIONS.iter().filter(|(_, option)| index.options.contains(*option));
-    let contents = Told {
-        sync_crc: Some(index.sync_crc_basic),
-        sync_crc_annot: Some(index.sync_crc_annot),
-        last_uid: index.last_uid,
-        recentuid: index.recentuid,
-        recenttime: index.recenttime,
-        last_appenddate: index.last_appenddate,
-        pop3_last_login: index.pop3_last_login,
-        pop3_show_after: Some(index.pop3_show_after),
-        xconvmodseq: extra.xconvmodseq,
-        raclmodseq: extra.raclmodseq,
-        uidvalidity: index.uidvalidity,
-        partition: entry.partition.clone().map(Partition::new),
-        acl: acl_text(&entry.acl),
-        options: letters.map(|(letter, _)| *letter).collect(),
-        quotaroot: quotaroot.cloned(),
-        annotations: extra.notes.iter().map(annotation).collect(),
-        since: None,
-        records: Records::Omitted,
-    };
-    Mailbox {
-        uniqueid: entry.uniqueid.clone().unwrap_or_default(),
-        mboxname: entry.name.clone(),
-        mboxtype: letters_of(entry),
-        highestmodseq: index.highestmodseq,
-        createdmodseq: Some(index.createdmodseq).filter(|modseq| modseq.0 != 0),
-        foldermodseq: Some(extra.foldermodseq),
-        contents: Some(contents),
+    let mut mailbox = stored::mailbox(entry, index);
+    mailbox.foldermodseq = Some(extra.foldermodseq);
+    if let Some(told) = &mut mailbox.contents {
+        told.xconvmodseq = extra.xconvmodseq;
+        told.raclmodseq = extra.raclmodseq;
+        told.quotaroot = quotaroot.cloned();
+        told.annotations = extra.notes.iter().map(stored::annotation).collect();
     }
+    mailbox
 }
 
 /// A name without messages as it is told: Cyrus fills in zeros.
@@ -197,18 +119,10 @@ pub fn told_name(entry: &MailboxEntry) -> Untagged {
         ..Told::default()
     };
     Untagged::Mailbox(Box::new(Mailbox {
-        uniqueid: entry.uniqueid.clone().unwrap_or_default(),
-        mboxname: entry.name.clone(),
-        mboxtype: letters_of(entry),
         highestmodseq: Modseq(0),
         createdmodseq: Some(entry.createdmodseq.unwrap_or_default()),
         foldermodseq: Some(entry.foldermodseq.unwrap_or_default()),
         contents: Some(contents),
+        ..stored::name(entry)
     }))
-}
-
-/// MBOXTYPE: nothing for plain mail.
-fn letters_of(entry: &MailboxEntry) -> Vec<u8> {
-    let letters = entry.mbtype.to_string().into_bytes();
-    if letters == b"e" { Vec::new() } else { letters }
 }

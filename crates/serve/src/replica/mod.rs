@@ -139,13 +139,7 @@ fn failure(error: ReplicaError) -> Failure {
         ReplicaError::OtherBytes { .. } => No::ProtocolError,
         _ => No::Unknown,
     };
-    let mut why = error.to_string();
-    let mut source = std::error::Error::source(&error);
-    while let Some(cause) = source {
-        why.push_str(&format!(": {cause}"));
-        source = cause.source();
-    }
-    Failure::refused(no, why)
+    Failure::refused(no, error.explained())
 }
 
 impl From<ReplicaError> for Failure {

@@ -3,8 +3,9 @@
 mod client;
 mod crowd;
 mod hostile;
-mod master;
 mod memory;
+mod own_master;
 mod protection;
+mod server;
 mod sessions;
 mod site;

@@ -20,6 +20,8 @@ pub struct Memory {
     /// Sessions that were begun, and those that are over.
     pub begun: usize,
     pub over: usize,
+    /// Files that were begun, whether their commands ended or not.
+    pub files: usize,
 }
 
 /// One session.
@@ -47,6 +49,7 @@ impl Drop for Session {
 
 impl Handler for Session {
     fn file(&mut self, _head: FileHead) {
+        self.memory.lock().expect("no panic").files += 1;
         self.files.push(Vec::new());
     }
 

@@ -111,6 +111,8 @@ fn a_server_that_ends_finishes_the_command_in_hand() {
     let mut master = site.master();
     master.send(MESSAGE);
     master.send(b"Subject");
+    // Sent is not read: a server that has not, is between two commands.
+    site.await_files(1);
     let mut other = site.master();
     site.stop();
     // That this one is gone shows that the first has been told, too.
@@ -127,6 +129,7 @@ fn a_command_that_does_not_end_is_cut_when_the_server_has_to() {
     let mut master = site.master();
     master.send(MESSAGE);
     master.send(b"Subject");
+    site.await_files(1);
     site.stop();
     assert_eq!(master.rest(), "");
     site.join();

@@ -1,9 +1,6 @@
-//! Lets masters talk to a replica, over a connection or without one.
+//! Lets masters talk to a replica without a connection.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::thread;
 
 use csync::banner::Banner;
 use csync::framer::Limits;
@@ -16,14 +13,13 @@ use spool::replica::Replica;
 pub struct Conversation {
     server: Server,
     session: Session,
-    is_closed: bool,
 }
 
 impl Conversation {
     /// Begins one; what it says first goes to `out`.
     pub fn begin(replica: &Arc<Replica>, banner: Banner, out: &mut Vec<u8>) -> Self {
         let server = Server::start(banner, Limits::default(), out);
-        Self { server, session: Session::new(Arc::clone(replica)), is_closed: false }
+        Self { server, session: Session::new(Arc::clone(replica)) }
     }
 
     /// Hears what a master says, and answers.
@@ -75,10 +71,7 @@ impl Conversation {
                     self.session.restart();
                     Ok(())
                 }
-                Action::Close | Action::StartTls => {
-                    self.is_closed = true;
-                    return;
-                }
+                Action::Close | Action::StartTls => return,
                 Action::Cancelled => continue,
             };
             match done {
@@ -91,22 +84,6 @@ impl Conversation {
             }
         }
     }
-
-    fn converse(mut self, mut stream: TcpStream, mut out: Vec<u8>) -> std::io::Result<()> {
-        let mut buffer = vec![0; 1 << 16];
-        loop {
-            stream.write_all(&out)?;
-            out.clear();
-            let n = stream.read(&mut buffer)?;
-            if n == 0 || self.is_closed {
-                return Ok(());
-            }
-            self.hear(&buffer[..n], &mut out);
-            if self.is_closed {
-                return stream.write_all(&out);
-            }
-        }
-    }
 }
 
 /// All that a replica answers to what a master says.
@@ -115,23 +92,4 @@ pub fn answers(replica: &Arc<Replica>, banner: Banner, input: &[u8]) -> Vec<u8> 
     let mut conversation = Conversation::begin(replica, banner, &mut out);
     conversation.hear(input, &mut out);
     out
-}
-
-/// Serves a replica on the loopback interface for as long as the process lives.
-pub fn listen(replica: Arc<Replica>) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let address = listener.local_addr().expect("its address");
-    thread::spawn(move || {
-        for stream in listener.incoming() {
-            let Ok(stream) = stream else { return };
-            let replica = Arc::clone(&replica);
-            thread::spawn(move || {
-                let mut out = Vec::new();
-                let banner = Banner::new("r.example.com", "test");
-                let conversation = Conversation::begin(&replica, banner, &mut out);
-                conversation.converse(stream, out)
-            });
-        }
-    });
-    address
 }

@@ -60,7 +60,7 @@ pub fn mailbox(name: &str, id: &str, more: &str, last_uid: usize, records: &str)
 pub const OK: &str = "OK success\r\n";
 
 /// The names of all message files and of whatever is staged.
-fn messages(root: &Path) -> Vec<String> {
+pub fn messages(root: &Path) -> Vec<String> {
     let mut found = Vec::new();
     for entry in fs::read_dir(root).expect("a directory") {
         let path = entry.expect("an entry").path();

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,10 +25,11 @@ pub const ROOT: &str = "CYLINDER_TEST_REPLICA";
 /// Which script it hears.
 pub const SCRIPT: &str = "CYLINDER_TEST_SCRIPT";
 pub const TEST: &str = "kill::the_server_that_is_killed";
-const CALLS: [&str; 2] =
+/// What changes a disk.
+pub const CALLS: [&str; 2] =
     ["mkdirat,linkat,symlinkat,renameat,renameat2,unlinkat,fsync,syncfs", "write"];
-/// More calls than the script takes.
-const CALLS_MAX: usize = 2000;
+/// More calls than anything here takes.
+pub const CALLS_MAX: usize = 2000;
 
 /// What a master says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -180,20 +181,31 @@ fn the_server_that_is_killed() {
     }
 }
 
-/// Runs it until its nth call; the number of commands that it has answered, and whether it ran to
-/// its end.
-fn run_until(calls: &str, nth: usize, root: &Path) -> (usize, bool) {
+/// Runs a test of this program as a process of its own until its nth call; the number of commands
+/// that it has answered, and whether it ran to its end.
+pub fn run_until(test: &str, calls: &str, nth: usize, root: &Path) -> (usize, bool) {
     let program = std::env::current_exe().expect("this program");
     let inject = format!("inject={calls}:signal=KILL:when={nth}");
     let mut command = Command::new(STRACE);
     command.args(["-f", "-qq", "-o", "/dev/null", "-e"]).arg(format!("trace={calls}"));
     command.args(["-e", &inject]).arg(program);
-    command.args(["--exact", TEST, "--nocapture", "--test-threads", "1"]).env(ROOT, root);
+    command.args(["--exact", test, "--nocapture", "--test-threads", "1"]).env(ROOT, root);
     command.env(SCRIPT, Script::Everything.name());
     let output = process::run(&mut command, b"", PATIENCE).expect("strace runs");
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     let answered = said.lines().filter(|line| line.starts_with("answered ")).count();
     (answered, output.status.success())
+}
+
+/// Every file below a directory.
+pub fn files(dir: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(dir).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        match fs::symlink_metadata(&path).expect("there").is_dir() {
+            true => files(&path, found),
+            false => found.push(path),
+        }
+    }
 }
 
 /// The first line that differs.
@@ -225,7 +237,7 @@ fn a_server_killed_at_any_call_leaves_all_of_a_command_or_nothing() {
             assert!(nth < CALLS_MAX, "it is killed for ever");
             fs::remove_dir_all(&root).expect("emptied");
             fs::create_dir(&root).expect("made");
-            let (answered, is_finished) = run_until(calls, nth, &root);
+            let (answered, is_finished) = run_until(TEST, calls, nth, &root);
             if is_finished {
                 assert!(nth > 2, "it was hardly ever killed");
                 break;

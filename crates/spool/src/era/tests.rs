@@ -76,7 +76,8 @@ fn the_least_of_the_candidates_decides_what_is_promised() {
     let promises = |list, version| {
         let era = Era::detect(evidence(list, version));
         let names = era.user_lock_freezes_names();
-        (era.has_record_locks_only(), names, era.user_lock_freezes_content())
+        let content = era.user_lock_freezes_content(&Userid::from("glad"));
+        (era.has_record_locks_only(), names, content)
     };
     assert_eq!(promises(Text, Some(10)), (true, false, false));
     assert_eq!(promises(Text, Some(12)), (false, false, false));
@@ -84,6 +85,9 @@ fn the_least_of_the_candidates_decides_what_is_promised() {
     assert_eq!(promises(Dlist, Some(16)), (false, true, false));
     assert_eq!(promises(Dlist, Some(17)), (false, true, true));
     assert_eq!(promises(ById, None), (false, true, true));
+    let shared = |era: Era| era.user_lock_freezes_content(&Userid::shared());
+    assert!(!shared(Era::only(V36)) && !shared(Era::detect(evidence(ById, None))));
+    assert!(shared(Era::only(V312)));
     assert!(Era::only(V34).is_within(&Era::detect(evidence(Dlist, Some(13)))));
     assert!(!Era::detect(evidence(Dlist, Some(13))).is_within(&Era::only(V34)));
 }

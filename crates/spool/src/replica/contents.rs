@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use cyrus_format::annotations::{Annotated, Annotation, AnnotationDb, AnnotationKey, Audience};
-use cyrus_format::db::{self, twoskip};
+use cyrus_format::annotations::{Annotated, Note};
+use cyrus_format::db::twoskip;
 use cyrus_format::dlist::Dlist;
 use cyrus_format::header::{MailboxHeader, file_crc};
 use cyrus_format::index::IndexHeader;
@@ -26,19 +26,6 @@ pub(super) const ANNOTATIONS: &str = "cyrus.annotations";
 /// What masters say of a mailbox and Cyrus keeps in databases of the server. Cyrus passes over
 /// what it does not know and begins with `cyrus.`.
 pub(super) const STATE: &str = "cyrus.cylinder";
-
-/// An annotation of a message or of a mailbox.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Note {
-    /// Its name: `/comment`.
-    pub entry: Vec<u8>,
-    /// Whose it is; empty if everybody's.
-    pub userid: Userid,
-    /// What it says.
-    pub value: Vec<u8>,
-    /// When it changed, in the mailbox's counting.
-    pub modseq: Modseq,
-}
 
 /// What is kept of a mailbox that its own files have no place for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -98,7 +85,7 @@ impl Contents {
         let Some((index, _)) = records::open(disk, dir)? else { return Ok(None) };
         let path = dir.join(ANNOTATIONS);
         let notes = match disk.read(&path)? {
-            Some(bytes) => read_notes(&bytes, owner).map_err(damaged(&path))?,
+            Some(bytes) => Note::of_messages(&bytes, owner).map_err(damaged(&path))?,
             None => BTreeMap::new(),
         };
         let extra = MailboxExtra::load(disk, dir)?;
@@ -116,8 +103,11 @@ impl Contents {
         let path = |name: &str| place.dir.join(name);
         let header = self.header.write().map_err(encode(&path(HEADER)))?;
         self.index.header_file_crc = file_crc(&header);
-        let notes = self.notes.values().flatten().chain(&self.extra.notes);
-        self.index.quota_annot_used = notes.map(|note| note.value.len() as u64).sum();
+        if let (Some(before), false) = (before, matches!(records, Recorded::All(_))) {
+            let (was, is) = (before.extra.used(), self.extra.used());
+            let used = self.index.quota_annot_used;
+            self.index.quota_annot_used = used.saturating_sub(was).saturating_add(is);
+        }
         let is_new = |same: fn(&Self, &Self) -> bool| before.is_none_or(|old| !same(self, old));
         if is_new(|new, old| new.header == old.header) {
             batch.put(path(HEADER), header);
@@ -172,6 +162,11 @@ impl Summary {
 }
 
 impl MailboxExtra {
+    /// Bytes that its annotations count for.
+    pub(super) fn used(&self) -> u64 {
+        self.notes.iter().map(|note| note.value.len() as u64).sum()
+    }
+
     fn load(disk: &Disk, dir: &Path) -> Result<Self> {
         let path = dir.join(STATE);
         let Some(bytes) = disk.read(&path)? else { return Ok(Self::default()) };
@@ -221,44 +216,6 @@ impl MailboxExtra {
     }
 }
 
-/// Whose annotation a stored one is: its owner's own stand under a token.
-fn audience(userid: &Userid, owner: Option<&Userid>) -> Audience {
-    match userid {
-        userid if userid.is_empty() => Audience::Shared,
-        userid if Some(userid) == owner => Audience::Owner,
-        userid => Audience::User(userid.clone()),
-    }
-}
-
-fn read_notes(
-    bytes: &[u8],
-    owner: Option<&Userid>,
-) -> Result<BTreeMap<Uid, Vec<Note>>, FormatError> {
-    let mut notes: BTreeMap<Uid, Vec<Note>> = BTreeMap::new();
-    for (key, value) in &db::read(bytes)?.entries {
-        let key = AnnotationKey::parse(AnnotationDb::Messages, key)?;
-        let value = Annotation::parse(value)?;
-        let Annotated::Message(uid) = key.annotated else { continue };
-        if value.deleted == Some(true) {
-            continue;
-        }
-        let userid = match key.audience {
-            Audience::Shared | Audience::Unsaid => Userid::default(),
-            Audience::Owner => owner.cloned().unwrap_or_default(),
-            Audience::User(userid) => userid,
-        };
-        let modseq = value.modseq.unwrap_or_default();
-        notes.entry(uid).or_default().push(Note {
-            entry: key.entry,
-            userid,
-            value: value.value,
-            modseq,
-        });
-    }
-    notes.values_mut().for_each(|notes| notes.sort());
-    Ok(notes)
-}
-
 fn write_notes(
     notes: &BTreeMap<Uid, Vec<Note>>,
     owner: Option<&Userid>,
@@ -269,19 +226,6 @@ fn write_notes(
         records.insert(note.key(annotated, owner), note.stored());
     }
     twoskip::write_fresh(&records.into_iter().collect::<Vec<_>>())
-}
-
-impl Note {
-    /// Its key in a database of Cyrus.
-    pub(super) fn key(&self, annotated: Annotated, owner: Option<&Userid>) -> Vec<u8> {
-        let audience = audience(&self.userid, owner);
-        AnnotationKey { annotated, entry: self.entry.clone(), audience }.write()
-    }
-
-    /// Its value there.
-    pub(super) fn stored(&self) -> Vec<u8> {
-        Annotation::new(self.value.as_slice(), self.modseq).write()
-    }
 }
 
 /// The error for a file that makes no sense.

@@ -336,6 +336,28 @@ impl Disk {
         give_to(file, self.owner)
     }
 
+    /// Gives a directory and all that is below it to an owner.
+    pub fn give_tree(&self, path: &Path, owner: Owner) -> Result<()> {
+        let Some(dir) = self.dir(path)? else { return Ok(()) };
+        give_to(&dir, Some(owner)).map_err(io_error("give away", path))?;
+        let (uid, gid) = (fs::Uid::from_raw(owner.uid), fs::Gid::from_raw(owner.gid));
+        for (name, kind) in self.names(path)? {
+            let below = path.join(&name);
+            if kind == FileType::Directory {
+                self.give_tree(&below, owner)?;
+                continue;
+            }
+            let flags = AtFlags::SYMLINK_NOFOLLOW;
+            fs::statat(&dir, name.as_os_str(), flags)
+                .and_then(|stat| match (stat.st_uid, stat.st_gid) == (owner.uid, owner.gid) {
+                    true => Ok(()),
+                    false => fs::chownat(&dir, name.as_os_str(), Some(uid), Some(gid), flags),
+                })
+                .map_err(|error| io_error("give away", &below)(error.into()))?;
+        }
+        Ok(())
+    }
+
     /// Makes a symbolic link. Its target is text: it is never followed here.
     pub fn symlink(&self, target: &[u8], dir: &OwnedFd, path: &Path) -> Result<()> {
         let name = path.file_name().unwrap_or_default();

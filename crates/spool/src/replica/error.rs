@@ -38,6 +38,26 @@ pub enum ReplicaError {
         /// The directory.
         path: PathBuf,
     },
+    /// There is no replica.
+    #[error("there is no replica in {}", path.display())]
+    NoReplica {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// It was a replica.
+    #[error("{} is no replica any more: it was promoted, and belongs to a Cyrus", path.display())]
+    Promoted {
+        /// Its root.
+        path: PathBuf,
+    },
+    /// mailboxes.db has a mailbox that is not there.
+    #[error("mailbox {mailbox} has lost its directory {}", path.display())]
+    Vanished {
+        /// Its name.
+        mailbox: MboxName,
+        /// Where it should be, below the root of the replica.
+        path: PathBuf,
+    },
     /// A file of the replica cannot be read.
     #[error("cannot make sense of {}", path.display())]
     Damaged {
@@ -77,6 +97,19 @@ pub enum ReplicaError {
         /// What it should be.
         guid: Guid,
     },
+}
+
+impl ReplicaError {
+    /// What it says, and what every error behind it adds, in one line.
+    pub fn explained(&self) -> String {
+        let mut text = self.to_string();
+        let mut source = std::error::Error::source(self);
+        while let Some(cause) = source {
+            text.push_str(&format!(": {cause}"));
+            source = cause.source();
+        }
+        text
+    }
 }
 
 /// The result of working on a replica.

@@ -26,21 +26,17 @@ pub(super) struct Held {
 }
 
 impl Held {
-    /// Locks the accounts that own these mailboxes; mailboxes that nobody owns have no such lock.
+    /// Locks the accounts that own these mailboxes, all in one order, as 3.4 and later do
+    /// (`imap/mboxname.c`, mboxname_usernamespacelock). Mailboxes that nobody owns have one lock, the
+    /// first of all, which 3.12 takes for every change of them, and others for fewer.
     pub fn of_mailboxes<'a>(
         disk: &Disk,
         names: impl IntoIterator<Item = &'a MboxName>,
     ) -> Result<Self> {
-        Self::of(disk, names.into_iter().filter_map(list::owner))
-    }
-
-    /// Locks accounts, all in one order, as 3.4 and later do (`imap/mboxname.c`,
-    /// mboxname_usernamespacelock).
-    pub fn of(disk: &Disk, userids: impl IntoIterator<Item = Userid>) -> Result<Self> {
-        let userids: BTreeSet<Userid> = userids.into_iter().collect();
+        let owners: BTreeSet<Option<Userid>> = names.into_iter().map(list::owner).collect();
         let mut files = Vec::new();
-        for userid in &userids {
-            for name in LockEra::user_lock_candidates(&rules().names, Some(userid))? {
+        for owner in &owners {
+            for name in LockEra::user_lock_candidates(&rules().names, owner.as_ref())? {
                 let path = Path::new("conf/lock").join(rules().lock_file(&name)?);
                 files.push(lock(disk, &path, ofd::Mode::Exclusive)?);
             }
@@ -49,7 +45,6 @@ impl Held {
     }
 
     /// Adds the name lock of a mailbox. Whoever holds it shared stops its files from being removed.
-    /// A mailbox that nobody owns has no other lock.
     pub fn and_mailbox(
         mut self,
         disk: &Disk,
@@ -57,7 +52,6 @@ impl Held {
         id: &UniqueId,
         mode: ofd::Mode,
     ) -> Result<Self> {
-        let mode = if list::owner(name).is_some() { mode } else { ofd::Mode::Exclusive };
         let mailbox = LockedMailbox { name, uniqueid: Some(id), by_name: false };
         if let Some(name) = LockEra::V36.mailbox_lock(&mailbox) {
             let path = Path::new("conf/lock").join(rules().lock_file(&name)?);

@@ -25,6 +25,9 @@ pub(super) const MAILBOXES_DB: &str = "conf/mailboxes.db";
 pub(super) struct List {
     by_name: BTreeMap<MboxName, MailboxEntry>,
     by_id: HashMap<UniqueId, MboxName>,
+    /// Mailboxes whose directories have gone, as with a disk that is not mounted. mailboxes.db keeps
+    /// them, so that this is not forgotten.
+    vanished: BTreeMap<MboxName, MailboxEntry>,
 }
 
 /// A list, and the quota root that each mailbox's header names.
@@ -53,7 +56,8 @@ impl List {
             }
         }
         for (partition, dir) in dirs {
-            let mut entry = match read_entry(disk, &dir, partition) {
+            let read = read_entry(disk, &dir, partition).and_then(|read| list.check(&dir, read));
+            let mut entry = match read {
                 Ok((entry, root)) => {
                     roots.push((entry.name.clone(), root));
                     entry
@@ -68,7 +72,34 @@ impl List {
             }
             list.insert(entry);
         }
+        for entry in before.into_values() {
+            // A mailbox that replaced another has its name before mailboxes.db says so.
+            let is_replaced = list.get(&entry.name).is_some_and(|new| new.mbtype.has_data());
+            let path = dir_of(&entry)?;
+            if !is_replaced && disk.dir(&path)?.is_none() {
+                let mailbox = entry.name.clone();
+                broken.push(ReplicaError::Vanished { mailbox: mailbox.clone(), path });
+                list.vanished.insert(mailbox, entry);
+            }
+        }
         Ok((list, roots))
+    }
+
+    /// Refuses a mailbox that another one would hide.
+    fn check(&self, dir: &Path, read: ReadEntry) -> Result<ReadEntry> {
+        let incomplete = |what| Err(ReplicaError::Incomplete { path: dir.to_owned(), what });
+        if dir_of(&read.0)? != dir {
+            return incomplete("its mailbox belongs into another directory");
+        }
+        match self.get(&read.0.name).is_some_and(|other| other.mbtype.has_data()) {
+            true => incomplete("its mailbox has the name of another one"),
+            false => Ok(read),
+        }
+    }
+
+    /// Gives up what has no directory any more.
+    pub fn forget_vanished(&mut self) {
+        self.vanished.clear();
     }
 
     pub fn get(&self, name: &MboxName) -> Option<&MailboxEntry> {
@@ -91,6 +122,7 @@ impl List {
     /// Adds it, or replaces the one of its name.
     pub fn insert(&mut self, entry: MailboxEntry) {
         self.remove(&entry.name.clone());
+        self.vanished.retain(|name, old| *name != entry.name && old.uniqueid != entry.uniqueid);
         if let Some(id) = entry.uniqueid.clone().filter(|_| entry.mbtype.has_data()) {
             self.by_id.insert(id, entry.name.clone());
         }
@@ -110,7 +142,7 @@ impl List {
     /// The bytes of mailboxes.db.
     pub fn write(&self) -> Result<Vec<u8>> {
         let mut records = Vec::new();
-        for entry in self.by_name.values() {
+        for entry in self.by_name.values().chain(self.vanished.values()) {
             records.extend(entry.to_by_id(&rules().names)?);
         }
         records.sort();
@@ -120,6 +152,14 @@ impl List {
         twoskip::write_fresh(&records)
             .map_err(|source| ReplicaError::Encode { what: what(), source })
     }
+}
+
+/// The directory of a mailbox.
+pub(super) fn dir_of(entry: &MailboxEntry) -> Result<PathBuf> {
+    let missing = || ReplicaError::NoSuchMailbox(entry.name.clone());
+    let partition = entry.partition.as_deref().filter(|_| entry.mbtype.has_data());
+    let partition = Partition::new(partition.ok_or_else(missing)?);
+    super::mailbox_dir(&partition, entry.uniqueid.as_ref().ok_or_else(missing)?)
 }
 
 /// The directories of all mailboxes below all partitions, whether there is a mailbox in them or not.
@@ -154,12 +194,11 @@ fn subdirs(disk: &Disk, path: &Path) -> Result<Vec<PathBuf>> {
         .collect())
 }
 
-/// What the files of a mailbox say about it, and its quota root.
-fn read_entry(
-    disk: &Disk,
-    dir: &Path,
-    partition: Partition,
-) -> Result<(MailboxEntry, Option<MboxName>)> {
+/// A mailbox, and its quota root.
+type ReadEntry = (MailboxEntry, Option<MboxName>);
+
+/// What the files of a mailbox say about it.
+fn read_entry(disk: &Disk, dir: &Path, partition: Partition) -> Result<ReadEntry> {
     let path = dir.join(HEADER);
     let missing = |what| ReplicaError::Incomplete { path: dir.join(HEADER), what };
     let bytes = disk.read(&path)?.ok_or_else(|| missing("it is missing"))?;

@@ -17,10 +17,13 @@ mod batch;
 mod contents;
 mod disk;
 mod error;
+mod examine;
 mod hold;
 mod list;
 mod message;
 mod open;
+mod placed;
+mod promote;
 mod quota;
 mod records;
 mod revision;
@@ -29,7 +32,7 @@ mod scratch;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use cyrus_format::annotations::Annotated;
 use cyrus_format::db::twoskip;
@@ -41,8 +44,10 @@ use model::{Guid, MboxName, Partition, Uid, UidValidity, UniqueId, Userid};
 
 pub use account::{ScriptFile, Wanted};
 pub use batch::NewMessage;
-pub use contents::{Contents, INDEX_VERSION, MailboxExtra, Note, Summary};
+pub use contents::{Contents, INDEX_VERSION, MailboxExtra, Summary};
+pub use cyrus_format::annotations::Note;
 pub use error::{ReplicaError, Result};
+pub use examine::{Depth, Examined};
 pub use message::{Arriving, Message};
 pub use records::Records;
 pub use revision::{Recorded, Revised, Revision};
@@ -122,9 +127,23 @@ impl Replica {
     ///
     /// # Errors
     /// [`ReplicaError::InUse`] if another process has it, [`ReplicaError::Foreign`] for a directory
-    /// that holds something else, and what the system says.
+    /// that holds something else, [`ReplicaError::Promoted`] for one that held a replica, and what the
+    /// system says.
     pub fn open(root: &Path) -> Result<Self> {
         Ok(Self { state: Mutex::new(State::open(root)?) })
+    }
+
+    /// Opens a replica that is there.
+    ///
+    /// # Errors
+    /// [`ReplicaError::NoReplica`] if there is none, [`ReplicaError::Promoted`] if there was one, and
+    /// as for [`Replica::open`].
+    pub fn open_existing(root: &Path) -> Result<Self> {
+        let is_there = |name: &&str| root.join(name).symlink_metadata().is_ok();
+        if ![open::LOCK, open::PROMOTED].iter().any(is_there) {
+            return Err(ReplicaError::NoReplica { path: root.to_owned() });
+        }
+        Self::open(root)
     }
 
     /// Waits until nobody else works on it.
@@ -205,43 +224,6 @@ impl State {
         Ok(Some((file, message)))
     }
 
-    /// The messages of these that the accounts have to whom the mailboxes belong, wherever they lie.
-    /// Those that are damaged are not among them.
-    ///
-    /// # Errors
-    /// If an index cannot be read.
-    pub fn find_messages(
-        &self,
-        near: &[MboxName],
-        wanted: &BTreeSet<Guid>,
-    ) -> Result<Vec<Arc<Message>>> {
-        let names = &rules().names;
-        let owners: BTreeSet<Userid> = near.iter().filter_map(|name| names.owner(name)).collect();
-        let is_near = |entry: &&MailboxEntry| {
-            let owner = names.owner(&entry.name);
-            near.contains(&entry.name) || owner.is_some_and(|owner| owners.contains(&owner))
-        };
-        let mut missing = wanted.clone();
-        let mut found = Vec::new();
-        for entry in self.list.entries().filter(|entry| entry.mbtype.has_data()).filter(is_near) {
-            if missing.is_empty() {
-                break;
-            }
-            for record in &self.records(entry)? {
-                let record = record?;
-                if !record.is_unlinked()
-                    && missing.contains(&record.guid)
-                    && let Some((_, Some(message))) =
-                        self.message(entry, record.uid, record.guid)?
-                {
-                    missing.remove(&record.guid);
-                    found.push(Arc::new(message));
-                }
-            }
-        }
-        Ok(found)
-    }
-
     /// Makes a mailbox, or brings it up to date: all of it or nothing, durably.
     ///
     /// # Errors
@@ -262,7 +244,7 @@ impl State {
         if let Some(gone) = replaces.as_ref().and_then(|id| self.list.by_id(id)) {
             batch.then(Step::RemoveTree(self.dir_of(gone)?));
         }
-        let mut held = Held::of(&self.disk, owner)?;
+        let mut held = Held::of_mailboxes(&self.disk, [&name])?;
         held = held.and_mailbox(&self.disk, &name, &id, ofd::Mode::Shared)?;
         if let Some(gone) = &replaces {
             held = held.and_mailbox(&self.disk, &name, gone, ofd::Mode::Exclusive)?;
@@ -546,10 +528,7 @@ impl State {
     }
 
     fn dir_of(&self, entry: &MailboxEntry) -> Result<PathBuf> {
-        let missing = || ReplicaError::NoSuchMailbox(entry.name.clone());
-        let partition = entry.partition.as_deref().filter(|_| entry.mbtype.has_data());
-        let partition = Partition::new(partition.ok_or_else(missing)?);
-        mailbox_dir(&partition, entry.uniqueid.as_ref().ok_or_else(missing)?)
+        list::dir_of(entry)
     }
 }
 

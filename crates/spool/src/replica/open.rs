@@ -5,9 +5,8 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::File;
 use std::path::Path;
 
-use cyrus_format::annotations::{Annotated, Annotation, AnnotationDb, AnnotationKey, Audience};
+use cyrus_format::annotations::{Annotated, AnnotationDb};
 use cyrus_format::db;
-use model::Userid;
 use rustix::fs::{self, FileType, Mode, OFlags};
 
 use super::batch::{self, Batch, NEW};
@@ -21,15 +20,20 @@ use crate::lock::ofd;
 use crate::tree::Owner;
 
 /// The file whose lock says that a replica is open.
-const LOCK: &str = "conf/cylinder-replica";
+pub(super) const LOCK: &str = "conf/cylinder-replica";
+/// What its name is once the replica is none any more.
+pub(super) const PROMOTED: &str = "conf/cylinder-promoted";
 const CONF: &str = "imapd.conf";
 
 impl State {
     pub(super) fn open(root: &Path) -> Result<Self> {
         let disk = Disk::open(root, Owner::for_cyrus()).map_err(io_error("open", root))?;
         let lock = take(&disk, root)?;
-        disk.remove_tree(Path::new(STAGE))?;
         batch::recover(&disk)?;
+        if disk.open_file(Path::new(PROMOTED))?.is_some() {
+            return Err(ReplicaError::Promoted { path: root.to_owned() });
+        }
+        disk.remove_tree(Path::new(STAGE))?;
         sweep_conf(&disk, Path::new("conf"))?;
         list::sweep_names(&disk, Path::new(""), &is_unfinished)?;
         let (mut broken, mut dirs) = (Vec::new(), Vec::new());
@@ -109,8 +113,11 @@ impl State {
 
 /// Makes sure that this is a replica or nothing yet, and that nobody else has it.
 fn take(disk: &Disk, root: &Path) -> Result<File> {
-    let lock = Path::new(LOCK);
-    if disk.open_file(lock)?.is_none() {
+    let mut lock = Path::new(LOCK);
+    if disk.open_file(Path::new(PROMOTED))?.is_some() {
+        // A promotion may still have to be finished.
+        lock = Path::new(PROMOTED);
+    } else if disk.open_file(lock)?.is_none() {
         let is_begun = |name: &std::ffi::OsStr| name == "conf";
         let nothing = disk.names(Path::new(""))?.iter().all(|(name, _)| is_begun(name))
             && disk.names(Path::new("conf"))?.is_empty();
@@ -200,17 +207,10 @@ fn load_server_notes(disk: &Disk) -> Result<Vec<Note>> {
     let read = db::read(&bytes).map_err(damaged(path))?;
     let mut notes = Vec::new();
     for (key, value) in &read.entries {
-        let key = AnnotationKey::parse(AnnotationDb::Global, key).map_err(damaged(path))?;
-        if key.annotated != Annotated::Server {
-            continue;
+        let parsed = Note::parse(AnnotationDb::Global, key, value, None);
+        if let Some((Annotated::Server, note)) = parsed.map_err(damaged(path))? {
+            notes.push(note);
         }
-        let value = Annotation::parse(value).map_err(damaged(path))?;
-        let userid = match key.audience {
-            Audience::User(userid) => userid,
-            _ => Userid::default(),
-        };
-        let modseq = value.modseq.unwrap_or_default();
-        notes.push(Note { entry: key.entry, userid, value: value.value, modseq });
     }
     notes.sort();
     Ok(notes)

@@ -1,6 +1,6 @@
 //! The records of a mailbox, which are never in memory as a whole: a mailbox may have a million.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
@@ -12,12 +12,13 @@ use cyrus_format::index::{
     Index, IndexHeader, RecordFormat, sizes, versions, write_header, write_record,
 };
 use cyrus_format::mboxlist::MailboxEntry;
-use model::{Partition, Record, Uid};
+use model::{Guid, MboxName, Partition, Record, Uid, Userid};
 
 use super::contents::{INDEX, damaged, encode};
 use super::disk::{Disk, Unnamed, io_error};
 use super::error::Result;
-use super::{State, partition_dir};
+use super::message::Message;
+use super::{State, partition_dir, rules};
 
 /// How much is read or written at a time.
 const PIECE: usize = 1 << 16;
@@ -260,6 +261,43 @@ impl State {
     pub fn records_to_tell(&self, entry: &MailboxEntry) -> Result<Records> {
         let told = self.told.enter(self.dir_of(entry)?.join(INDEX));
         Ok(Records { _told: Some(told), ..self.records(entry)? })
+    }
+
+    /// The messages of these that the accounts have to whom the mailboxes belong, wherever they lie.
+    /// Those that are damaged are not among them.
+    ///
+    /// # Errors
+    /// If an index cannot be read.
+    pub fn find_messages(
+        &self,
+        near: &[MboxName],
+        wanted: &BTreeSet<Guid>,
+    ) -> Result<Vec<Arc<Message>>> {
+        let names = &rules().names;
+        let owners: BTreeSet<Userid> = near.iter().filter_map(|name| names.owner(name)).collect();
+        let is_near = |entry: &&MailboxEntry| {
+            let owner = names.owner(&entry.name);
+            near.contains(&entry.name) || owner.is_some_and(|owner| owners.contains(&owner))
+        };
+        let mut missing = wanted.clone();
+        let mut found = Vec::new();
+        for entry in self.list.entries().filter(|entry| entry.mbtype.has_data()).filter(is_near) {
+            if missing.is_empty() {
+                break;
+            }
+            for record in &self.records(entry)? {
+                let record = record?;
+                if !record.is_unlinked()
+                    && missing.contains(&record.guid)
+                    && let Some((_, Some(message))) =
+                        self.message(entry, record.uid, record.guid)?
+                {
+                    missing.remove(&record.guid);
+                    found.push(Arc::new(message));
+                }
+            }
+        }
+        Ok(found)
     }
 
     pub(super) fn rewrite(&self, partition: &Partition, minor_version: u32) -> Result<Rewritten> {

@@ -73,20 +73,34 @@ impl Flags {
 
 /// What records add to the counters of their mailbox, for both ways to write conversation ids.
 #[derive(Clone, Debug, Default)]
-struct Sums {
+pub(super) struct Sums {
     short: Tally,
     padded: Tally,
     annots: u32,
+    /// Bytes of annotations.
+    annots_used: u64,
 }
 
 impl Sums {
-    fn add(&mut self, record: &Record, flags: &FlagCrcs, notes: &[Note]) {
+    pub fn add(&mut self, record: &Record, flags: &FlagCrcs, notes: &[Note]) {
         self.short.add(record, INDEX_VERSION, flags, ThridText::Short);
         self.padded.add(record, INDEX_VERSION, flags, ThridText::Padded);
+        // As Cyrus, this forgets what was noted of a message that is expunged.
         for note in notes.iter().filter(|_| !record.is_expunged()) {
             let userid = note.userid.as_bytes();
             self.annots ^= crc::annotation(record.uid, &note.entry, userid, &note.value);
+            self.annots_used = self.annots_used.saturating_add(note.value.len() as u64);
         }
+    }
+
+    /// Whether a header says of all records what they say themselves.
+    pub fn are_of(&self, index: &IndexHeader) -> bool {
+        // Cyrus 3.13 writes conversation ids otherwise, where it adds up its CRC.
+        [ThridText::Short, ThridText::Padded].into_iter().any(|thrid| {
+            let tally = self.tally(thrid);
+            let annots = crc::ANNOT_START ^ self.annots ^ tally.virtual_annots;
+            tally.differences(index).is_empty() && annots == index.sync_crc_annot
+        })
     }
 
     fn tally(&self, thrid: ThridText) -> &Tally {
@@ -186,10 +200,14 @@ impl Revised {
             Recorded::All(_) => {
                 index.first_expunged = model::Timestamp::default();
                 after.apply(&mut index, crc::ANNOT_START ^ self.after.annots);
+                let used = contents.extra.used();
+                index.quota_annot_used = self.after.annots_used.saturating_add(used);
             }
             _ => {
                 let annots = self.before.annots ^ self.after.annots;
                 after.apply_change(self.before.tally(thrid), &mut index, annots);
+                let others = index.quota_annot_used.saturating_sub(self.before.annots_used);
+                index.quota_annot_used = others.saturating_add(self.after.annots_used);
             }
         }
         index

@@ -1,31 +1,11 @@
 //! What belongs to an account besides its mailboxes, in each place and form.
 
-use std::collections::BTreeMap;
 use std::os::unix::fs::symlink;
 use std::time::{Duration, SystemTime};
 
-use crate::support::{self, Hand, findings};
+use crate::support::{self, Hand, dump, files_proper, findings};
 use cyrus_format::db;
 use model::Timestamp;
-use spool::Frozen;
-
-fn files(frozen: &Frozen) -> Vec<(&str, &str)> {
-    let files = frozen.account_files.iter();
-    files.map(|file| (file.name.as_str(), std::str::from_utf8(&file.bytes).unwrap())).collect()
-}
-
-/// Everything but the records of mailboxes.db.
-fn files_proper(frozen: &Frozen) -> Vec<(&str, &str)> {
-    files(frozen).into_iter().filter(|(name, _)| *name != "mailboxes").collect()
-}
-
-/// Keys and values of a dump.
-fn dump(frozen: &Frozen, name: &str) -> BTreeMap<Vec<u8>, Vec<u8>> {
-    let file = frozen.account_files.iter().find(|file| file.name == name).expect("it is there");
-    let db = db::read(&file.bytes).unwrap();
-    assert_eq!(db.recovered, None);
-    db.entries.into_iter().map(|(key, value)| (key.into_owned(), value.into_owned())).collect()
-}
 
 fn by_id() -> Hand {
     let mut hand = Hand::new();
@@ -88,21 +68,14 @@ fn a_file_that_cannot_be_read_is_a_finding() {
     assert!(frozen.findings[1].detail.contains("sub.db"), "{:?}", frozen.findings);
 }
 
-/// Writes a cyrus.header with a quota root.
-fn header(hand: &Hand, dir: &str, root: &str) {
-    let mut header = cyrus_format::header::MAGIC.to_vec();
-    header.extend_from_slice(format!("{root}\t0123456789abcdef\n\n\n").as_bytes());
-    hand.file(&format!("{dir}/cyrus.header"), header);
-}
-
 #[test]
 fn quota_roots_are_those_that_the_mailboxes_name() {
     let mut hand = by_id();
     hand.by_id("user/glad/a", "aaaa", "e").metadata("spool/uuid/a/a/aaaa");
     hand.by_id("user/glad/b", "bbbb", "e").metadata("spool/uuid/b/b/bbbb");
-    header(&hand, "spool/uuid/a/a/aaaa", "user.glad.a");
+    hand.header("spool/uuid/a/a/aaaa", "user.glad.a");
     // Somebody else's root is not the account's to restore.
-    header(&hand, "spool/uuid/b/b/bbbb", "user.gladys");
+    hand.header("spool/uuid/b/b/bbbb", "user.gladys");
     hand.file("conf/quota/g/user.glad", "1").file("conf/quota/g/user.glad.a", "2");
     hand.file("conf/quota/g/user.gladys", "3").file("conf/quota/g/user.glad.unnamed", "4");
     let expected = [("quota/user.glad", "1"), ("quota/user.glad.a", "2")];

@@ -14,11 +14,14 @@ const MESSAGE: &[u8] = b"From: a@example.com\r\nSubject: x\r\n\r\nbody\r\n";
 const MAILBOXES: [&str; 4] =
     ["DELETED.user.glad.Old.537182AB", "user.glad", "user.glad.Sent", "user.glad.Sent.2^0"];
 
-/// Two accounts, one mailbox nobody owns, two messages each.
+/// Nobody's.
+const SHARED: [&str; 2] = ["DELETED.shared.old.537182AB", "shared.news"];
+
+/// Three accounts, two mailboxes nobody owns, two messages each.
 fn build(options: SpoolOptions) -> (TempDir, Spool) {
     let dir = tempfile::tempdir().unwrap();
     let mut builder = SpoolBuilder::create(dir.path(), options).unwrap();
-    for name in MAILBOXES.into_iter().chain(["user.gladys", "user.iris", "shared.news"]) {
+    for name in MAILBOXES.into_iter().chain(SHARED).chain(["user.gladys", "user.iris"]) {
         let mut mailbox = builder.mailbox(name).unwrap();
         for at in 0..2 {
             let message =
@@ -58,8 +61,26 @@ fn all_files_of_an_account_are_found_and_its_messages_opened() {
         }
         let files: Vec<&str> = frozen.account_files.iter().map(|file| file.name.as_str()).collect();
         assert_eq!(files, ["quota/user.glad", "mailboxes", "sub"], "{options:?}");
-        let accounts = ["glad", "gladys", "iris"].map(Userid::from);
+        let accounts = ["%shared", "glad", "gladys", "iris"].map(Userid::from);
         assert_eq!(server.accounts().unwrap(), accounts);
+    }
+}
+
+#[test]
+fn mailboxes_that_nobody_owns_are_an_account_too() {
+    for options in Era::ALL.into_iter().flat_map(options) {
+        let (_dir, spool) = build(options);
+        let server = Server::open(&spool.imapd_conf, &Options::default()).unwrap();
+        let frozen = server.freeze(&Userid::shared()).unwrap();
+        assert_eq!(frozen.findings, [], "{options:?}");
+        let names: Vec<String> =
+            frozen.mailboxes.iter().map(|mailbox| mailbox.entry.name.to_string()).collect();
+        assert_eq!(names, SHARED, "{options:?}");
+        for mailbox in &frozen.mailboxes {
+            check_mailbox(mailbox, &spool, options);
+        }
+        let files: Vec<&str> = frozen.account_files.iter().map(|file| file.name.as_str()).collect();
+        assert_eq!(files, ["mailboxes"], "{options:?}");
     }
 }
 

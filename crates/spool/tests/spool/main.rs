@@ -7,4 +7,5 @@ mod layouts;
 mod locks;
 mod messages;
 mod server;
+mod shared;
 mod support;

@@ -1,8 +1,10 @@
 //! A spool built by hand, file by file: the reader must not depend on how a builder sees things.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use cyrus_format::db;
 use model::Userid;
 use spool::{Frozen, FrozenMailbox, Options, Result, Server};
 use tempfile::TempDir;
@@ -64,6 +66,13 @@ impl Hand {
         self.file(&format!("{dir}/cyrus.index"), format!("index in {dir}"))
     }
 
+    /// A cyrus.header with a quota root.
+    pub fn header(&self, dir: &str, root: &str) -> &Self {
+        let mut header = cyrus_format::header::MAGIC.to_vec();
+        header.extend_from_slice(format!("{root}\t0123456789abcdef\n\n\n").as_bytes());
+        self.file(&format!("{dir}/cyrus.header"), header)
+    }
+
     pub fn open(&self) -> Result<Server> {
         self.open_with(&Options::default())
     }
@@ -93,6 +102,20 @@ pub fn names(frozen: &Frozen) -> Vec<String> {
 /// What a metadata file says, for comparison.
 pub fn text(bytes: &Option<Vec<u8>>) -> &str {
     bytes.as_deref().map_or("absent", |bytes| std::str::from_utf8(bytes).unwrap())
+}
+
+/// Keys and values of a dump among the account's files.
+pub fn dump(frozen: &Frozen, name: &str) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    let file = frozen.account_files.iter().find(|file| file.name == name).expect("it is there");
+    let db = db::read(&file.bytes).unwrap();
+    assert_eq!(db.recovered, None);
+    db.entries.into_iter().map(|(key, value)| (key.into_owned(), value.into_owned())).collect()
+}
+
+/// The account's files but for the records of mailboxes.db, and what they say.
+pub fn files_proper(frozen: &Frozen) -> Vec<(&str, &str)> {
+    let files = frozen.account_files.iter().filter(|file| file.name != "mailboxes");
+    files.map(|file| (file.name.as_str(), std::str::from_utf8(&file.bytes).unwrap())).collect()
 }
 
 /// Codes and places of findings.

@@ -254,14 +254,14 @@ impl Services {
         let address = Ipv4Addr::new(127, high.clamp(1, 254), middle, low.clamp(1, 254));
         let operation = format!("find a free port at {address}");
         let mut listeners = Vec::new();
-        for _ in 0..3 {
+        for _ in 0..4 {
             let listener = TcpListener::bind((address, 0)).map_err(io_error(&operation))?;
             listeners.push(listener);
         }
         let port = |at: usize| -> Result<SocketAddr, CyrusError> {
             listeners[at].local_addr().map_err(io_error(&operation))
         };
-        Ok(Self { imap: port(0)?, lmtp: port(1)?, sync: port(2)? })
+        Ok(Self { imap: port(0)?, lmtp: port(1)?, sync: port(2)?, sieve: port(3)? })
     }
 
     fn cyrus_conf(&self, imapd_conf: &Path) -> String {
@@ -270,7 +270,8 @@ impl Services {
             "START {{\n  recover cmd=\"{} -r\"\n}}\n\
              SERVICES {{\n  imap cmd=\"{} -U 100\" listen=\"{}\" prefork=0\n  \
              lmtp cmd=\"{} -a\" listen=\"{}\" prefork=0\n  \
-             sync cmd=\"{}\" listen=\"{}\" prefork=0\n}}\nEVENTS {{\n}}\n",
+             sync cmd=\"{}\" listen=\"{}\" prefork=0\n  \
+             sieve cmd=\"{}\" listen=\"{}\" prefork=0\n}}\nEVENTS {{\n}}\n",
             program("ctl_cyrusdb"),
             program("imapd"),
             self.imap,
@@ -278,6 +279,8 @@ impl Services {
             self.lmtp,
             program("sync_server"),
             self.sync,
+            program("timsieved"),
+            self.sieve,
         )
     }
 }

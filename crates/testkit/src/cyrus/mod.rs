@@ -53,6 +53,7 @@ struct Services {
     imap: SocketAddr,
     lmtp: SocketAddr,
     sync: SocketAddr,
+    sieve: SocketAddr,
 }
 
 /// What a tool wrote.
@@ -134,6 +135,11 @@ impl Cyrus {
     /// Where the replication server listens.
     pub fn sync_address(&self) -> SocketAddr {
         self.services.sync
+    }
+
+    /// Where the server of ManageSieve listens.
+    pub fn sieve_address(&self) -> SocketAddr {
+        self.services.sieve
     }
 
     /// The user whom the servers run as.

@@ -104,18 +104,19 @@ fn an_account_may_have_any_byte_in_its_name() {
     let mut userids: Vec<Userid> = userids.map(Userid::new).collect();
     userids.push(Userid::new((0..=u8::MAX).collect::<Vec<u8>>()));
     userids.push(Userid::new(Vec::new()));
+    userids.push(Userid::shared());
     everywhere(|store| {
         let vault = Vault::open_or_create(store.clone()).expect("a vault");
         for userid in &userids {
             let key = account_key(userid);
             store.put(&format!("{ACCOUNTS}/{key}/x"), bytes(1, 1)).expect("stored");
             let account = vault.account(userid);
-            let want = names::escape(userid.as_bytes());
+            let want = names::account(userid.as_bytes());
             assert_eq!((account.component(), component_of(&key)), (&*want, Some(want.clone())));
         }
         let found: BTreeSet<String> = vault.accounts().expect("a listing").into_iter().collect();
         let want: BTreeSet<String> =
-            userids.iter().map(|userid| names::escape(userid.as_bytes())).collect();
+            userids.iter().map(|userid| names::account(userid.as_bytes())).collect();
         assert_eq!(found, want);
         for component in &want {
             let history = vault.account_by_component(component).history().expect("a history");

@@ -257,6 +257,7 @@ impl Stage {
             host: "host",
             workers: 1,
             part_bytes,
+            accepts_removals: false,
             clock: &clock,
         };
         match backup.account(&Userid::from(user), &Silent).ok()? {

@@ -1,17 +1,17 @@
-//! Two accounts and what happens to them, and the spool that a server would have of it.
+//! A user's account and that of the shared mailboxes, what happens to them, and the spool that a server would have of it.
 
 use std::fs;
 use std::path::Path;
 
-use model::SystemFlags;
+use model::{SystemFlags, Userid};
 use proptest::prelude::*;
 use spool::{Options, Server};
 use testkit::spool_builder::{EPOCH, Era, NewMessage, SpoolBuilder, SpoolOptions};
 
 /// Whose accounts they are.
-pub const USERS: [&str; 2] = ["glad", "iris"];
+pub const USERS: [&str; 2] = ["glad", Userid::SHARED];
 
-/// Below INBOX. Few, so that names are given again.
+/// Below INBOX, or the topmost shared mailbox. Few, so that names are given again.
 const FOLDERS: [&str; 5] = ["Sent", "Work", "Work.2014", "a b", "x^y"];
 
 /// One thing that happens. Numbers choose among what there is, round and round.
@@ -97,7 +97,7 @@ struct Message {
 
 #[derive(Clone, Debug)]
 struct Folder {
-    /// Below INBOX; INBOX itself has none.
+    /// Below INBOX or the topmost shared mailbox, which have none.
     name: Option<&'static str>,
     id: String,
     uidvalidity: u32,
@@ -238,10 +238,9 @@ impl Folder {
     }
 
     fn write(&self, user: &str, builder: &mut SpoolBuilder) {
-        let name = match self.name {
-            None => format!("user.{user}"),
-            Some(name) => format!("user.{user}.{name}"),
-        };
+        let is_shared = user == Userid::SHARED;
+        let top = if is_shared { "shared".to_owned() } else { format!("user.{user}") };
+        let name = self.name.map_or_else(|| top.clone(), |name| format!("{top}.{name}"));
         let id = self.id.clone();
         let mut mailbox = builder.mailbox_again(&name, id, self.uidvalidity).expect("a mailbox");
         let mut last = 0;
@@ -259,7 +258,7 @@ impl Folder {
         }
         mailbox.skip(self.last_uid - last);
         builder.finish_mailbox(mailbox).expect("a mailbox");
-        if self.is_subscribed {
+        if self.is_subscribed && !is_shared {
             builder.subscribe(user, &name);
         }
     }

@@ -132,10 +132,13 @@ fn path_of(spool: &Spool<'_>, name: &str) -> Result<Option<PathBuf>, ExportError
             return Err(layout(name, "it is not named as a sieve script"));
         }
         return Ok(Some(sieve_dir(spool)?.join(script)));
+    } else if let Some(domain) = name.strip_prefix("counters/") {
+        rules.shared_file(Some(domain.as_bytes()), "counters").map(|path| conf.join(path))
     } else if matches!(name, "sub" | "seen" | "counters") {
-        let path = match by_id(spool) {
-            Some(id) => rules.user_file_by_id(&id, name),
-            None => rules.user_file_by_name(userid, name),
+        let path = match (by_id(spool), userid.user()) {
+            (Some(id), _) => rules.user_file_by_id(&id, name),
+            (None, Some(user)) => rules.user_file_by_name(user, name),
+            (None, None) => rules.shared_file(None, name),
         };
         path.map(|path| conf.join(path))
     } else {

@@ -1,6 +1,10 @@
-//! A password from standard input, which a terminal does not show.
+//! A password from standard input, which a terminal does not show, or from a file that nobody else can
+//! read.
 
-use std::io::{self, BufRead, IsTerminal, Read, Write};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, IsTerminal, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 
@@ -16,8 +20,22 @@ pub fn read(name: &str) -> io::Result<Vec<u8>> {
     } else {
         None
     };
+    first_line(stdin.lock())
+}
+
+/// Reads the first line of a file.
+pub fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    let file = File::open(path)?;
+    if file.metadata()?.mode() & 0o077 != 0 {
+        let why = "others can read it, or write to it";
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+    }
+    first_line(BufReader::new(file))
+}
+
+fn first_line(input: impl BufRead) -> io::Result<Vec<u8>> {
     let mut line = Vec::new();
-    stdin.lock().take(LINE_BYTES).read_until(b'\n', &mut line)?;
+    input.take(LINE_BYTES).read_until(b'\n', &mut line)?;
     if line.ends_with(b"\n") {
         line.pop();
     }

@@ -1,0 +1,224 @@
+//! `cylinder replicate`: accounts of a live server to a replica.
+
+mod report;
+mod target;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::thread;
+
+use engine::live::live;
+use engine::replicate::{self, Outcome, ReplicateError, replicate};
+use model::{MboxName, Partition, Userid};
+use peer::{Session, SessionError};
+use spool::{Server, SpoolError};
+use thiserror::Error;
+
+use crate::args::ReplicateArgs;
+use crate::error::{CliError, Exit, chain_of};
+use crate::progress::Progress;
+use crate::{processors, spool_error};
+use report::Report;
+use target::Target;
+
+/// After so many connections in a row that failed, the replica is gone: each of the other accounts
+/// would only be waited for in vain.
+const LOST_MAX: usize = 3;
+
+/// What is replicated in one piece.
+struct Item {
+    userid: Userid,
+    /// These of its mailboxes only.
+    mailboxes: Option<BTreeSet<MboxName>>,
+}
+
+/// What became of it.
+struct Done {
+    userid: Userid,
+    result: Result<Outcome, Failed>,
+}
+
+/// Why an account was not replicated.
+#[derive(Debug, Error)]
+enum Failed {
+    #[error(transparent)]
+    Spool(SpoolError),
+    #[error("cannot act as Cyrus' user: {0}")]
+    Act(String),
+    #[error("connect to the replica")]
+    Connect(#[source] SessionError),
+    #[error(transparent)]
+    Replicate(ReplicateError),
+}
+
+/// Runs the command.
+pub fn run(args: &ReplicateArgs) -> Result<Exit, CliError> {
+    let options = spool::Options {
+        lock_timeout: args.server.lock_wait,
+        cyrus_version: args.server.cyrus_version.clone(),
+    };
+    let server = Server::open(&args.server.config, &options).map_err(spool_error::explain)?;
+    let target = Target::new(args, &server)?;
+    let items = items(args, &server)?;
+    if items.is_empty() {
+        return Err(CliError::plain("this server has no accounts")
+            .hint("check mailboxes_db and configdirectory in imapd.conf"));
+    }
+    let shared = match args.all {
+        true => server.shared_mailboxes().map_err(spool_error::explain)?,
+        false => Vec::new(),
+    };
+    let progress = Progress::new(args.talk);
+    let mut report = Report::new(args, &target, items.len(), shared);
+    let jobs = usize::from(args.jobs).min(items.len());
+    let work = Work {
+        args,
+        server: &server,
+        target: &target,
+        items: &items,
+        workers: processors().div_ceil(jobs),
+        next: AtomicUsize::new(0),
+        lost: AtomicUsize::new(0),
+    };
+    let (sender, results) = channel();
+    thread::scope(|scope| {
+        for _ in 0..jobs {
+            let sender = sender.clone();
+            scope.spawn(|| work.run(sender, &progress));
+        }
+        drop(sender);
+        for done in results {
+            report.take(done, &progress);
+        }
+    });
+    progress.clear();
+    report.finish()
+}
+
+/// What the arguments name.
+fn items(args: &ReplicateArgs, server: &Server) -> Result<Vec<Item>, CliError> {
+    let whole = |userid| Item { userid, mailboxes: None };
+    if args.all {
+        let accounts = server.accounts().map_err(spool_error::explain)?;
+        return Ok(accounts.into_iter().map(whole).collect());
+    }
+    let users: BTreeSet<&str> = args.user.iter().map(String::as_str).collect();
+    let mut items: Vec<Item> = users.iter().map(|user| whole(Userid::from(*user))).collect();
+    let rules = server.name_rules();
+    let mut by_owner: BTreeMap<Userid, BTreeSet<MboxName>> = BTreeMap::new();
+    for named in &args.mailbox {
+        let name = rules.from_external(named.as_bytes());
+        let name = name.map_err(|error| CliError::failed("cannot use a name", error))?;
+        let owner = rules.owner(&name).ok_or_else(|| {
+            CliError::plain(format!("{named} belongs to no account"))
+                .hint("shared mailboxes are not replicated yet; a user's are named user/NAME/...")
+        })?;
+        by_owner.entry(owner).or_default().insert(name);
+    }
+    by_owner.retain(|owner, _| !items.iter().any(|item| item.userid == *owner));
+    items.extend(
+        by_owner.into_iter().map(|(userid, names)| Item { userid, mailboxes: Some(names) }),
+    );
+    Ok(items)
+}
+
+/// What all threads share.
+struct Work<'w> {
+    args: &'w ReplicateArgs,
+    server: &'w Server,
+    target: &'w Target,
+    items: &'w [Item],
+    /// Threads of one account that read messages.
+    workers: usize,
+    next: AtomicUsize,
+    /// How many connections have failed since the last one that did not.
+    lost: AtomicUsize,
+}
+
+impl Work<'_> {
+    /// Replicates one item after the other over one connection, as long as it lasts.
+    fn run(&self, results: Sender<Done>, progress: &Progress) {
+        // Only this thread becomes Cyrus' user.
+        let acting = self.server.act_as_cyrus();
+        let mut session = None;
+        while self.lost.load(Ordering::Relaxed) < LOST_MAX {
+            let Some(item) = self.items.get(self.next.fetch_add(1, Ordering::Relaxed)) else {
+                break;
+            };
+            let result = match &acting {
+                Ok(_) => self.item(item, &mut session, progress),
+                Err(error) => Err(Failed::Act(error.to_string())),
+            };
+            if results.send(Done { userid: item.userid.clone(), result }).is_err() {
+                return;
+            }
+        }
+        if let Some(session) = session {
+            session.close();
+        }
+    }
+
+    fn item(
+        &self,
+        item: &Item,
+        session: &mut Option<Session>,
+        progress: &Progress,
+    ) -> Result<Outcome, Failed> {
+        let mut connected = match session.take() {
+            Some(connected) => connected,
+            None => {
+                let opened = self.target.open();
+                match &opened {
+                    Ok(_) => self.lost.store(0, Ordering::Relaxed),
+                    Err(_) => drop(self.lost.fetch_add(1, Ordering::Relaxed)),
+                }
+                opened.map_err(Failed::Connect)?
+            }
+        };
+        let frozen = match self.server.freeze(&item.userid) {
+            Ok(frozen) => frozen,
+            Err(error) => {
+                *session = Some(connected);
+                return Err(Failed::Spool(error));
+            }
+        };
+        let (account, messages) = live(frozen);
+        let options = self.options(item, &connected);
+        let rules = self.server.name_rules();
+        let result = replicate(&account, rules, &messages, &mut connected, &options, progress);
+        // What is broken is of no use to the next one.
+        let goes_on = match &result {
+            Err(ReplicateError::Peer(error)) => error.session_goes_on(),
+            _ => true,
+        };
+        if goes_on {
+            *session = Some(connected);
+        }
+        result.map_err(Failed::Replicate)
+    }
+
+    fn options(&self, item: &Item, session: &Session) -> replicate::Options {
+        let args = self.args;
+        let sieve_mailbox = self.server.has_sieve_mailboxes() && session.banner().sieve_mailbox;
+        replicate::Options {
+            mailboxes: item.mailboxes.clone(),
+            accept_removals: args.accept_removals,
+            removals_max: args.max_removals.into(),
+            kinds_left_out: replicate::kinds_left_out(session.banner(), sieve_mailbox),
+            partition: args.partition.as_deref().map(Partition::from),
+            workers: self.workers,
+            dry_run: args.dry_run,
+        }
+    }
+}
+
+fn explain(error: Failed, target: &Target) -> CliError {
+    match error {
+        Failed::Spool(error) => spool_error::explain(error),
+        error @ Failed::Act(_) => CliError::plain(error)
+            .hint("cyrus_user in imapd.conf names the user that Cyrus runs as"),
+        Failed::Connect(error) => target.explain(error),
+        Failed::Replicate(error) => CliError::plain(chain_of(&error)),
+    }
+}

@@ -1,0 +1,172 @@
+//! Where a replica is, and how to get in.
+
+use std::path::Path;
+
+use peer::{Account, Address, Limits, Secrecy, Session, SessionError, Trust};
+use spool::Server;
+
+use crate::args::ReplicateArgs;
+use crate::error::CliError;
+use crate::password;
+
+/// The port of csync, as Cyrus' manuals have it in /etc/services.
+const PORT: u16 = 2005;
+
+/// Who logs in if nobody says.
+const NAME: &str = "cyrus";
+
+/// A replica, and who we are to it.
+pub struct Target {
+    address: Address,
+    account: Account,
+    trust: Option<Trust>,
+    sieve_mailbox: bool,
+}
+
+impl Target {
+    /// Reads the URL, the password and certificates.
+    pub fn new(args: &ReplicateArgs, server: &Server) -> Result<Self, CliError> {
+        let url = Url::parse(&args.to).ok_or_else(|| {
+            CliError::usage(format!("{} is no replica", args.to))
+                .hint("use csync://[USER@]HOST[:PORT], or csyncs:// for TLS from the start")
+        })?;
+        let authname = server.conf().get("sync_authname");
+        let authname = authname.map(|name| String::from_utf8_lossy(name).into_owned());
+        let name = url.user.or(authname).unwrap_or_else(|| NAME.to_owned());
+        let secrecy = match (url.is_secret, args.cleartext) {
+            (true, _) => Secrecy::AtOnce,
+            (false, true) => Secrecy::IfOffered,
+            (false, false) => Secrecy::Required,
+        };
+        let trust = match &args.tls_ca {
+            Some(path) => {
+                let trust = Trust::read(path);
+                Some(trust.map_err(|e| CliError::failed("cannot use --tls-ca", e))?)
+            }
+            // Whether it is needed, the replica has to say.
+            None => Trust::system().ok(),
+        };
+        let password = match &args.password_file {
+            Some(path) => read_password(path)?,
+            None => password::read(&name)
+                .map_err(|error| CliError::failed("cannot read the password", error))?,
+        };
+        Ok(Self {
+            address: Address { host: url.host, port: url.port.unwrap_or(PORT), secrecy },
+            account: Account { name, password },
+            trust,
+            sieve_mailbox: server.has_sieve_mailboxes(),
+        })
+    }
+
+    /// Connects and logs in.
+    pub fn open(&self) -> Result<Session, SessionError> {
+        let Self { address, account, trust, sieve_mailbox } = self;
+        Session::open(address, account, trust.as_ref(), Limits::default(), *sieve_mailbox)
+    }
+
+    /// Attaches the hint that fits.
+    pub fn explain(&self, error: SessionError) -> CliError {
+        let hint = match &error {
+            SessionError::Login { .. } => Some("the replica's admins have to name the user"),
+            SessionError::NoTls => Some(
+                "let the replica offer TLS, or use a tunnel; --cleartext sends it all the same",
+            ),
+            SessionError::NoPlain { .. } => {
+                Some("sasl_mech_list of the replica has to name PLAIN, and allowplaintext allow it")
+            }
+            SessionError::NoTrust => Some("--tls-ca names a file of certificates to believe"),
+            SessionError::Link(peer::LinkError::Tls(_)) => {
+                Some("--tls-ca names a file of certificates to believe")
+            }
+            _ => None,
+        };
+        let explained = CliError::failed(format!("cannot use {}", self.address), error);
+        match hint {
+            Some(hint) => explained.hint(hint),
+            None => explained,
+        }
+    }
+}
+
+fn read_password(path: &Path) -> Result<Vec<u8>, CliError> {
+    password::read_file(path).map_err(|error| {
+        let hint = match error.kind() {
+            std::io::ErrorKind::PermissionDenied => format!("chmod 600 {}", path.display()),
+            _ => "it holds the password in its first line".to_owned(),
+        };
+        CliError::failed(format!("cannot use {}", path.display()), error).hint(hint)
+    })
+}
+
+/// csync://[user@]host[:port]
+#[derive(Debug, PartialEq, Eq)]
+struct Url {
+    is_secret: bool,
+    user: Option<String>,
+    host: String,
+    port: Option<u16>,
+}
+
+impl Url {
+    /// Reads one; no password may be in it, for all of the machine can see a command line.
+    fn parse(text: &str) -> Option<Self> {
+        let (scheme, rest) = text.split_once("://")?;
+        let is_secret = match scheme {
+            "csync" => false,
+            "csyncs" => true,
+            _ => return None,
+        };
+        let rest = rest.strip_suffix('/').unwrap_or(rest);
+        // A userid may have an @ itself, a host has none.
+        let (user, place) = match rest.rsplit_once('@') {
+            Some((user, place)) => (Some(user.to_owned()), place),
+            None => (None, rest),
+        };
+        let (host, port) = match place.strip_prefix('[') {
+            Some(place) => {
+                let (host, port) = place.split_once(']')?;
+                (host, if port.is_empty() { None } else { Some(port.strip_prefix(':')?) })
+            }
+            None => match place.split_once(':') {
+                Some((host, port)) => (host, Some(port)),
+                None => (place, None),
+            },
+        };
+        let port = port.map(str::parse).transpose().ok()?;
+        let is_good = !host.is_empty()
+            && !host.contains('/')
+            && user.as_ref().is_none_or(|user| !user.is_empty() && !user.contains(':'));
+        is_good.then(|| Self { is_secret, user, host: host.to_owned(), port })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url(is_secret: bool, user: Option<&str>, host: &str, port: Option<u16>) -> Option<Url> {
+        Some(Url { is_secret, user: user.map(str::to_owned), host: host.to_owned(), port })
+    }
+
+    #[test]
+    fn a_replica_is_named_by_a_url() {
+        for (text, expected) in [
+            ("csync://r.example.com", url(false, None, "r.example.com", None)),
+            ("csyncs://m@r:2006/", url(true, Some("m"), "r", Some(2006))),
+            ("csync://a@b.c@[::1]:7", url(false, Some("a@b.c"), "::1", Some(7))),
+            ("csync://[::1]", url(false, None, "::1", None)),
+            ("csync://m:secret@r", None),
+            ("csync://", None),
+            ("csync://@r", None),
+            ("csync://r:port", None),
+            ("csync://r:99999", None),
+            ("csync://r/x", None),
+            ("csync://[::1", None),
+            ("imap://r", None),
+            ("r", None),
+        ] {
+            assert_eq!(Url::parse(text), expected, "{text}");
+        }
+    }
+}

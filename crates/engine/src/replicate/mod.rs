@@ -1,0 +1,259 @@
+//! Bring an account of a replica up to date: what is here and what the replica tells are described in
+//! the same words, [`plan`](plan::plan) says what has to be said, and [`apply`] says it.
+//!
+//! The master is only read. Whatever would cost the replica a message that nothing here says was
+//! removed is left as it is and told: as a [`Problem`] of one mailbox, or as a
+//! [`Brake`](brake::Brake) of the account.
+
+pub mod apply;
+pub mod brake;
+pub mod compare;
+pub mod local;
+pub mod plan;
+mod remote;
+mod renames;
+mod session;
+mod state;
+mod upload;
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use csync::banner::Banner;
+use cyrus_format::FormatError;
+use cyrus_format::names::NameRules;
+use model::state::MailboxKey;
+use model::{Finding, MboxName, Uid};
+use peer::SessionError;
+use thiserror::Error;
+
+use crate::ports::{MessageSource, Monitor, Peer};
+use crate::source::SourceAccount;
+use apply::{Done, Run};
+use compare::Difference;
+use local::Local;
+use plan::Plan;
+use remote::Remote;
+
+/// How often an account is looked at anew because the replica was not as it had said.
+const ROUNDS_MAX: usize = 3;
+
+/// How to replicate.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// These mailboxes only; nothing else of the account is looked at, and nothing removed.
+    pub mailboxes: Option<BTreeSet<MboxName>>,
+    /// Do what the brake would stop, and remove what the replica alone has.
+    pub accept_removals: bool,
+    /// Of an account's mailboxes and messages, so many per cent may go at once.
+    pub removals_max: u64,
+    /// Letters of those kinds of mailboxes that the replica cannot keep: see [`kinds_left_out`].
+    pub kinds_left_out: Vec<u8>,
+    /// Where new mailboxes are put, if not where they lie here.
+    pub partition: Option<model::Partition>,
+    /// Threads that read messages.
+    pub workers: usize,
+    /// Only make the plan.
+    pub dry_run: bool,
+}
+
+/// The kinds of mailboxes that a replica cannot keep: sieve scripts, unless both have agreed on them,
+/// and notifications before 3.8. A Cyrus dies of a letter that it does not know.
+pub fn kinds_left_out(banner: &Banner, sieve_mailbox: bool) -> Vec<u8> {
+    let is_old = banner.cyrus_version().is_some_and(|version| version < (3, 8));
+    let kinds = [(b'f', !sieve_mailbox), (b'j', is_old)];
+    kinds.into_iter().filter(|(_, left_out)| *left_out).map(|(kind, _)| kind).collect()
+}
+
+/// What became of an account.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// The plan that was made first.
+    pub plan: Plan,
+    /// What was done, all in all.
+    pub done: Done,
+    /// What was left as it is, in the end.
+    pub problems: Vec<Problem>,
+}
+
+impl Outcome {
+    /// Whether the brake stopped it.
+    pub fn is_braked(&self, options: &Options) -> bool {
+        !self.plan.brakes.is_empty() && !options.accept_removals
+    }
+}
+
+/// Why an account is not replicated.
+#[derive(Debug, Error)]
+pub enum ReplicateError {
+    /// What is here makes no sense.
+    #[error("describe the account")]
+    Local(#[source] FormatError),
+    /// The replica does not do what it should.
+    #[error(transparent)]
+    Peer(#[from] SessionError),
+}
+
+/// Something that is left as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The mailbox, or the file of the account.
+    pub mailbox: MboxName,
+    /// What is wrong with it.
+    pub trouble: Trouble,
+}
+
+/// Why something is left as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// It is damaged here.
+    Damaged(Vec<Finding>),
+    /// There is no such mailbox here.
+    NotHere,
+    /// It has no uniqueid.
+    NoIdentity,
+    /// This one has the same uniqueid.
+    SameIdentity(MboxName),
+    /// Its index is older than replication.
+    TooOld {
+        /// The index's version.
+        version: u32,
+    },
+    /// A message without a GUID.
+    NoGuid(Uid),
+    /// A message too large for the protocol.
+    TooLarge(Uid),
+    /// The replica has it, and nothing here says that it was removed.
+    ReplicaOnly,
+    /// Another mailbox of the replica has the name that it should get, and keeps it.
+    NameTaken(MboxName),
+    /// Both sides have changed it.
+    Diverged(Vec<Difference>),
+    /// The replica cannot keep mailboxes of its kind.
+    NotSupported,
+    /// The replica does not take it.
+    Refused(String),
+}
+
+/// Replicates one account, or some of its mailboxes, over a connection that may be used for others
+/// before and after.
+///
+/// # Errors
+/// If the account as a whole cannot be replicated. What concerns one mailbox is a [`Problem`].
+pub fn replicate(
+    account: &SourceAccount,
+    rules: &NameRules,
+    messages: &dyn MessageSource,
+    peer: &mut dyn Peer,
+    options: &Options,
+    monitor: &dyn Monitor,
+) -> Result<Outcome, ReplicateError> {
+    let mut local = Local::of(account, rules).map_err(ReplicateError::Local)?;
+    if let Some(names) = &options.mailboxes {
+        local.keep_only(names);
+    }
+    local.leave_out(&options.kinds_left_out);
+    let mut outcome = Outcome::default();
+    let mut doubtful = BTreeSet::new();
+    for round in 0..ROUNDS_MAX {
+        let (remote, plan) = look(&local, &doubtful, peer, options)?;
+        if round == 0 {
+            outcome.plan = plan.clone();
+        }
+        outcome.problems.clone_from(&plan.problems);
+        if options.dry_run || outcome.is_braked(options) || plan.is_empty() {
+            break;
+        }
+        let mut run = Run::new(&local, &remote, messages, peer, options, monitor);
+        let again = run.apply(&plan)?;
+        outcome.done.add(&run.done);
+        outcome.problems.append(&mut run.problems);
+        doubtful.append(&mut run.doubtful);
+        if !again {
+            break;
+        }
+    }
+    Ok(outcome)
+}
+
+/// Asks the replica, and plans; asks again for what was not clear, or turned out to be `doubtful`.
+fn look(
+    local: &Local<'_>,
+    doubtful: &BTreeSet<MailboxKey>,
+    peer: &mut dyn Peer,
+    options: &Options,
+) -> Result<(Remote, Plan), SessionError> {
+    let mut remote = match &options.mailboxes {
+        None => Remote::of_account(local.userid, local, peer)?,
+        Some(names) => Remote::of_mailboxes(names, local, peer)?,
+    };
+    for key in doubtful {
+        remote.ask_for_records(key, peer)?;
+    }
+    loop {
+        let plan = plan::plan(local, &remote, options);
+        if plan.unclear.is_empty() {
+            return Ok((remote, plan));
+        }
+        for key in &plan.unclear {
+            remote.ask_for_records(key, peer)?;
+        }
+    }
+}
+
+impl Problem {
+    /// A problem of this mailbox.
+    pub fn new(mailbox: &MboxName, trouble: Trouble) -> Self {
+        Self { mailbox: mailbox.clone(), trouble }
+    }
+}
+
+impl Trouble {
+    /// A stable word for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Trouble::Damaged(_) => "damaged",
+            Trouble::NotHere => "not-here",
+            Trouble::NoIdentity => "no-identity",
+            Trouble::SameIdentity(_) => "same-identity",
+            Trouble::TooOld { .. } => "too-old",
+            Trouble::NoGuid(_) => "no-guid",
+            Trouble::TooLarge(_) => "too-large",
+            Trouble::ReplicaOnly => "replica-only",
+            Trouble::NameTaken(_) => "name-taken",
+            Trouble::Diverged(_) => "diverged",
+            Trouble::NotSupported => "not-supported",
+            Trouble::Refused(_) => "refused",
+        }
+    }
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Trouble::Damaged(findings) => match findings.first() {
+                Some(finding) => write!(f, "it is damaged here: {finding}"),
+                None => write!(f, "it is damaged here"),
+            },
+            Trouble::NotHere => write!(f, "there is no such mailbox here"),
+            Trouble::NoIdentity => write!(f, "it has no uniqueid"),
+            Trouble::SameIdentity(other) => write!(f, "{other} has the same uniqueid"),
+            Trouble::TooOld { version } => {
+                write!(f, "its index is of version {version}; replication needs Cyrus 2.4 or newer")
+            }
+            Trouble::NoGuid(uid) => write!(f, "message {uid} has no GUID"),
+            Trouble::TooLarge(uid) => write!(f, "message {uid} is larger than 4 GiB"),
+            Trouble::ReplicaOnly => {
+                write!(f, "the replica alone has it, and nothing says that it was removed here")
+            }
+            Trouble::NameTaken(name) => {
+                write!(f, "it cannot be renamed to {name}: the replica has another mailbox there")
+            }
+            Trouble::Diverged(differences) => {
+                write!(f, "both sides have changed it: {} messages", differences.len())
+            }
+            Trouble::NotSupported => write!(f, "the replica cannot keep mailboxes of its kind"),
+            Trouble::Refused(why) => write!(f, "{why}"),
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! An account as a replica tells it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use csync::command::Get;
+use csync::mailbox::Mailbox;
+use csync::meta::{Quota, Seen, SieveFile};
+use csync::record::Record;
+use csync::reply::No;
+use csync::untagged::Untagged;
+use model::state::MailboxKey;
+use model::{MboxName, UniqueId, Userid};
+use peer::SessionError;
+
+use super::local::Local;
+use crate::ports::Peer;
+
+/// What a replica has.
+#[derive(Clone, Debug, Default)]
+pub struct Remote {
+    /// Mailboxes with data.
+    pub mailboxes: BTreeMap<MailboxKey, Mailbox>,
+    /// Names of levels between them.
+    pub levels: BTreeSet<MboxName>,
+    /// The records of those mailboxes that needed a closer look.
+    pub records: BTreeMap<MailboxKey, Vec<Record>>,
+    /// Quota roots.
+    pub quotas: BTreeMap<MboxName, Quota>,
+    /// What was read elsewhere.
+    pub seen: BTreeMap<UniqueId, Seen>,
+    /// Subscriptions.
+    pub subscriptions: BTreeSet<MboxName>,
+    /// Sieve scripts and their bytecode.
+    pub scripts: BTreeMap<Vec<u8>, SieveFile>,
+}
+
+impl Remote {
+    /// Asks for all of an account.
+    ///
+    /// # Errors
+    /// If the replica does not tell.
+    pub fn of_account(
+        userid: &Userid,
+        local: &Local<'_>,
+        peer: &mut dyn Peer,
+    ) -> Result<Self, SessionError> {
+        let mut remote = Self::default();
+        peer.ask(&Get::User(userid.clone())).map(|told| remote.take(told))?;
+        remote.ask_for_others(local, peer)?;
+        Ok(remote)
+    }
+
+    /// Asks for the mailboxes of these names only.
+    ///
+    /// # Errors
+    /// If the replica does not tell.
+    pub fn of_mailboxes(
+        names: &BTreeSet<MboxName>,
+        local: &Local<'_>,
+        peer: &mut dyn Peer,
+    ) -> Result<Self, SessionError> {
+        let mut remote = Self::default();
+        let names = names.iter().cloned().collect();
+        peer.ask(&Get::Mailboxes(names)).map(|told| remote.take(told))?;
+        remote.ask_for_others(local, peer)?;
+        Ok(remote)
+    }
+
+    /// Asks for mailboxes that were expected and did not come: they may have other names, or be
+    /// somebody else's. Replicas before 3.2 cannot tell.
+    fn ask_for_others(
+        &mut self,
+        local: &Local<'_>,
+        peer: &mut dyn Peer,
+    ) -> Result<(), SessionError> {
+        let missing = local.mailboxes.keys().filter(|key| !self.mailboxes.contains_key(*key));
+        let ids: Vec<UniqueId> = missing.map(|key| UniqueId::new(key.0.as_slice())).collect();
+        if ids.is_empty() {
+            return Ok(());
+        }
+        match peer.ask(&Get::UniqueIds(ids)) {
+            Ok(told) => self.take(told),
+            Err(SessionError::Refused { no: No::ProtocolError, .. }) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Asks for the records of a mailbox.
+    ///
+    /// # Errors
+    /// If the replica does not tell.
+    pub fn ask_for_records(
+        &mut self,
+        key: &MailboxKey,
+        peer: &mut dyn Peer,
+    ) -> Result<(), SessionError> {
+        let Some(mailbox) = self.mailboxes.get_mut(key) else { return Ok(()) };
+        let mut records = Vec::new();
+        let told = peer.ask_for_records(&mailbox.mboxname, &mut |record| records.push(record))?;
+        if let Some(told) = told.filter(|told| told.uniqueid == mailbox.uniqueid) {
+            *mailbox = told;
+        }
+        self.records.insert(key.clone(), records);
+        Ok(())
+    }
+
+    /// The mailbox of this name.
+    pub fn named(&self, name: &MboxName) -> Option<(&MailboxKey, &Mailbox)> {
+        self.mailboxes.iter().find(|(_, mailbox)| mailbox.mboxname == *name)
+    }
+
+    fn take(&mut self, told: Vec<Untagged>) {
+        for told in told {
+            match told {
+                Untagged::Mailbox(mailbox) if mailbox.is_entry() => {
+                    self.levels.insert(mailbox.mboxname);
+                }
+                Untagged::Mailbox(mailbox) => {
+                    let key = MailboxKey(mailbox.uniqueid.as_bytes().to_vec());
+                    self.mailboxes.insert(key, *mailbox);
+                }
+                Untagged::Quota(quota) => {
+                    self.quotas.insert(quota.root.clone(), quota);
+                }
+                Untagged::Seen(seen) => {
+                    self.seen.insert(seen.uniqueid.clone(), seen);
+                }
+                Untagged::Lsub(names) => self.subscriptions.extend(names),
+                Untagged::Sieve(file) => {
+                    self.scripts.insert(file.filename.clone(), file);
+                }
+                _ => {}
+            }
+        }
+    }
+}
