@@ -1,4 +1,4 @@
-//! `cargo xtask bench snapshot` and `bench vault`: cylinder raced against what people use today, in
+//! `cargo xtask bench snapshot`, `bench vault` and `bench serve`: cylinder raced against what people use today, in
 //! one go, on one disk, on the same real mail.
 
 mod computer;
@@ -10,6 +10,7 @@ mod page;
 mod race;
 mod racers;
 mod sample;
+mod serve;
 mod vault;
 mod workbench;
 
@@ -27,12 +28,13 @@ use crate::{Failure, corpus, workspace};
 const PAGE: &str = "docs/benchmarks.md";
 
 /// How it is called.
-pub const ARGUMENTS: &str = "snapshot|vault [--quick] [--only PART] [--write] ...";
+pub const ARGUMENTS: &str = "snapshot|vault|serve [--quick] [--only PART] [--write] ...";
 
 /// The command.
 pub fn run(args: &[String]) -> Result<(), Failure> {
     match args.split_first() {
         Some((what, rest)) if what == "vault" => vault::run(rest),
+        Some((what, rest)) if what == "serve" => serve::run(rest),
         _ => snapshot(args),
     }
 }

@@ -46,7 +46,7 @@ const COMMANDS: &[Command] = &[
     Command {
         name: "bench",
         arguments: bench::ARGUMENTS,
-        about: "race cylinder against tar, restic, borg and rsync; write docs/benchmarks.md",
+        about: "race cylinder against tar, restic, borg, rsync and Cyrus; write docs/benchmarks*.md",
         run: bench::run,
     },
     Command {

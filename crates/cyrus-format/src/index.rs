@@ -14,8 +14,8 @@ mod write;
 pub use header::{IndexHeader, MailboxOptions};
 pub use problem::IndexProblem;
 pub use tally::{Counter, Tally};
-pub use view::{CrcState, Index, RecordKey};
-pub use write::{patch_header, patch_record, write_index};
+pub use view::{CrcState, Index, RecordFormat, RecordKey};
+pub use write::{patch_header, patch_record, write_header, write_index, write_record};
 
 const WHAT: &str = "cyrus.index";
 

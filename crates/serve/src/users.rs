@@ -3,15 +3,17 @@
 //! Hashes are Argon2id, in the form of PHC strings, with a salt of their own; passwords are nowhere
 //! kept. Whoever is in the file may do everything that a master does.
 
+use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use argon2::Argon2;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{self, PasswordHasher, PasswordVerifier};
+use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 /// The users of a file.
@@ -128,14 +130,23 @@ fn hash(password: &[u8]) -> Result<String, UsersError> {
 }
 
 /// Judges passwords by a file, which is read each time: a user who is taken out of it is out.
+///
+/// A master logs in for each run, and a hash takes longer than a run with nothing to do. So a
+/// password that was right is known again by a fingerprint of it and of the hash in the file. It is
+/// made with a key that this process has drawn, and never leaves it.
 #[derive(Debug)]
 pub struct UsersFile {
     path: PathBuf,
-    /// What a password is compared with if there is no such user, so that this takes as long.
+    /// What a password is compared with if there is no such user, so that this takes as long. It has
+    /// a salt that nobody else knows, and so serves as the key, too.
     nobody: String,
+    /// Of the passwords that were right last, by name.
+    known: Mutex<HashMap<String, Fingerprint>>,
     /// Hashing takes 19 MiB. One at a time, so that a crowd of strangers takes no more.
     one: Mutex<()>,
 }
+
+type Fingerprint = [u8; 32];
 
 impl UsersFile {
     /// Takes the file, and looks whether it can be used.
@@ -143,7 +154,8 @@ impl UsersFile {
     /// # Errors
     /// If it cannot.
     pub fn open(path: &Path) -> Result<Self, UsersError> {
-        let file = Self { path: path.to_owned(), nobody: hash(b"nobody")?, one: Mutex::new(()) };
+        let (path, nobody) = (path.to_owned(), hash(b"nobody")?);
+        let file = Self { path, nobody, known: Mutex::default(), one: Mutex::default() };
         file.read()?;
         Ok(file)
     }
@@ -161,20 +173,37 @@ impl UsersFile {
         Users::parse(&fs::read_to_string(&self.path).map_err(read)?)
     }
 
-    /// Whether this is a user with that password. It takes as long to say so of anybody.
+    /// Whether this is a user with that password. A no takes as long for anybody.
     ///
     /// # Errors
     /// If it cannot be known.
     pub fn verify(&self, name: &str, password: &[u8]) -> Result<bool, UsersError> {
         let users = self.read()?;
-        let known = users.hash_of(name);
-        let hash = PasswordHash::new(known.unwrap_or(&self.nobody));
+        let stored = users.hash_of(name);
+        let fingerprint = stored.map(|hash| self.fingerprint(hash, password));
+        if fingerprint.is_some() && lock(&self.known).get(name) == fingerprint.as_ref() {
+            return Ok(true);
+        }
+        let hash = PasswordHash::new(stored.unwrap_or(&self.nobody));
         let hash = hash.map_err(|error| UsersError::Hash(error.into()))?;
-        // Whoever panicked with it has changed nothing that it guards.
-        let _one = self.one.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let one = lock(&self.one);
         let matches = Argon2::default().verify_password(password, &hash).is_ok();
-        Ok(matches && known.is_some())
+        drop(one);
+        let Some(fingerprint) = fingerprint.filter(|_| matches) else { return Ok(false) };
+        lock(&self.known).insert(name.to_owned(), fingerprint);
+        Ok(true)
     }
+
+    fn fingerprint(&self, hash: &str, password: &[u8]) -> Fingerprint {
+        let parts = [self.nobody.as_bytes(), hash.as_bytes(), password];
+        // Each part ends where it ends: neither of the first two has a zero.
+        Sha256::digest(parts.join(&0)).into()
+    }
+}
+
+/// Whoever panicked with one of these has left whole what it guards.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -213,6 +242,7 @@ mod tests {
             ("glad", b"", false),
             ("nobody", b"nobody", false),
             ("", b"", false),
+            ("glad", b"new \xff", true),
         ] {
             assert_eq!(file.verify(name, password).expect("the file is there"), good, "{name}");
         }
@@ -223,6 +253,11 @@ mod tests {
         let (_directory, path) = file(&glad(), 0o600);
         let file = UsersFile::open(&path).expect("a good file");
         assert!(file.verify("glad", b"secret").expect("it is there"));
+        let mut changed = glad();
+        changed.set("glad", b"other").expect("the same user");
+        fs::write(&path, changed.text()).expect("it can be written");
+        assert!(!file.verify("glad", b"secret").expect("it is there"));
+        assert!(file.verify("glad", b"other").expect("it is there"));
         fs::write(&path, "").expect("it can be written");
         assert!(!file.verify("glad", b"secret").expect("it is there"));
         fs::remove_file(&path).expect("it was there");

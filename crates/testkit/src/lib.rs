@@ -5,13 +5,17 @@
 
 pub mod cyrus;
 pub mod damage;
+pub mod dialogue;
 pub mod disk;
 #[cfg(feature = "stores")]
 pub mod faults;
 pub mod fuzz;
 #[cfg(feature = "stores")]
 pub mod garage;
+pub mod hostile;
 pub mod imap;
+pub mod kills;
+pub mod leftovers;
 pub mod lmtp;
 pub mod locks;
 pub mod mail;
@@ -19,6 +23,7 @@ pub mod process;
 mod rng;
 #[cfg(feature = "stores")]
 pub mod s3;
+pub mod served;
 pub mod skip;
 pub mod spool_builder;
 pub mod storm;

@@ -46,6 +46,11 @@ impl Workbench {
         Ok(bench)
     }
 
+    /// Another program that was built for benchmarks.
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.bench_spool.with_file_name(name)
+    }
+
     /// Removes everything that benchmarks left.
     pub fn clear(&self) -> Result<(), String> {
         remove(&self.root)

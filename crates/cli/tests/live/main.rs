@@ -16,6 +16,7 @@ mod promote;
 mod replicate;
 mod restored;
 mod round_trip;
+mod serve_kill;
 mod shared;
 mod storm;
 mod vault;

@@ -61,11 +61,16 @@ impl Tally {
     ) -> Self {
         let mut tally = Self::default();
         for record in records {
-            tally.add(&record);
-            tally.sync_crc_basic ^= crc::basic(&record, flags);
-            tally.virtual_annots ^= crc::virtual_annotations(&record, minor_version, thrid);
+            tally.add(&record, minor_version, flags, thrid);
         }
         tally
+    }
+
+    /// Counts one more.
+    pub fn add(&mut self, record: &Record, minor_version: u32, flags: &FlagCrcs, thrid: ThridText) {
+        self.count(record);
+        self.sync_crc_basic ^= crc::basic(record, flags);
+        self.virtual_annots ^= crc::virtual_annotations(record, minor_version, thrid);
     }
 
     /// Puts everything that was counted into a header, as far as its version has a place for it.
@@ -94,6 +99,41 @@ impl Tally {
             header.first_expunged = oldest;
         }
         header.keep_to_version();
+    }
+
+    /// Changes a header for records that counted as `before` and now count as this does; others are
+    /// not concerned. `annots` is by what the annotations in cyrus.annotations change the CRC: what
+    /// they add to it now, XORed with what they added.
+    pub fn apply_change(&self, before: &Self, header: &mut IndexHeader, annots: u32) {
+        let moved = |now: u32, was: u32, is: u32| now.wrapping_sub(was).wrapping_add(is);
+        let moved_size = |now: u64, was: u64, is: u64| now.saturating_sub(was).saturating_add(is);
+        let moved_all = Self {
+            num_records: moved(header.num_records, before.num_records, self.num_records),
+            exists: moved(header.exists, before.exists, self.exists),
+            answered: moved(header.answered, before.answered, self.answered),
+            deleted: moved(header.deleted, before.deleted, self.deleted),
+            flagged: moved(header.flagged, before.flagged, self.flagged),
+            unseen: moved(header.unseen, before.unseen, self.unseen),
+            quota_mailbox_used: moved_size(
+                header.quota_mailbox_used,
+                before.quota_mailbox_used,
+                self.quota_mailbox_used,
+            ),
+            quota_deleted_used: moved_size(
+                header.quota_deleted_used,
+                before.quota_deleted_used,
+                self.quota_deleted_used,
+            ),
+            quota_expunged_used: moved_size(
+                header.quota_expunged_used,
+                before.quota_expunged_used,
+                self.quota_expunged_used,
+            ),
+            sync_crc_basic: header.sync_crc_basic ^ before.sync_crc_basic ^ self.sync_crc_basic,
+            virtual_annots: before.virtual_annots ^ self.virtual_annots,
+            ..*self
+        };
+        moved_all.apply(header, header.sync_crc_annot ^ annots);
     }
 
     /// Those counters that the header's version has and that say something else. The annotation
@@ -125,7 +165,7 @@ impl Tally {
     }
 
     /// Counts one record, but for its CRCs.
-    fn add(&mut self, record: &Record) {
+    fn count(&mut self, record: &Record) {
         let has = |flag| u32::from(record.system_flags.contains(flag));
         self.num_records = self.num_records.saturating_add(1);
         self.highest_uid = self.highest_uid.max(record.uid);

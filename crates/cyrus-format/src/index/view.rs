@@ -74,6 +74,36 @@ pub struct Index<'a> {
     tail: &'a [u8],
 }
 
+/// How records follow each other in a file, for whoever reads it piece by piece.
+#[derive(Clone, Copy, Debug)]
+pub struct RecordFormat {
+    layout: &'static Layout,
+    stride: usize,
+}
+
+impl RecordFormat {
+    /// Bytes from one record to the next.
+    pub fn size(&self) -> usize {
+        self.stride
+    }
+
+    /// Where in the file record `i` is, the first being 0.
+    pub fn offset(&self, i: usize) -> u64 {
+        (self.layout.header_size as u64)
+            .saturating_add((i as u64).saturating_mul(self.stride as u64))
+    }
+
+    /// The record of which these are the bytes; `None` if there are too few.
+    pub fn read(&self, raw: &[u8]) -> Option<Record> {
+        raw.get(..self.stride).map(self.layout.load_record)
+    }
+
+    /// Whether the file is laid out as [`super::write_record`] would have it.
+    pub fn is_written(&self) -> bool {
+        self.stride == self.layout.record_size
+    }
+}
+
 impl<'a> Index<'a> {
     /// Reads the header and finds the records.
     ///
@@ -125,6 +155,11 @@ impl<'a> Index<'a> {
     /// The version of the file.
     pub fn minor_version(&self) -> u32 {
         self.layout.minor
+    }
+
+    /// How records follow each other.
+    pub fn record_format(&self) -> RecordFormat {
+        RecordFormat { layout: self.layout, stride: self.stride }
     }
 
     /// How many records can be read: never more than announced.

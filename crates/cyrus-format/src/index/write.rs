@@ -20,23 +20,48 @@ use crate::error::EncodeError;
 /// [`EncodeError::Version`] if there is no such version, [`EncodeError::Range`] if a number is too
 /// large for its field, such as a time before 1970.
 pub fn write_index(header: &IndexHeader, records: &[Record]) -> Result<Vec<u8>, EncodeError> {
-    let layout = layout::known(header.minor_version)?;
-    let mut header = header.clone();
-    header.set_sizes(layout);
-    header.num_records = u32::try_from(records.len()).map_err(|_| EncodeError::Range {
+    let num_records = u32::try_from(records.len()).map_err(|_| EncodeError::Range {
         what: WHAT,
         field: "num_records",
         value: records.len().to_string(),
     })?;
-    let mut bytes = vec![0; layout.header_size + records.len() * layout.record_size];
-    let (raw_header, raw_records) = bytes.split_at_mut(layout.header_size);
-    (layout.store_header)(&header, raw_header)?;
-    seal(layout, raw_header);
-    for (raw, record) in raw_records.chunks_exact_mut(layout.record_size).zip(records) {
-        (layout.store_record)(record, raw)?;
-        seal(layout, raw);
+    let mut bytes = write_header(&IndexHeader { num_records, ..header.clone() })?;
+    for record in records {
+        write_record(header.minor_version, record, &mut bytes)?;
     }
     Ok(bytes)
+}
+
+/// Writes a header alone, for whoever writes a file piece by piece. The sizes are set to what they
+/// have to be; everything else comes from the header, the number of records too.
+///
+/// # Errors
+/// As for [`write_index`].
+pub fn write_header(header: &IndexHeader) -> Result<Vec<u8>, EncodeError> {
+    let layout = layout::known(header.minor_version)?;
+    let mut header = header.clone();
+    header.set_sizes(layout);
+    let mut raw = vec![0; layout.header_size];
+    (layout.store_header)(&header, &mut raw)?;
+    seal(layout, &mut raw);
+    Ok(raw)
+}
+
+/// Appends one record, likewise.
+///
+/// # Errors
+/// As for [`write_index`]; nothing is appended then.
+pub fn write_record(
+    minor_version: u32,
+    record: &Record,
+    out: &mut Vec<u8>,
+) -> Result<(), EncodeError> {
+    let layout = layout::known(minor_version)?;
+    let mut raw = vec![0; layout.record_size];
+    (layout.store_record)(record, &mut raw)?;
+    seal(layout, &mut raw);
+    out.extend_from_slice(&raw);
+    Ok(())
 }
 
 /// Changes one record in place, and its CRC with it. Bytes that no known field covers stay.

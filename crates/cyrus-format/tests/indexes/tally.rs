@@ -65,6 +65,29 @@ fn an_applied_tally_survives_writing_and_leaves_no_difference() {
 }
 
 #[test]
+fn what_changes_is_counted_as_if_all_were() {
+    let flags = FlagCrcs::new(NO_NAMES);
+    for version in versions() {
+        let of =
+            |records: &[Record]| Tally::of(records.to_vec(), version, &flags, ThridText::default());
+        let header = |tally: Tally| {
+            let mut header = IndexHeader::fresh(version).expect("a known version");
+            let start = header.sync_crc_annot;
+            tally.apply(&mut header, start);
+            header
+        };
+        let before = records();
+        let seen = Record { savedate: Timestamp::from_secs(9), ..record(1, &[SystemFlags::SEEN]) };
+        let expunged = record(2, &[SystemFlags::SEEN, SystemFlags::EXPUNGED]);
+        let new = [seen, expunged, record(7, &[SystemFlags::FLAGGED])];
+        let after = [&new[..2], &before[2..], &new[2..]].concat();
+        let mut changed = header(of(&before));
+        of(&new).apply_change(&of(&before[..2]), &mut changed, 0);
+        assert_eq!(changed, header(of(&after)), "version {version}");
+    }
+}
+
+#[test]
 fn marks_move_only_as_far_as_they_must() {
     let at = Timestamp::from_secs;
     let mut header = IndexHeader {

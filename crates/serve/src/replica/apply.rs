@@ -10,7 +10,7 @@ use csync::untagged::Untagged;
 use cyrus_format::sieve::SieveFile;
 use model::crc::ThridText;
 use model::{Guid, Partition, SystemFlags, Userid};
-use spool::replica::{Note, State, Update, Wanted, set_note};
+use spool::replica::{Note, Recorded, State, Update, Wanted, set_note};
 
 use super::Session;
 use super::get::nonexistent;
@@ -86,17 +86,23 @@ fn apply_expunge(state: &mut State, expunge: &Expunge) -> Result<(), Failure> {
     }
     let before = state.contents(&entry)?;
     let mut after = before.clone();
-    let wanted: BTreeSet<_> = expunge.uids.iter().collect();
+    let wanted: BTreeSet<_> = expunge.uids.iter().copied().collect();
     let mut found = BTreeSet::new();
-    for record in after.records.iter_mut().filter(|record| wanted.contains(&record.uid)) {
+    let partition = Partition::new(entry.partition.clone().unwrap_or_default());
+    let records = state.records(&entry)?;
+    let mut revision = state.revise(&records, &partition, &after, wanted.len())?;
+    for uid in wanted {
+        let Some(mut record) = revision.take(uid, &after)? else { continue };
         record.system_flags.0 |= SystemFlags::EXPUNGED.0;
-        found.insert(record.uid);
+        revision.put(record, &after)?;
+        found.insert(uid);
     }
-    after.recount(ThridText::Short);
-    if after != before {
-        let partition = Partition::new(entry.partition.unwrap_or_default());
-        let (messages, replaces) = (Vec::new(), None);
-        state.store(Update { partition, before: Some(before), after, messages, replaces })?;
+    let revised = revision.finish(&after)?;
+    after.index = revised.index(&after, ThridText::Short);
+    if !found.is_empty() {
+        let (records, messages, replaces) = (revised.records, Vec::new(), None);
+        let before = Some(before);
+        state.store(Update { partition, before, after, records, messages, replaces })?;
     }
     // As in Cyrus, the last one decides what is answered.
     match expunge.uids.last() {
@@ -120,10 +126,10 @@ fn annotate(state: &mut State, told: AnnotationOf) -> Result<(), Failure> {
     let mut after = before.clone();
     note.modseq = after.index.highestmodseq;
     set_note(&mut after.extra.notes, note);
-    after.recount(ThridText::Short);
     let partition = Partition::new(mailbox.partition.unwrap_or_default());
-    let (messages, replaces) = (Vec::new(), None);
-    Ok(state.store(Update { partition, before: Some(before), after, messages, replaces })?)
+    let (records, messages, replaces) = (Recorded::Same, Vec::new(), None);
+    let before = Some(before);
+    Ok(state.store(Update { partition, before, after, records, messages, replaces })?)
 }
 
 fn put_script(state: &State, script: SieveScript) -> Result<(), Failure> {

@@ -165,21 +165,24 @@ fn script(
 }
 
 fn full_mailbox(replica: &Replica, name: &MboxName, out: &mut dyn Write) -> Result<(), Failure> {
-    let (mut mailbox, contents) = {
+    let (mut mailbox, contents, records) = {
         let state = replica.lock();
         let entry = state.mailbox(name).filter(|entry| entry.mbtype.has_data());
         let entry = entry.ok_or_else(|| nonexistent(name))?;
         let contents = state.contents(entry)?;
         let summary = Summary { index: contents.index.clone(), extra: contents.extra.clone() };
-        (told_mailbox(entry, &summary, state.quota_root_of(name)), contents)
+        let records = state.records_to_tell(entry)?;
+        (told_mailbox(entry, &summary, state.quota_root_of(name)), contents, records)
     };
     if let Some(told) = &mut mailbox.contents {
         told.records = Records::Listed;
     }
     let mut text = Vec::new();
     let mut writer = begin_mailbox(&mailbox, &mut text);
-    for record in &contents.records {
-        writer.record(&told_record(record, &contents), &mut text);
+    for record in &records {
+        // In the middle of an answer, only the end of the connection tells that it is none.
+        let record = record.map_err(|error| Failure::Output(io::Error::other(error)))?;
+        writer.record(&told_record(&record, &contents), &mut text);
         if text.len() > PIECE {
             out.write_all(&text).map_err(Failure::Output)?;
             text.clear();

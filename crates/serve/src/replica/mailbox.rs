@@ -11,23 +11,22 @@ use cyrus_format::header::{HeaderForm, MailboxHeader};
 use cyrus_format::mboxlist::{MailboxEntry, MailboxType};
 use model::crc::ThridText;
 use model::{Guid, Modseq, Partition, Record, SystemFlags, Uid, UniqueId};
-use spool::replica::{Contents, Message, State, Update, rules};
+use spool::replica::{
+    Contents, Message, NewMessage, Recorded, Records, Revised, Revision, State, Update, rules,
+};
 
-use super::Session;
-use super::convert;
+use super::gathered::Gathered;
+use super::{Session, convert};
 use crate::handler::{Failure, Modes};
 
 /// The letters of mailbox types that 3.6 knows.
 const TYPE_LETTERS: &[u8] = b"enbcaspfjdmrzil";
 
-/// Messages that a mailbox refers to, by the UIDs that they get.
-type Messages = Vec<(Uid, Arc<Message>)>;
-
 impl Session {
     pub(super) fn apply_mailbox(
         &mut self,
         mailbox: Mailbox,
-        records: Vec<ToldRecord>,
+        mut told_records: Gathered,
         modes: Modes,
     ) -> Result<(), Failure> {
         check_names(&mailbox)?;
@@ -38,15 +37,31 @@ impl Session {
         };
         let (before, replaces) = find(&state, &mailbox, modes)?;
         let there = state.mailbox(&mailbox.mboxname).filter(|_| before.is_some());
+        let records = there.map(|entry| state.records(entry)).transpose()?;
+        let records = records.unwrap_or_else(Records::none);
         let partition = match there.and_then(|entry| entry.partition.clone()) {
             Some(partition) => Partition::new(partition),
             None => partition.clone(),
         };
         check_counters(&mailbox, told, before.as_ref(), modes)?;
-        let mut plan = Plan::begin(&mailbox, before.as_ref(), &self.staged)?;
-        plan.records(&mailbox, records, modes)?;
-        let (after, messages) = plan.finish(&mailbox, told)?;
-        Ok(state.store(Update { partition, before, after, messages, replaces })?)
+        let count = told_records.len();
+        let mut plan = |changes: usize| -> Result<(Plan<'_>, Recorded), Failure> {
+            let mut plan = Plan::begin(&mailbox, before.as_ref(), &self.staged)?;
+            let mut revision = state.revise(&records, &partition, &plan.after, changes)?;
+            plan.records(&mailbox, told_records.iter()?, &mut revision, modes)?;
+            let revised = revision.finish(&plan.after)?;
+            let records = plan.finish(&mailbox, told, revised)?;
+            Ok((plan, records))
+        };
+        let is_other =
+            |failure: &Failure| matches!(failure, Failure::Refused { no: No::SyncChecksum, .. });
+        let planned = match plan(count) {
+            // Perhaps something was wrong here before: then counting what changes is not enough.
+            Err(failure) if is_other(&failure) && !records.is_empty() => plan(usize::MAX),
+            planned => planned,
+        };
+        let (Plan { after, messages, .. }, records) = planned?;
+        Ok(state.store(Update { partition, before, after, records, messages, replaces })?)
     }
 }
 
@@ -145,11 +160,14 @@ fn check_counters(
     }
 }
 
+/// Why a message cannot be as the master says: what he is told, and what the log is told.
+type Objection = (No, &'static str);
+
 /// A mailbox on its way from what is there to what the master says.
 struct Plan<'a> {
     after: Contents,
     staged: &'a HashMap<Guid, Arc<Message>>,
-    messages: Messages,
+    messages: Vec<NewMessage>,
     /// The highest UID before.
     last_uid: Uid,
 }
@@ -178,21 +196,26 @@ impl<'a> Plan<'a> {
     fn records(
         &mut self,
         mailbox: &Mailbox,
-        records: Vec<ToldRecord>,
+        records: impl Iterator<Item = Result<ToldRecord, Failure>>,
+        revision: &mut Revision<'_>,
         modes: Modes,
     ) -> Result<(), Failure> {
         let mut previous = Uid(0);
         for told in records {
+            let told = told?;
             if told.uid <= previous {
                 return Err(refuse(mailbox, No::ProtocolError, "its UIDs do not ascend"));
             }
             previous = told.uid;
-            let at = self.after.records.binary_search_by(|record| record.uid.cmp(&told.uid));
-            let done = match at {
-                Ok(at) => self.update(at, told, modes),
-                Err(at) => self.add(at, told),
+            let judged = match revision.take(told.uid, &self.after)? {
+                Some(record) => self.update(record, told, modes).map(Some),
+                None => self.add(told),
             };
-            done.map_err(|(no, why)| refuse(mailbox, no, &format!("message {previous} {why}")))?;
+            let judged = judged
+                .map_err(|(no, why)| refuse(mailbox, no, &format!("message {previous} {why}")))?;
+            if let Some(record) = judged {
+                revision.put(record, &self.after)?;
+            }
         }
         Ok(())
     }
@@ -200,14 +223,13 @@ impl<'a> Plan<'a> {
     /// A message that is there.
     fn update(
         &mut self,
-        at: usize,
+        mut record: Record,
         told: ToldRecord,
         modes: Modes,
-    ) -> Result<(), (No, &'static str)> {
-        let Contents { header, records, notes, .. } = &mut self.after;
-        let Some(record) = records.get_mut(at) else { return Ok(()) };
+    ) -> Result<Record, Objection> {
+        let Contents { header, notes, .. } = &mut self.after;
         if told.is_expunged() && record.is_expunged() {
-            return Ok(());
+            return Ok(record);
         }
         let may_return = modes.force && !record.is_unlinked();
         if record.is_expunged() && !told.is_expunged() && !may_return {
@@ -219,7 +241,7 @@ impl<'a> Plan<'a> {
         if told.modseq < record.modseq && !modes.force {
             return Err((No::SyncChecksum, "was changed here"));
         }
-        if !convert::update_record(record, &told, header) {
+        if !convert::update_record(&mut record, &told, header) {
             return Err((No::Unknown, "has a flag too many for the mailbox"));
         }
         let told_notes = convert::notes(told.annotations);
@@ -227,14 +249,14 @@ impl<'a> Plan<'a> {
             true => drop(notes.remove(&told.uid)),
             false => drop(notes.insert(told.uid, told_notes)),
         }
-        Ok(())
+        Ok(record)
     }
 
     /// A message that is not.
-    fn add(&mut self, at: usize, told: ToldRecord) -> Result<(), (No, &'static str)> {
+    fn add(&mut self, told: ToldRecord) -> Result<Option<Record>, Objection> {
         if told.uid <= self.last_uid {
             return match told.is_expunged() {
-                true => Ok(()),
+                true => Ok(None),
                 false => Err((No::SyncChecksum, "is missing here")),
             };
         }
@@ -256,7 +278,8 @@ impl<'a> Plan<'a> {
         match self.staged.get(&told.guid) {
             Some(message) if message.size() == record.size => {
                 record.header_size = message.header_size();
-                self.messages.push((told.uid, Arc::clone(message)));
+                let (message, arrived) = (Arc::clone(message), record.internaldate);
+                self.messages.push(NewMessage { uid: told.uid, message, arrived });
             }
             Some(_) => return Err((No::ProtocolError, "has another size than its bytes")),
             None if told.is_expunged() => record.system_flags.0 |= SystemFlags::UNLINKED.0,
@@ -266,12 +289,16 @@ impl<'a> Plan<'a> {
         if !notes.is_empty() {
             self.after.notes.insert(told.uid, notes);
         }
-        self.after.records.insert(at, record);
-        Ok(())
+        Ok(Some(record))
     }
 
     /// Takes over the mailbox's own state, counts, and compares.
-    fn finish(mut self, mailbox: &Mailbox, told: &Told) -> Result<(Contents, Messages), Failure> {
+    fn finish(
+        &mut self,
+        mailbox: &Mailbox,
+        told: &Told,
+        revised: Revised,
+    ) -> Result<Recorded, Failure> {
         let Contents { header, index, extra, .. } = &mut self.after;
         header.acl = convert::acl(&told.acl);
         index.last_uid = told.last_uid;
@@ -293,13 +320,13 @@ impl<'a> Plan<'a> {
         };
         // Cyrus 3.13 writes conversation ids otherwise.
         for thrid in [ThridText::Short, ThridText::Padded] {
-            self.after.recount(thrid);
-            let index = &self.after.index;
+            let index = revised.index(&self.after, thrid);
             if is_other(told.sync_crc, index.sync_crc_basic) {
                 return Err(refuse(mailbox, No::SyncChecksum, "its messages would differ"));
             }
             if !is_other(told.sync_crc_annot, index.sync_crc_annot) {
-                return Ok((self.after, self.messages));
+                self.after.index = index;
+                return Ok(revised.records);
             }
         }
         Err(refuse(mailbox, No::SyncChecksum, "annotations of its messages would differ"))

@@ -6,6 +6,7 @@
 
 mod apply;
 mod convert;
+mod gathered;
 mod get;
 mod mailbox;
 
@@ -21,6 +22,7 @@ use model::Guid;
 use spool::replica::{Arriving, Message, Replica, ReplicaError};
 
 use crate::handler::{Failure, Handler, Modes};
+use gathered::Gathered;
 
 /// One session. Its messages are gone with it, unless a mailbox refers to them.
 #[derive(Debug)]
@@ -29,19 +31,20 @@ pub struct Session {
     /// What was sent or reserved in this run, by GUID.
     staged: HashMap<Guid, Arc<Message>>,
     arriving: Option<Arriving>,
-    /// Why a file of the command that is being read could not be taken.
+    /// Why a file or a record of the command that is being read could not be taken.
     fault: Option<Failure>,
     /// The records of the command that is being read.
-    records: Vec<Record>,
+    records: Gathered,
 }
 
 impl Session {
     /// A session that begins.
     pub fn new(replica: Arc<Replica>) -> Self {
-        Self { replica, staged: HashMap::new(), arriving: None, fault: None, records: Vec::new() }
+        let (staged, records) = (HashMap::new(), Gathered::default());
+        Self { replica, staged, arriving: None, fault: None, records }
     }
 
-    /// Keeps the first thing that goes wrong with the files of a command.
+    /// Keeps the first thing that goes wrong with the files or records of a command.
     fn note(&mut self, failure: Failure) {
         self.arriving = None;
         self.fault.get_or_insert(failure);
@@ -83,15 +86,19 @@ impl Handler for Session {
     }
 
     fn records(&mut self, _command: Option<Box<Command>>) {
-        self.records.clear();
+        self.records = Gathered::default();
     }
 
     fn record(&mut self, record: Record) {
-        self.records.push(record);
+        if self.fault.is_none()
+            && let Err(failure) = self.records.push(record, &self.replica)
+        {
+            self.note(failure);
+        }
     }
 
     fn abandon(&mut self) {
-        self.records = Vec::new();
+        self.records = Gathered::default();
         self.arriving = None;
         self.fault = None;
     }

@@ -1,37 +1,95 @@
 //! A server that is killed at any call: what it had said OK to is there, what it was about to do is
 //! there as a whole or not at all, and nothing else is left.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
 use csync::framer::{Event, Framer, Limits, Stream};
-use cyrus_format::index::Index;
 use spool::replica::Replica;
+use testkit::leftovers::{self, Leftovers};
 use testkit::process;
 use testkit::skip::{Need, skip};
 
 use crate::driver::Conversation;
+use crate::faults;
 use crate::recorded::{banner, connection};
 
 pub const STRACE: &str = "/usr/bin/strace";
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Where the process that is killed has its replica.
 pub const ROOT: &str = "CYLINDER_TEST_REPLICA";
-const TEST: &str = "kill::the_server_that_is_killed";
+/// Which script it hears.
+pub const SCRIPT: &str = "CYLINDER_TEST_SCRIPT";
+pub const TEST: &str = "kill::the_server_that_is_killed";
 /// What changes a disk.
 pub const CALLS: [&str; 2] =
     ["mkdirat,linkat,symlinkat,renameat,renameat2,unlinkat,fsync,syncfs", "write"];
 /// More calls than anything here takes.
 pub const CALLS_MAX: usize = 2000;
 
-/// What the master says, command by command.
-fn script() -> Vec<Vec<u8>> {
+/// What a master says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Script {
+    /// A bit of all that there is.
+    Everything,
+    /// Changes of a mailbox whose index is so large that it is changed in place.
+    Large,
+}
+
+impl Script {
+    pub fn name(self) -> &'static str {
+        match self {
+            Script::Everything => "everything",
+            Script::Large => "large",
+        }
+    }
+
+    /// Command by command.
+    pub fn commands(self) -> Vec<Vec<u8>> {
+        match self {
+            Script::Everything => everything(),
+            Script::Large => large(),
+        }
+    }
+}
+
+/// So many records have an index of more than 1 MiB.
+const MANY: u32 = 9_500;
+
+/// Most of its messages are expunged, and were never sent.
+fn large() -> Vec<Vec<u8>> {
+    let text = "x";
+    let record = |uid: u32, modseq: u32, flags: &str| {
+        format!(
+            "%(UID {uid} MODSEQ {modseq} LAST_UPDATED 8 FLAGS ({flags}) INTERNALDATE 9 SIZE 1 \
+             GUID {})",
+            faults::guid(text)
+        )
+    };
+    let mailbox = |last: u32, records: &[String]| {
+        let here = "PARTITION default";
+        faults::mailbox("user.alice", "ida", here, last as usize, &records.join(" "))
+    };
+    let first = (1..=MANY).map(|uid| record(uid, 1, if uid < 4 { "" } else { "\\Expunged" }));
+    let some = [record(1, 2, "\\Seen"), record(3, 2, "\\Flagged $New"), record(MANY + 1, 2, "")];
+    let more = [record(2, 3, "\\Deleted"), record(MANY + 2, 3, "\\Seen")];
+    let commands = [
+        "AUTHENTICATE PLAIN AA==".to_owned(),
+        faults::message("default", faults::guid(text), text),
+        mailbox(MANY, &first.collect::<Vec<_>>()),
+        mailbox(MANY + 1, &some),
+        "APPLY EXPUNGE %(MBOXNAME user.alice UNIQUEID ida UID (1))".to_owned(),
+        "APPLY ANNOTATION %(MBOXNAME user.alice ENTRY /comment USERID \"\" VALUE x)".to_owned(),
+        mailbox(MANY + 2, &more),
+    ];
+    commands.iter().map(|command| format!("{command}\r\n").into_bytes()).collect()
+}
+
+fn everything() -> Vec<Vec<u8>> {
     let recorded = connection("real-initial-user").master;
     let mut commands = split(&recorded);
     let is_more_of_the_same = |command: &[u8]| {
@@ -113,7 +171,10 @@ fn the_server_that_is_killed() {
     let replica = Arc::new(Replica::open(Path::new(&root)).expect("a replica"));
     let mut out = Vec::new();
     let mut conversation = Conversation::begin(&replica, banner(), &mut out);
-    for (number, command) in script().iter().enumerate() {
+    let name = std::env::var(SCRIPT).expect("a script");
+    let scripts = [Script::Everything, Script::Large];
+    let script = scripts.into_iter().find(|script| script.name() == name).expect("it is known");
+    for (number, command) in script.commands().iter().enumerate() {
         conversation.hear(command, &mut out);
         println!("\nanswered {number}.");
         std::io::stdout().flush().expect("said");
@@ -129,6 +190,7 @@ pub fn run_until(test: &str, calls: &str, nth: usize, root: &Path) -> (usize, bo
     command.args(["-f", "-qq", "-o", "/dev/null", "-e"]).arg(format!("trace={calls}"));
     command.args(["-e", &inject]).arg(program);
     command.args(["--exact", test, "--nocapture", "--test-threads", "1"]).env(ROOT, root);
+    command.env(SCRIPT, Script::Everything.name());
     let output = process::run(&mut command, b"", PATIENCE).expect("strace runs");
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     let answered = said.lines().filter(|line| line.starts_with("answered ")).count();
@@ -146,37 +208,8 @@ pub fn files(dir: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// Each message file is named by a record, has as many names as records name it, and nothing is
-/// there that has no purpose.
-fn assert_tidy(root: &Path) {
-    let mut found = Vec::new();
-    files(root, &mut found);
-    let mut names: BTreeMap<u64, (u64, u64)> = BTreeMap::new();
-    for path in &found {
-        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
-        assert!(!name.ends_with(".NEW"), "{}", path.display());
-        assert!(!path.to_string_lossy().contains("stage."), "{}", path.display());
-        assert_ne!(name, "cylinder-intent");
-        if name == "cyrus.index" {
-            let bytes = fs::read(path).expect("an index");
-            let index = Index::parse(&bytes).expect("an index");
-            assert_eq!(index.problems(), []);
-            for key in index.keys().filter(|key| !key.is_unlinked()) {
-                let message = path.with_file_name(format!("{}.", key.uid));
-                let stat = fs::metadata(&message).expect("a message for the record");
-                assert_eq!(stat.size(), key.size);
-                names.entry(stat.ino()).or_insert((stat.nlink(), 0)).1 += 1;
-            }
-        }
-    }
-    assert!(names.values().all(|(links, records)| links == records), "{names:?}");
-    let records: u64 = names.values().map(|(_, records)| records).sum();
-    let messages = found.iter().filter(|path| path.to_string_lossy().ends_with('.')).count();
-    assert_eq!(messages as u64, records, "{found:?}");
-}
-
 /// The first line that differs.
-fn differing(want: &str, have: &str) -> String {
+pub fn differing(want: &str, have: &str) -> String {
     let mut pairs = want.lines().zip(have.lines());
     let (want, have) = pairs.find(|(want, have)| want != have).unwrap_or(("", ""));
     format!("want {want:.300}\nhave {have:.300}")
@@ -192,7 +225,7 @@ fn a_server_killed_at_any_call_leaves_all_of_a_command_or_nothing() {
     let replica = Arc::new(Replica::open(&root).expect("a replica"));
     let (mut out, mut states) = (Vec::new(), vec![state_of(&replica)]);
     let mut conversation = Conversation::begin(&replica, banner(), &mut out);
-    for command in script() {
+    for command in everything() {
         out.clear();
         conversation.hear(&command, &mut out);
         assert!(!out.windows(3).any(|word| word == b"NO " || word == b"BAD"), "{command:?}");
@@ -221,7 +254,8 @@ fn a_server_killed_at_any_call_leaves_all_of_a_command_or_nothing() {
                 differing(next.unwrap_or(&state), &state)
             );
             drop(replica);
-            assert_tidy(&root);
+            let left = leftovers::below(&root).expect("readable");
+            assert_eq!(left, Leftovers::default(), "kill {nth} of {calls}");
         }
     }
 }

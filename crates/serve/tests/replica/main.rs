@@ -3,8 +3,11 @@
 mod driver;
 mod earlier;
 mod faults;
+mod full;
 mod kill;
+mod large;
 mod lethal;
+mod power;
 mod promoted;
 mod recorded;
 #[path = "../../../csync/tests/recording/mod.rs"]

@@ -5,18 +5,18 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
+use cyrus_format::FormatError;
 use cyrus_format::db::{self, flat, twoskip};
 use cyrus_format::names::NameError;
 use cyrus_format::seen::Seen;
 use cyrus_format::sieve::{self, SieveFile};
 use cyrus_format::subs::{SubsVersion, Subscriptions};
-use cyrus_format::{EncodeError, FormatError};
 use model::{Guid, MboxName, Timestamp, UniqueId, Userid};
 use rustix::fs::FileType;
 use sha1::{Digest, Sha1};
 
 use super::batch::{Batch, Step};
-use super::contents::damaged;
+use super::contents::{damaged, encode};
 use super::disk::io_error;
 use super::error::{ReplicaError, Result};
 use super::{Remains, State, rules};
@@ -239,7 +239,7 @@ impl State {
             let there = match step {
                 Step::Remove(path) => self.disk.open_file(path)?.is_some(),
                 Step::RemoveTree(path) => self.disk.dir(path)?.is_some(),
-                Step::Rename { .. } => true,
+                Step::Rename { .. } | Step::Patch { .. } => true,
             };
             if there {
                 return Ok(true);
@@ -284,11 +284,6 @@ pub enum Wanted {
     Yes,
     /// It is not.
     No,
-}
-
-fn encode(path: &Path) -> impl FnOnce(EncodeError) -> ReplicaError {
-    let what = path.display().to_string();
-    move |source| ReplicaError::Encode { what, source }
 }
 
 fn no_script(name: &[u8]) -> ReplicaError {

@@ -7,14 +7,15 @@ use cyrus_format::annotations::{Annotated, Note};
 use cyrus_format::db::twoskip;
 use cyrus_format::dlist::Dlist;
 use cyrus_format::header::{MailboxHeader, file_crc};
-use cyrus_format::index::{Index, IndexHeader, Tally, write_index};
+use cyrus_format::index::IndexHeader;
 use cyrus_format::{EncodeError, FormatError};
-use model::crc::{self, ThridText};
-use model::{Modseq, Record, Uid, Userid};
+use model::{Modseq, Uid, Userid};
 
-use super::batch::Batch;
+use super::batch::{Batch, Step};
 use super::disk::Disk;
 use super::error::{ReplicaError, Result};
+use super::records;
+use super::revision::Recorded;
 
 /// The version of cyrus.index that is written: that of 3.4 to 3.8, which later releases read.
 pub const INDEX_VERSION: u32 = 17;
@@ -39,22 +40,20 @@ pub struct MailboxExtra {
     pub notes: Vec<Note>,
 }
 
-/// A mailbox with its messages.
+/// A mailbox with all but its records, which are read by themselves.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Contents {
     /// Who it is, and what its flags are called.
     pub header: MailboxHeader,
-    /// Its counters. Those that follow from the records are set when it is stored.
+    /// Its counters.
     pub index: IndexHeader,
-    /// Its messages, UIDs ascending.
-    pub records: Vec<Record>,
     /// The annotations of its messages.
     pub notes: BTreeMap<Uid, Vec<Note>>,
     /// The rest.
     pub extra: MailboxExtra,
 }
 
-/// A mailbox without its messages.
+/// The counters of a mailbox.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
     /// Its counters.
@@ -73,32 +72,9 @@ impl Contents {
         Ok(Self { header, index, ..Self::default() })
     }
 
-    /// Counts the records anew and puts what they say into the index header. `thrid` is how the
-    /// master writes conversation ids where it adds up its CRC.
-    pub fn recount(&mut self, thrid: ThridText) {
-        let flags = self.header.flag_crcs();
-        let tally = Tally::of(self.records.iter().cloned(), INDEX_VERSION, &flags, thrid);
-        let annots = self.notes_crc();
-        self.index.first_expunged = model::Timestamp::default();
-        tally.apply(&mut self.index, annots);
-        // As Cyrus, this forgets what was noted of a message that is expunged.
-        let notes = self.live_notes().map(|(_, note)| note).chain(&self.extra.notes);
-        self.index.quota_annot_used = notes.map(|note| note.value.len() as u64).sum();
-    }
-
-    /// The part of the annotation CRC that the records themselves have no part in.
-    pub(super) fn notes_crc(&self) -> u32 {
-        self.live_notes().fold(crc::ANNOT_START, |sum, (uid, note)| {
-            sum ^ crc::annotation(uid, &note.entry, note.userid.as_bytes(), &note.value)
-        })
-    }
-
-    /// The annotations of messages that are not expunged.
-    fn live_notes(&self) -> impl Iterator<Item = (Uid, &Note)> {
-        let live = self.records.iter().filter(|record| !record.is_expunged());
-        live.flat_map(|record| {
-            self.notes.get(&record.uid).into_iter().flatten().map(|note| (record.uid, note))
-        })
+    /// The annotations of a message.
+    pub(super) fn notes_of(&self, uid: Uid) -> &[Note] {
+        self.notes.get(&uid).map(Vec::as_slice).unwrap_or_default()
     }
 
     /// Reads it; `None` if it is not there.
@@ -106,67 +82,91 @@ impl Contents {
         let path = dir.join(HEADER);
         let Some(bytes) = disk.read(&path)? else { return Ok(None) };
         let header = MailboxHeader::parse(&bytes).map_err(damaged(&path))?;
-        let path = dir.join(INDEX);
-        let Some(bytes) = disk.read(&path)? else { return Ok(None) };
-        let view = Index::parse(&bytes).map_err(damaged(&path))?;
-        let (index, records) = (view.header().clone(), view.records().collect());
+        let Some((index, _)) = records::open(disk, dir)? else { return Ok(None) };
         let path = dir.join(ANNOTATIONS);
         let notes = match disk.read(&path)? {
             Some(bytes) => Note::of_messages(&bytes, owner).map_err(damaged(&path))?,
             None => BTreeMap::new(),
         };
         let extra = MailboxExtra::load(disk, dir)?;
-        Ok(Some(Self { header, index, records, notes, extra }))
+        Ok(Some(Self { header, index, notes, extra }))
     }
 
     /// Adds all files that have changed since `before` to a batch.
     pub(super) fn put(
         &mut self,
         before: Option<&Self>,
-        dir: &Path,
-        owner: Option<&Userid>,
+        records: Recorded,
+        place: &Place<'_>,
         batch: &mut Batch<'_>,
     ) -> Result<()> {
-        let encode = |name: &'static str| {
-            let what = dir.join(name).display().to_string();
-            move |source| ReplicaError::Encode { what, source }
-        };
-        let header = self.header.write().map_err(encode(HEADER))?;
+        let path = |name: &str| place.dir.join(name);
+        let header = self.header.write().map_err(encode(&path(HEADER)))?;
         self.index.header_file_crc = file_crc(&header);
-        let index = write_index(&self.index, &self.records).map_err(encode(INDEX))?;
+        if let (Some(before), false) = (before, matches!(records, Recorded::All(_))) {
+            let (was, is) = (before.extra.used(), self.extra.used());
+            let used = self.index.quota_annot_used;
+            self.index.quota_annot_used = used.saturating_sub(was).saturating_add(is);
+        }
         let is_new = |same: fn(&Self, &Self) -> bool| before.is_none_or(|old| !same(self, old));
         if is_new(|new, old| new.header == old.header) {
-            batch.put(dir.join(HEADER), header);
+            batch.put(path(HEADER), header);
         }
         if is_new(|new, old| new.extra == old.extra) {
-            batch.put(dir.join(STATE), self.extra.write());
+            batch.put(path(STATE), self.extra.write());
         }
         let has_notes = before.is_some_and(|old| !old.notes.is_empty()) || !self.notes.is_empty();
         if has_notes && is_new(|new, old| new.notes == old.notes) {
-            let bytes = write_notes(&self.notes, owner).map_err(encode(ANNOTATIONS))?;
-            batch.put(dir.join(ANNOTATIONS), bytes);
+            let bytes = write_notes(&self.notes, place.owner);
+            batch.put(path(ANNOTATIONS), bytes.map_err(encode(&path(ANNOTATIONS)))?);
         }
-        batch.put(dir.join(INDEX), index);
+        self.put_index(records, place, batch)
+    }
+
+    fn put_index(&self, records: Recorded, place: &Place<'_>, batch: &mut Batch<'_>) -> Result<()> {
+        let path = place.dir.join(INDEX);
+        let changes = match records {
+            Recorded::All(rewritten) => {
+                batch.put_file(path, rewritten.finish(&self.index)?);
+                return Ok(());
+            }
+            Recorded::Few(changes) => changes,
+            Recorded::Same => Vec::new(),
+        };
+        let patches = records::patches(&self.index, &changes, &path)?;
+        if !place.is_told && place.disk.can_patch(&path, &patches)? {
+            batch.then(Step::Patch { path, patches });
+        } else {
+            let copy = records::patched_copy(place.disk, &path, &patches)?;
+            batch.put_file(path, copy);
+        }
         Ok(())
     }
+}
+
+/// Where a mailbox is stored.
+pub(super) struct Place<'p> {
+    pub disk: &'p Disk,
+    pub dir: &'p Path,
+    pub owner: Option<&'p Userid>,
+    /// Whether somebody reads its index.
+    pub is_told: bool,
 }
 
 impl Summary {
     /// Reads it; `None` if the mailbox is not there.
     pub(super) fn load(disk: &Disk, dir: &Path) -> Result<Option<Self>> {
-        let path = dir.join(INDEX);
-        let Some(file) = disk.open_file(&path)? else { return Ok(None) };
-        let (size, _) = cyrus_format::index::sizes(INDEX_VERSION).unwrap_or((160, 112));
-        let mut bytes = Vec::with_capacity(size);
-        let mut head = std::io::Read::take(file, size as u64);
-        std::io::Read::read_to_end(&mut head, &mut bytes)
-            .map_err(super::disk::io_error("read", &path))?;
-        let index = Index::parse(&bytes).map_err(damaged(&path))?.header().clone();
+        let Some((index, _)) = records::open(disk, dir)? else { return Ok(None) };
         Ok(Some(Self { index, extra: MailboxExtra::load(disk, dir)? }))
     }
 }
 
 impl MailboxExtra {
+    /// Bytes that its annotations count for.
+    pub(super) fn used(&self) -> u64 {
+        self.notes.iter().map(|note| note.value.len() as u64).sum()
+    }
+
     fn load(disk: &Disk, dir: &Path) -> Result<Self> {
         let path = dir.join(STATE);
         let Some(bytes) = disk.read(&path)? else { return Ok(Self::default()) };
@@ -232,4 +232,10 @@ fn write_notes(
 pub(super) fn damaged(path: &Path) -> impl FnOnce(FormatError) -> ReplicaError {
     let path: PathBuf = path.to_owned();
     move |source| ReplicaError::Damaged { path, source }
+}
+
+/// The error for a value that a file has no room for.
+pub(super) fn encode(path: &Path) -> impl FnOnce(EncodeError) -> ReplicaError {
+    let what = path.display().to_string();
+    move |source| ReplicaError::Encode { what, source }
 }

@@ -1,4 +1,5 @@
-//! Files below the root of a replica: made whole, named at once, and never written to again.
+//! Files below the root of a replica: made whole, named at once, and, but for parts of a large index,
+//! never written to again.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -6,6 +7,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -13,7 +15,9 @@ use std::sync::{Arc, OnceLock};
 use rustix::fs::{self, AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::batch;
 use super::error::{ReplicaError, Result};
+use super::records::Patches;
 use crate::tree::{Owner, give_to};
 
 /// Where files lie that are not anonymous, on file systems that know no such thing.
@@ -22,6 +26,9 @@ pub(super) const STAGE: &str = "spool/stage.";
 /// How many files in the making are kept by being open; others get a name. A process may usually
 /// have 1024 files open.
 const OPEN_MAX: usize = 256;
+
+/// From this size on, an index is changed in place: a copy is more to write than an intent.
+const PATCHED_FROM: u64 = 1 << 20;
 
 const READ_DIR: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
@@ -39,6 +46,8 @@ pub(super) struct Disk {
     stage: OnceLock<Arc<OwnedFd>>,
     /// A batch that counts could not be finished.
     broken: AtomicBool,
+    /// No intent of a batch that is done can come back.
+    intent_gone: AtomicBool,
 }
 
 /// A file in the making. It has no name, or none that means anything; without one it is gone with
@@ -91,6 +100,14 @@ impl Drop for Staged {
     }
 }
 
+/// Whoever has the spool next may change what the last intent was about.
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // If this fails, the intent is still about what is there.
+        let _ = batch::forget_intent(self);
+    }
+}
+
 impl Disk {
     pub fn open(path: &Path, owner: Option<Owner>) -> io::Result<Self> {
         let is_new = match fs::mkdirat(CWD, path, Mode::RWXU) {
@@ -100,10 +117,12 @@ impl Disk {
         };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = fs::openat(CWD, path, flags, Mode::empty())?;
+        let path = std::path::absolute(path)?;
         if is_new {
             give_to(&root, owner)?;
+            let above = fs::openat(CWD, parent(&path), flags, Mode::empty())?;
+            fs::fsync(&above)?;
         }
-        let path = std::path::absolute(path)?;
         Ok(Self {
             root,
             path,
@@ -112,6 +131,7 @@ impl Disk {
             open: Arc::new(AtomicUsize::new(0)),
             stage: OnceLock::new(),
             broken: AtomicBool::new(false),
+            intent_gone: AtomicBool::new(true),
         })
     }
 
@@ -129,6 +149,21 @@ impl Disk {
             }),
             false => Ok(()),
         }
+    }
+
+    /// Whether the last batch's intent is gone for good.
+    pub fn is_intent_gone(&self) -> bool {
+        self.intent_gone.load(Ordering::Relaxed)
+    }
+
+    /// From now on it is.
+    pub fn set_intent_gone(&self) {
+        self.intent_gone.store(true, Ordering::Relaxed);
+    }
+
+    /// It is removed, and may come back.
+    pub fn set_intent_removed(&self) {
+        self.intent_gone.store(false, Ordering::Relaxed);
     }
 
     pub fn path(&self) -> &Path {
@@ -185,8 +220,12 @@ impl Disk {
 
     /// Opens a file for reading, if it is there.
     pub fn open_file(&self, path: &Path) -> Result<Option<File>> {
+        self.open_with(path, OFlags::RDONLY)
+    }
+
+    fn open_with(&self, path: &Path, mode: OFlags) -> Result<Option<File>> {
         let Some(dir) = self.dir(parent(path))? else { return Ok(None) };
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let flags = mode | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         match fs::openat(&dir, path.file_name().unwrap_or_default(), flags, Mode::empty()) {
             Ok(file) => Ok(Some(File::from(file))),
             Err(Errno::NOENT) => Ok(None),
@@ -241,7 +280,9 @@ impl Disk {
 
     /// Begins a file on the file system of `near`, a directory.
     pub fn unnamed(&self, near: &Path) -> Result<Unnamed> {
-        let dir = self.make_dir(near, &mut BTreeSet::new())?;
+        let mut dirty = BTreeSet::new();
+        let dir = self.make_dir(near, &mut dirty)?;
+        dirty.iter().try_for_each(|dir| self.sync_dir(dir))?;
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
         let counted = Kept::Open { _counted: Counted(Arc::clone(&self.open)) };
         let is_free = self.open.fetch_add(1, Ordering::Relaxed) < OPEN_MAX;
@@ -323,6 +364,36 @@ impl Disk {
         fs::symlinkat(target, dir, name).map_err(|error| io_error("make", path)(error.into()))
     }
 
+    /// Whether a file may be changed in place: it is large enough that this is faster than a new
+    /// one, and there is room for what comes behind its end.
+    pub fn can_patch(&self, path: &Path, patches: &Patches) -> Result<bool> {
+        let Some(file) = self.open_to_patch(path)? else { return Ok(false) };
+        let length = file.metadata().map_err(io_error("examine", path))?.len();
+        let end = patches.iter().map(|(offset, bytes)| offset.saturating_add(bytes.len() as u64));
+        let end = end.max().unwrap_or_default();
+        if length < PATCHED_FROM {
+            return Ok(false);
+        }
+        match fs::fallocate(&file, fs::FallocateFlags::KEEP_SIZE, 0, end) {
+            Ok(()) => Ok(true),
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(false),
+            Err(error) => Err(io_error("make room in", path)(error.into())),
+        }
+    }
+
+    /// Writes bytes into a file, durably. Nothing happens if it is not there.
+    pub fn patch(&self, path: &Path, patches: &Patches) -> Result<()> {
+        let Some(file) = self.open_to_patch(path)? else { return Ok(()) };
+        for (offset, bytes) in patches {
+            file.write_all_at(bytes, *offset).map_err(io_error("write", path))?;
+        }
+        file.sync_data().map_err(io_error("sync", path))
+    }
+
+    fn open_to_patch(&self, path: &Path) -> Result<Option<File>> {
+        self.open_with(path, OFlags::RDWR)
+    }
+
     /// Renames, over what may be there. Nothing happens if it was done before.
     pub fn rename(&self, from: &Path, to: &Path) -> Result<()> {
         let (Some(from_dir), Some(to_dir)) = (self.dir(parent(from))?, self.dir(parent(to))?)
@@ -389,4 +460,58 @@ pub(super) fn parent(path: &Path) -> &Path {
 pub(super) fn io_error(op: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ReplicaError {
     let path = path.to_owned();
     move |source| ReplicaError::Io { op, path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use cyrus_format::header::{HeaderForm, MailboxHeader};
+    use model::{Guid, Partition, Record, Timestamp, Uid};
+    use sha1::{Digest, Sha1};
+
+    use super::*;
+    use crate::replica::{Contents, NewMessage, Records, Replica, Update};
+
+    /// As on a file system without anonymous files: each file in the making has a name meanwhile.
+    #[test]
+    fn without_anonymous_files_nothing_is_left_either() {
+        let top = tempfile::tempdir().expect("a directory");
+        let replica = Replica::open(&top.path().join("replica")).expect("a replica");
+        let mut state = replica.lock();
+        state.disk.open.store(OPEN_MAX, Ordering::Relaxed);
+        let (partition, guid) = (Partition::new("default"), Guid(Sha1::digest("text").into()));
+        let mut arriving = state.arriving(&partition, guid).expect("a file");
+        arriving.write(b"text").expect("written");
+        let forgotten = state.arriving(&partition, guid).expect("another file");
+        let message = Arc::new(arriving.finish().expect("the bytes of the GUID"));
+        assert_eq!(state.disk.names(Path::new(STAGE)).expect("a directory").len(), 2);
+        let header = MailboxHeader {
+            form: HeaderForm::Dlist,
+            name: Some("user.glad".into()),
+            uniqueid: Some("someid".into()),
+            ..MailboxHeader::default()
+        };
+        let mut after = Contents::new(header).expect("a mailbox");
+        let none = Records::none();
+        let mut revision = state.revise(&none, &partition, &after, 1).expect("a file");
+        let record = Record { uid: Uid(1), guid, size: 4, ..Record::default() };
+        assert_eq!(revision.take(Uid(1), &after).expect("readable"), None);
+        revision.put(record, &after).expect("written");
+        let revised = revision.finish(&after).expect("written");
+        after.index = revised.index(&after, model::crc::ThridText::Short);
+        let arrived = Timestamp::from_secs(1);
+        let messages = vec![NewMessage { uid: Uid(1), message, arrived }];
+        let (before, records, replaces) = (None, revised.records, None);
+        let update = Update { partition, before, after, records, messages, replaces };
+        state.store(update).expect("stored");
+        drop(forgotten);
+        assert_eq!(state.disk.names(Path::new(STAGE)).expect("a directory"), []);
+        let path = Path::new("spool/default/uuid/s/o/someid/1.");
+        assert_eq!(state.disk.read(path).expect("readable").as_deref(), Some(&b"text"[..]));
+        assert_eq!(
+            state.find_messages(&["user.glad".into()], &[guid].into()).map(|m| m.len()).ok(),
+            Some(1)
+        );
+    }
 }

@@ -4,16 +4,16 @@ use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 
 use cyrus_format::header::file_crc;
-use cyrus_format::index::{Index, Tally};
+use cyrus_format::index::Index;
 use cyrus_format::mboxlist::MailboxEntry;
-use model::crc::ThridText;
 use model::{Finding, FindingKind, MboxName, Record};
 use rustix::fs::{self, AtFlags, FileType};
 use rustix::io::Errno;
 
 use super::contents::{HEADER, INDEX};
 use super::error::{ReplicaError, Result};
-use super::{Contents, State, list};
+use super::revision::Sums;
+use super::{State, list};
 
 /// How much of each message is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,14 +87,20 @@ impl Examination<'_> {
         }
         let missing = || ReplicaError::NoSuchMailbox(name.clone());
         let opened = self.state.disk.dir(&dir)?.ok_or_else(missing)?;
-        for record in contents.records.iter().filter(|record| !record.is_unlinked()) {
+        let (mut sums, flags) = (Sums::default(), contents.header.flag_crcs());
+        for record in &self.state.records(entry)? {
+            let record = record?;
+            sums.add(&record, &flags, contents.notes_of(record.uid));
+            if record.is_unlinked() {
+                continue;
+            }
             self.done.messages += 1;
             self.done.bytes += record.size;
-            if let Some((kind, detail)) = self.message(entry, &opened, record) {
+            if let Some((kind, detail)) = self.message(entry, &opened, &record) {
                 (self.tell)(Finding::new(kind, name, detail).at_uid(record.uid.0));
             }
         }
-        if !is_counted(&contents) {
+        if !sums.are_of(&contents.index) {
             let detail = "its header does not say what its records do";
             (self.tell)(Finding::new(FindingKind::IndexCounters, name, detail));
         }
@@ -147,16 +153,4 @@ impl Examination<'_> {
             }
         }
     }
-}
-
-/// Whether the header says of the records what they say themselves.
-fn is_counted(contents: &Contents) -> bool {
-    let Contents { header, index, records, .. } = contents;
-    let (flags, notes_crc) = (header.flag_crcs(), contents.notes_crc());
-    // Cyrus 3.13 writes conversation ids otherwise, where it adds up its CRC.
-    [ThridText::Short, ThridText::Padded].into_iter().any(|thrid| {
-        let tally = Tally::of(records.iter().cloned(), index.minor_version, &flags, thrid);
-        let annots = notes_crc ^ tally.virtual_annots;
-        tally.differences(index).is_empty() && annots == index.sync_crc_annot
-    })
 }

@@ -25,32 +25,40 @@ mod open;
 mod placed;
 mod promote;
 mod quota;
+mod records;
+mod revision;
+mod scratch;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use cyrus_format::annotations::Annotated;
 use cyrus_format::db::twoskip;
-use cyrus_format::index::Index;
 use cyrus_format::mboxlist::MailboxEntry;
 use cyrus_format::names::NameRules;
 use cyrus_format::paths::{DirHash, PathRules};
 use cyrus_format::quota::Quota;
-use model::{Guid, MboxName, Partition, Timestamp, Uid, UidValidity, UniqueId, Userid};
+use model::{Guid, MboxName, Partition, Uid, UidValidity, UniqueId, Userid};
 
 pub use account::{ScriptFile, Wanted};
+pub use batch::NewMessage;
 pub use contents::{Contents, INDEX_VERSION, MailboxExtra, Summary};
 pub use cyrus_format::annotations::Note;
 pub use error::{ReplicaError, Result};
 pub use examine::{Depth, Examined};
 pub use message::{Arriving, Message};
+pub use records::Records;
+pub use revision::{Recorded, Revised, Revision};
+pub use scratch::Scratch;
 
 use batch::{Batch, Step};
+use contents::Place;
 use disk::Disk;
 use hold::Held;
 use list::{List, MAILBOXES_DB};
+use records::Told;
 
 use crate::lock::ofd;
 
@@ -82,8 +90,11 @@ pub struct State {
     unwritten: usize,
     /// Quota roots below which something has changed since their use was counted.
     uncounted: BTreeSet<MboxName>,
+    /// Names below which headers may name another quota root than theirs.
+    unassigned: BTreeSet<MboxName>,
     /// Directories that are no mailboxes any more.
     damaged: Vec<ReplicaError>,
+    told: Told,
 }
 
 /// A mailbox as it is to be.
@@ -95,8 +106,10 @@ pub struct Update {
     pub before: Option<Contents>,
     /// What is to be there. Its header has name and uniqueid.
     pub after: Contents,
+    /// What becomes of its records.
+    pub records: Recorded,
     /// The messages that become files with it.
-    pub messages: Vec<(Uid, Arc<Message>)>,
+    pub messages: Vec<NewMessage>,
     /// A mailbox of the same name that goes at the same time.
     pub replaces: Option<UniqueId>,
 }
@@ -173,7 +186,7 @@ impl State {
         found.into_iter().map(|(_, _, entry)| entry).collect()
     }
 
-    /// A mailbox with its messages.
+    /// A mailbox, but for its records.
     ///
     /// # Errors
     /// [`ReplicaError::NoSuchMailbox`] if it has none, and whatever its files are wrong with.
@@ -184,7 +197,7 @@ impl State {
             .ok_or_else(|| ReplicaError::NoSuchMailbox(entry.name.clone()))
     }
 
-    /// A mailbox without its messages.
+    /// The counters of a mailbox.
     ///
     /// # Errors
     /// As for [`State::contents`].
@@ -211,49 +224,12 @@ impl State {
         Ok(Some((file, message)))
     }
 
-    /// The messages of these that the accounts have to whom the mailboxes belong, wherever they lie.
-    /// Those that are damaged are not among them.
-    ///
-    /// # Errors
-    /// If an index cannot be read.
-    pub fn find_messages(
-        &self,
-        near: &[MboxName],
-        wanted: &BTreeSet<Guid>,
-    ) -> Result<Vec<Arc<Message>>> {
-        let names = &rules().names;
-        let owners: BTreeSet<Userid> = near.iter().filter_map(|name| names.owner(name)).collect();
-        let is_near = |entry: &&MailboxEntry| {
-            let owner = names.owner(&entry.name);
-            near.contains(&entry.name) || owner.is_some_and(|owner| owners.contains(&owner))
-        };
-        let mut missing = wanted.clone();
-        let mut found = Vec::new();
-        for entry in self.list.entries().filter(|entry| entry.mbtype.has_data()).filter(is_near) {
-            if missing.is_empty() {
-                break;
-            }
-            let path = self.dir_of(entry)?.join(contents::INDEX);
-            let Some(bytes) = self.disk.read(&path)? else { continue };
-            let index = Index::parse(&bytes).map_err(contents::damaged(&path))?;
-            for key in index.keys().filter(|key| !key.is_unlinked()) {
-                if missing.contains(&key.guid)
-                    && let Some((_, Some(message))) = self.message(entry, key.uid, key.guid)?
-                {
-                    missing.remove(&key.guid);
-                    found.push(Arc::new(message));
-                }
-            }
-        }
-        Ok(found)
-    }
-
     /// Makes a mailbox, or brings it up to date: all of it or nothing, durably.
     ///
     /// # Errors
     /// Then nothing has changed, unless the disk failed in the middle.
     pub fn store(&mut self, update: Update) -> Result<()> {
-        let Update { partition, before, mut after, messages, replaces } = update;
+        let Update { partition, before, mut after, records, messages, replaces } = update;
         let name = after.header.name.clone().unwrap_or_default();
         let id = after.header.uniqueid.clone().unwrap_or_default();
         rules().names.to_dbname(&name)?;
@@ -261,14 +237,10 @@ impl State {
         self.add_partition(&partition)?;
         let dir = mailbox_dir(&partition, &id)?;
         let mut batch = Batch::new(&self.disk);
-        let arrived: HashMap<Uid, Timestamp> =
-            after.records.iter().map(|record| (record.uid, record.internaldate)).collect();
-        for (uid, message) in messages {
-            let arrived = arrived.get(&uid).copied().unwrap_or_default();
-            batch.link(dir.join(format!("{uid}.")), message, arrived);
-        }
+        batch.link(&dir, messages);
         let owner = list::owner(&name);
-        after.put(before.as_ref(), &dir, owner.as_ref(), &mut batch)?;
+        let place = self.place(&dir, owner.as_ref());
+        after.put(before.as_ref(), records, &place, &mut batch)?;
         if let Some(gone) = replaces.as_ref().and_then(|id| self.list.by_id(id)) {
             batch.then(Step::RemoveTree(self.dir_of(gone)?));
         }
@@ -301,7 +273,10 @@ impl State {
         self.list.insert(entry);
         self.uncounted.extend(root);
         self.set_notes(id, notes);
-        self.flush_if_due()
+        if self.unwritten * SHARE >= self.list.len() {
+            self.follow();
+        }
+        Ok(())
     }
 
     /// Gives a mailbox another name, another partition, or both.
@@ -326,7 +301,8 @@ impl State {
             self.move_to(&mut entry, partition)?;
         }
         if old == new {
-            return self.flush();
+            self.follow();
+            return Ok(());
         }
         let before = self.contents(&entry)?;
         let mut after = before.clone();
@@ -348,7 +324,8 @@ impl State {
         list.insert(renamed);
         std::mem::swap(&mut list, &mut self.list);
         let mut batch = Batch::new(&self.disk);
-        let put = after.put(Some(&before), &dir, owner.as_ref(), &mut batch);
+        let place = self.place(&dir, owner.as_ref());
+        let put = after.put(Some(&before), Recorded::Same, &place, &mut batch);
         let done = put.and_then(|()| self.list.write()).and_then(|bytes| {
             batch.put(PathBuf::from(MAILBOXES_DB), bytes);
             batch.commit()
@@ -361,7 +338,8 @@ impl State {
         }
         self.uncounted.extend(before.header.quotaroot);
         self.uncounted.extend(after.header.quotaroot);
-        self.flush()
+        self.follow();
+        Ok(())
     }
 
     /// Moves the files of a mailbox to another partition.
@@ -409,9 +387,13 @@ impl State {
         if let Some(old) = old {
             self.remove_all(vec![(old, Remains::Tombstone)], Vec::new())?;
         }
+        let (name, before) = (entry.name.clone(), self.list.get(&entry.name).cloned());
         self.list.insert(entry);
         self.unwritten += 1;
-        self.flush()
+        self.flush().inspect_err(|_| {
+            self.list.remove(&name);
+            before.into_iter().for_each(|before| self.list.insert(before));
+        })
     }
 
     /// Deletes mailboxes and files at once.
@@ -447,7 +429,8 @@ impl State {
                 self.unwritten += usize::from(self.notes.remove(id).is_some());
             }
         }
-        self.flush()
+        self.follow();
+        Ok(())
     }
 
     /// The annotations of the server.
@@ -460,9 +443,10 @@ impl State {
     /// # Errors
     /// If that cannot be written.
     pub fn set_server_note(&mut self, note: Note) -> Result<()> {
+        let before = self.server_notes.clone();
         set_note(&mut self.server_notes, note);
         self.unwritten += 1;
-        self.flush()
+        self.flush().inspect_err(|_| self.server_notes = before)
     }
 
     fn set_notes(&mut self, id: UniqueId, notes: Vec<Note>) {
@@ -480,6 +464,7 @@ impl State {
     /// # Errors
     /// If that cannot be written.
     pub fn flush(&mut self) -> Result<()> {
+        self.assign_all()?;
         if self.unwritten == 0 && self.uncounted.is_empty() {
             return Ok(());
         }
@@ -502,11 +487,9 @@ impl State {
         Ok(())
     }
 
-    fn flush_if_due(&mut self) -> Result<()> {
-        match self.unwritten * SHARE >= self.list.len() {
-            true => self.flush(),
-            false => Ok(()),
-        }
+    /// The same behind a change that is done: what cannot be written now is with the next change.
+    fn follow(&mut self) {
+        let _ = self.flush();
     }
 
     fn annotations_db(&self) -> Result<Vec<u8>> {
@@ -538,6 +521,10 @@ impl State {
             self.write_conf()?;
         }
         Ok(())
+    }
+
+    fn place<'p>(&'p self, dir: &'p Path, owner: Option<&'p Userid>) -> Place<'p> {
+        Place { disk: &self.disk, dir, owner, is_told: self.told.has(&dir.join(contents::INDEX)) }
     }
 
     fn dir_of(&self, entry: &MailboxEntry) -> Result<PathBuf> {

@@ -7,7 +7,6 @@ use std::path::Path;
 
 use cyrus_format::annotations::{Annotated, AnnotationDb};
 use cyrus_format::db;
-use cyrus_format::index::Index;
 use rustix::fs::{self, FileType, Mode, OFlags};
 
 use super::batch::{self, Batch, NEW};
@@ -15,6 +14,7 @@ use super::contents::{HEADER, INDEX, STATE, damaged};
 use super::disk::{Disk, STAGE, io_error};
 use super::error::{ReplicaError, Result};
 use super::list::{self, List};
+use super::records::{self, Told};
 use super::{ANNOTATIONS_DB, MailboxExtra, Note, State};
 use crate::lock::ofd;
 use crate::tree::Owner;
@@ -52,7 +52,9 @@ impl State {
             partitions: list::partitions(&disk)?.into_iter().collect(),
             unwritten: 1,
             uncounted: BTreeSet::new(),
+            unassigned: BTreeSet::new(),
             damaged: broken,
+            told: Told::default(),
             list,
             disk,
             _lock: lock,
@@ -123,17 +125,22 @@ fn take(disk: &Disk, root: &Path) -> Result<File> {
             return Err(ReplicaError::Foreign { path: root.to_owned() });
         }
     }
-    let dir = disk.make_dir(Path::new("conf"), &mut BTreeSet::new())?;
-    disk.make_dir(Path::new("spool"), &mut BTreeSet::new())?;
+    let mut dirty = BTreeSet::new();
+    let dir = disk.make_dir(Path::new("conf"), &mut dirty)?;
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let name = lock.file_name().unwrap_or_default();
     let file = fs::openat(&dir, name, flags, Mode::RUSR | Mode::WUSR)
         .map_err(|error| io_error("open", lock)(error.into()))?;
     let file = File::from(file);
-    match ofd::try_lock(&file, ofd::Mode::Exclusive).map_err(io_error("lock", lock))? {
-        true => Ok(file),
-        false => Err(ReplicaError::InUse { path: root.to_owned() }),
+    if !ofd::try_lock(&file, ofd::Mode::Exclusive).map_err(io_error("lock", lock))? {
+        return Err(ReplicaError::InUse { path: root.to_owned() });
     }
+    // Nothing else is there before the file is that says what it is.
+    disk.sync_dir(Path::new("conf"))?;
+    dirty.iter().try_for_each(|dir| disk.sync_dir(dir))?;
+    disk.make_dir(Path::new("spool"), &mut dirty)?;
+    dirty.iter().try_for_each(|dir| disk.sync_dir(dir))?;
+    Ok(file)
 }
 
 /// Whether a file was being made when a process was killed: `NAME.<n>.NEW`.
@@ -175,11 +182,13 @@ fn sweep_mailbox(disk: &Disk, dir: &Path) -> Result<Swept> {
             return Err(ReplicaError::Incomplete { path: dir.to_owned(), what });
         }
     }
-    let path = dir.join(INDEX);
-    let bytes = disk.read(&path)?.unwrap_or_default();
-    let index = Index::parse(&bytes).map_err(damaged(&path))?;
-    let kept: HashSet<u32> =
-        index.keys().filter(|key| !key.is_unlinked()).map(|key| key.uid.0).collect();
+    let mut kept = HashSet::new();
+    for record in records::open(disk, dir)?.iter().flat_map(|(_, records)| records) {
+        let record = record?;
+        if !record.is_unlinked() {
+            kept.insert(record.uid.0);
+        }
+    }
     list::sweep_names(disk, dir, &|name| uid_of(name).is_some_and(|uid| !kept.contains(&uid)))?;
     Ok(Swept::Mailbox)
 }

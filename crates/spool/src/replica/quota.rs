@@ -12,7 +12,7 @@ use super::batch::{Batch, Step};
 use super::contents::damaged;
 use super::disk::Disk;
 use super::error::Result;
-use super::{State, Update, rules};
+use super::{Recorded, State, Update, rules};
 
 /// Reads all of them.
 pub(super) fn load(disk: &Disk) -> Result<BTreeMap<MboxName, Quota>> {
@@ -84,10 +84,11 @@ impl State {
         batch.commit()?;
         self.quotas.insert(root.clone(), quota);
         if is_new {
-            self.assign_roots(root)?;
+            self.unassigned.insert(root.clone());
         }
         self.uncounted.insert(root.clone());
-        self.flush()
+        self.follow();
+        Ok(())
     }
 
     /// Makes a root none any more. Nothing happens if it is none.
@@ -103,8 +104,20 @@ impl State {
         batch.commit()?;
         self.quotas.remove(root);
         self.uncounted.remove(root);
-        self.assign_roots(root)?;
-        self.flush()
+        self.unassigned.insert(root.clone());
+        self.follow();
+        Ok(())
+    }
+
+    /// Lets headers name the roots that they count for, where that may have changed.
+    pub(super) fn assign_all(&mut self) -> Result<()> {
+        while let Some(root) = self.unassigned.pop_first() {
+            if let Err(error) = self.assign_roots(&root) {
+                self.unassigned.insert(root);
+                return Err(error);
+            }
+        }
+        Ok(())
     }
 
     /// Lets the headers of all mailboxes at or below a root name the root that they count for.
@@ -126,9 +139,9 @@ impl State {
         let before = self.contents(&entry)?;
         let after = before.clone();
         let partition = Partition::new(entry.partition.unwrap_or_default());
-        let (messages, replaces) = (Vec::new(), None);
+        let (records, messages, replaces) = (Recorded::Same, Vec::new(), None);
         // This finds the root.
-        self.store(Update { partition, before: Some(before), after, messages, replaces })
+        self.store(Update { partition, before: Some(before), after, records, messages, replaces })
     }
 
     /// Adds up what the mailboxes use that count for changed roots.
