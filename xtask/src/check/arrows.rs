@@ -12,6 +12,7 @@ const ROWS: &[&str] = &[
     "spool",
     "vault",
     "peer",
+    "logwatch",
     "segment",
     "csync",
     "cyrus-format",
@@ -25,7 +26,7 @@ const FOR_TESTS: &[&str] = &["testkit"];
 const TOOLS: &[&str] = &["xtask"];
 
 /// Bytes and values in, bytes and values out: see also the rule `pure` on their sources.
-pub const PURE: &[&str] = &["model", "cyrus-format", "csync", "segment"];
+pub const PURE: &[&str] = &["model", "cyrus-format", "csync", "segment", "logwatch"];
 
 /// Packages that reach what a pure crate must not: files, sockets, clocks, chance.
 const IMPURE: &[&str] = &[
