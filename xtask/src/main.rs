@@ -12,6 +12,7 @@ mod man;
 mod process;
 mod tally;
 mod test;
+mod watch_logs;
 mod workspace;
 
 use std::process::ExitCode;
@@ -54,6 +55,12 @@ const COMMANDS: &[Command] = &[
         arguments: "",
         about: "make the demo's bundled spool anew, on a real Cyrus",
         run: demo_spool::run,
+    },
+    Command {
+        name: "watch-logs",
+        arguments: "",
+        about: "make the logs anew that cylinder watch is tried on, with a real Cyrus",
+        run: watch_logs::run,
     },
     Command {
         name: "man",
