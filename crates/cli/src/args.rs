@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::watching::notify::Notify;
+
 /// Keep the mail of a Cyrus IMAP server: snapshot accounts, keep their history, give mail back.
 ///
 /// Data goes to standard output, talk to standard error. Exit codes: 0 done; 1 failed; 2 wrong
@@ -99,6 +101,13 @@ pub enum Command {
     /// has no use for is removed. Then nobody can replicate into it any more. May be stopped at any
     /// time and run again. What is left to do is printed.
     Promote(PromoteArgs),
+    /// Watch the log, and make a noise for anything that is not everyday.
+    ///
+    /// Learns which lines come, how often and when, and tells of what is new, of what comes far too
+    /// often, and of what has not come; some lines always make a noise. One trouble is one noise, and
+    /// a count. With --learn, old logs are taken for everyday; with --replay, they are told what would
+    /// have made a noise, with exit code 3 if anything did. SIGTERM and SIGINT end it.
+    Watch(WatchArgs),
     /// Show the whole round on a small spool that comes with the program
     Demo(DemoArgs),
     /// Print the manual page, in roff
@@ -513,6 +522,43 @@ pub struct DemoArgs {
     pub keep: Option<PathBuf>,
 }
 
+/// What `watch` takes.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("task").args(["learn", "replay", "explain", "accept", "list", "log"]))]
+pub struct WatchArgs {
+    /// Follow this log, through all rotations; repeatable
+    #[arg(long, value_name = "FILE")]
+    pub log: Vec<PathBuf>,
+    /// Where what is everyday is kept, and how far logs were read
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/cylinder/watch")]
+    pub state: PathBuf,
+    /// Tell by stderr, journal, command:PROGRAM, mail:ADDRESS or nagios:FILE; repeatable
+    /// [default: stderr]
+    #[arg(long, value_name = "HOW", requires = "log")]
+    pub notify: Vec<Notify>,
+    /// Take these old logs for everyday; plain, gzip or zstd, in any order
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub learn: Vec<PathBuf>,
+    /// Tell what in these logs would have made a noise, and keep nothing
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub replay: Vec<PathBuf>,
+    /// Tell what is known of a line
+    #[arg(long, value_name = "LINE")]
+    pub explain: Option<String>,
+    /// Make no noise of this for a while; its id is in each noise
+    #[arg(long, value_name = "ID")]
+    pub accept: Option<String>,
+    /// For how long: a number with s, m, h or d
+    #[arg(long = "for", value_name = "TIME", requires = "accept", default_value = "7d", value_parser = span)]
+    pub span: Duration,
+    /// List what goes on, and what is accepted
+    #[arg(long)]
+    pub list: bool,
+    /// Print JSON: for --replay, one object a line
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// How an output is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Compress {
@@ -533,6 +579,16 @@ pub enum Layout {
     Uuid,
     /// By name, as Cyrus up to 3.4 does
     Name,
+}
+
+/// A length of time such as `7d`.
+fn span(text: &str) -> Result<Duration, String> {
+    const UNITS: [(char, u64); 4] = [('s', 1), ('m', 60), ('h', 3600), ('d', 86_400)];
+    let unit = UNITS.iter().find(|(name, _)| text.ends_with(*name));
+    let wrong = || "a number with s, m, h or d behind it, as 7d".to_owned();
+    let (name, seconds) = unit.ok_or_else(wrong)?;
+    let number: u64 = text.trim_end_matches(*name).parse().map_err(|_| wrong())?;
+    number.checked_mul(*seconds).map(Duration::from_secs).ok_or_else(wrong)
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

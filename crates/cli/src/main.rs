@@ -9,8 +9,10 @@ mod output;
 mod password;
 mod progress;
 mod render;
+mod signals;
 mod spool_error;
 mod vaults;
+mod watching;
 mod when;
 
 use std::num::NonZero;
@@ -45,6 +47,7 @@ fn act() -> ExitCode {
         Command::Prune(args) => args.json,
         Command::Promote(args) => args.json,
         Command::List(args) => args.json,
+        Command::Watch(args) => args.json,
         Command::Show(_) | Command::Serve(_) | Command::Demo(_) | Command::Man => false,
     };
     match run(&cli.command) {
@@ -72,6 +75,7 @@ fn run(command: &Command) -> Result<Exit, CliError> {
         Command::Replicate(args) => commands::replicate::run(args),
         Command::Serve(args) => commands::serve::run(args),
         Command::Promote(args) => commands::promote::run(args),
+        Command::Watch(args) => commands::watch::run(args),
         Command::Demo(args) => commands::demo::run(args),
         Command::Man => commands::man::run(),
     }

@@ -58,7 +58,8 @@ impl Output {
         Self::Stream(file)
     }
 
-    fn create(path: &Path) -> io::Result<Self> {
+    /// Opens a file as the output.
+    pub fn create(path: &Path) -> io::Result<Self> {
         match std::fs::metadata(path) {
             // A device or a pipe must never be replaced by a file.
             Ok(found) if !found.is_file() && !found.is_dir() => {

@@ -15,3 +15,4 @@ pub mod serve;
 pub mod show;
 pub mod snapshot;
 pub mod verify;
+pub mod watch;

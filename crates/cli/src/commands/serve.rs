@@ -16,8 +16,8 @@ use crate::args::ServeArgs;
 use crate::error::{CliError, Exit};
 use crate::output::Output;
 use crate::render::plain;
+use crate::signals::{Notify, Signals};
 use crate::{password, vaults, when};
-use around::{Notify, Signals};
 
 /// Runs the command.
 pub fn run(args: &ServeArgs) -> Result<Exit, CliError> {

@@ -29,3 +29,4 @@ mod vault_restore;
 mod vault_s3;
 mod vault_search;
 mod vaults;
+mod watching;

@@ -1,74 +1,12 @@
-//! What surrounds a server: signals, systemd, and what the system allows.
+//! What surrounds a server: sockets of systemd, and what the system allows.
 
-use std::ffi::OsString;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, chown};
-use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::Path;
 
 use ::serve::{Door, Tls};
 use listenfd::ListenFd;
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
-/// SIGTERM and SIGINT, as something that can be waited for along with sockets.
-pub struct Signals {
-    fd: SignalFd,
-}
-
-impl Signals {
-    /// Takes them from this thread, and from those that it starts.
-    pub fn block() -> io::Result<Self> {
-        let mask: SigSet = [Signal::SIGTERM, Signal::SIGINT].into_iter().collect();
-        mask.thread_block()?;
-        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
-        Ok(Self { fd: SignalFd::with_flags(&mask, flags)? })
-    }
-
-    /// Takes one that has come, so that the next one can be told from it.
-    pub fn forget(&self) {
-        // Without one, there is nothing to be forgotten.
-        let _ = self.fd.read_signal();
-    }
-}
-
-impl AsFd for Signals {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
-    }
-}
-
-/// Where systemd hears how a service is doing (sd_notify(3)), if it listens.
-pub struct Notify {
-    socket: Option<(UnixDatagram, SocketAddr)>,
-}
-
-impl Notify {
-    /// Where the environment says.
-    pub fn from_env() -> Self {
-        Self { socket: std::env::var_os("NOTIFY_SOCKET").and_then(open) }
-    }
-
-    /// Says a line, as `READY=1`.
-    pub fn say(&self, line: &str) {
-        if let Some((socket, address)) = &self.socket {
-            // A service manager that does not hear it notices by itself.
-            let _ = socket.send_to_addr(line.as_bytes(), address);
-        }
-    }
-}
-
-fn open(name: OsString) -> Option<(UnixDatagram, SocketAddr)> {
-    let address = match name.as_bytes().strip_prefix(b"@") {
-        Some(name) => SocketAddr::from_abstract_name(name),
-        None => SocketAddr::from_pathname(&name),
-    };
-    Some((UnixDatagram::unbound().ok()?, address.ok()?))
-}
 
 /// The sockets that systemd opened for this process (sd_listen_fds(3)). One that is named `tls`
 /// begins with TLS.

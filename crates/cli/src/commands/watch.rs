@@ -1,0 +1,125 @@
+//! `cylinder watch`: a noise for anything that is not everyday.
+
+mod daemon;
+
+use std::path::PathBuf;
+
+use logwatch::line::LineReader;
+use logwatch::noise::Noise;
+use logwatch::time::Time;
+use logwatch::{Mode, Watcher};
+
+use crate::args::WatchArgs;
+use crate::error::{CliError, Exit};
+use crate::render::{count, print};
+use crate::watching::store::Store;
+use crate::watching::{self, logs, show, wall};
+
+/// Runs the command.
+pub fn run(args: &WatchArgs) -> Result<Exit, CliError> {
+    let store = Store::new(&args.state);
+    match args {
+        WatchArgs { explain: Some(line), .. } => explain(&store, line),
+        WatchArgs { accept: Some(id), .. } => accept(&store, id, args),
+        WatchArgs { list: true, .. } => list(&store, args.json),
+        _ if !args.replay.is_empty() => replay(&store, args),
+        _ if !args.learn.is_empty() => learn(&store, &args.learn),
+        _ => daemon::run(&store, args),
+    }
+}
+
+/// Takes old logs for everyday.
+fn learn(store: &Store, paths: &[PathBuf]) -> Result<Exit, CliError> {
+    let _lock = store.lock()?;
+    let mut kept = store.load()?;
+    let before = kept.watcher.lines();
+    read_logs(&mut kept.watcher, paths, Mode::Learn, &mut |_| {})?;
+    store.save(&kept.watcher, &kept.places)?;
+    let lines = count(kept.watcher.lines() - before, "line");
+    eprintln!("{lines} learned; {} known", count(kept.watcher.templates().count() as u64, "kind"));
+    Ok(Exit::Done)
+}
+
+/// Tells what would have made a noise, and keeps nothing.
+fn replay(store: &Store, args: &WatchArgs) -> Result<Exit, CliError> {
+    let mut watcher = store.load()?.watcher;
+    let mut noises = Vec::new();
+    let lines = watcher.lines();
+    read_logs(&mut watcher, &args.replay, Mode::Watch, &mut |noise| noises.push(noise))?;
+    noises.extend(watcher.noises(watcher.now().plus(2)));
+    let text: String = match args.json {
+        true => noises.iter().map(|noise| show::json_line(&show::document(noise))).collect(),
+        false => noises.iter().map(show::text).collect(),
+    };
+    print("the noises", text)?;
+    let lines = count(watcher.lines() - lines, "line");
+    eprintln!("{lines}, {}", count(noises.len() as u64, "noise"));
+    Ok(if noises.is_empty() { Exit::Done } else { Exit::Findings })
+}
+
+/// Reads logs from the first line to the last; noises come with the line behind them.
+fn read_logs(
+    watcher: &mut Watcher,
+    paths: &[PathBuf],
+    mode: Mode,
+    tell: &mut dyn FnMut(Noise),
+) -> Result<(), CliError> {
+    let now = watching::now();
+    let mut reader = LineReader::new(now);
+    let mut last = Time(i64::MIN);
+    for path in logs::in_order(paths, now)? {
+        logs::each_line(&path, &mut |line| {
+            watcher.take(&reader.read(line), mode);
+            if watcher.now() != last {
+                last = watcher.now();
+                if mode == Mode::Watch {
+                    watcher.noises(last).into_iter().for_each(&mut *tell);
+                }
+            }
+            true
+        })?;
+    }
+    Ok(())
+}
+
+/// Tells what is known of a line.
+fn explain(store: &Store, line: &str) -> Result<Exit, CliError> {
+    let watcher = store.load()?.watcher;
+    let line = LineReader::new(watching::now()).read(line.as_bytes());
+    print("the explanation", show::explanation(&watcher.explain(&line)))?;
+    Ok(Exit::Done)
+}
+
+fn accept(store: &Store, id: &str, args: &WatchArgs) -> Result<Exit, CliError> {
+    let id = show::parse_id(id).ok_or_else(|| {
+        CliError::usage(format!("{id} is no id of a noise"))
+            .hint("eight hex digits, as --list and each noise show them")
+    })?;
+    let now = watching::now();
+    let until = now.plus(i64::try_from(args.span.as_secs()).unwrap_or(i64::MAX));
+    store.accept(id, until, now)?;
+    eprintln!("{} makes no noise until {}", show::id(id), wall(until));
+    Ok(Exit::Done)
+}
+
+/// Tells what goes on, and what is accepted.
+fn list(store: &Store, json: bool) -> Result<Exit, CliError> {
+    let watcher = store.load()?.watcher;
+    let open = watcher.open().iter().map(|incident| &incident.noise);
+    let accepted = store.accepted()?;
+    let text = if json {
+        let open: Vec<_> = open.map(show::document).collect();
+        let accepted: Vec<_> = accepted
+            .iter()
+            .map(|(id, until)| serde_json::json!({ "id": show::id(*id), "until": wall(*until) }))
+            .collect();
+        show::json_line(&serde_json::json!({ "open": open, "accepted": accepted }))
+    } else {
+        let accepted = accepted
+            .iter()
+            .map(|(id, until)| format!("{} accepted until {}\n", show::id(*id), wall(*until)));
+        open.map(show::text).chain(accepted).collect()
+    };
+    print("the list", text)?;
+    Ok(Exit::Done)
+}
