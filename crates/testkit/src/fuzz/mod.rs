@@ -7,6 +7,7 @@
 mod accounts;
 mod csync;
 mod formats;
+mod logs;
 mod mutate;
 mod names;
 mod segments;
@@ -42,6 +43,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("header", formats::header),
     ("imapd_conf", formats::imapd_conf),
     ("index", formats::index),
+    ("log_lines", logs::log_lines),
     ("mailbox_list", formats::mailbox_list),
     ("mailbox_names", names::mailbox_names),
     ("manifest", segments::manifest),
@@ -55,6 +57,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("vault_names", vaults::vault_names),
     #[cfg(feature = "stores")]
     ("vault_notes", vaults::vault_notes),
+    ("watch_state", logs::watch_state),
 ];
 
 /// No input may keep a parser busy for longer, even in an unoptimised build on a busy machine.
