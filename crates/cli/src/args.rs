@@ -417,8 +417,8 @@ pub struct RestoreArgs {
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("which").required(true).multiple(true).args(["user", "mailbox", "all"]))]
 pub struct ReplicateArgs {
-    /// The replica: csync://[USER@]HOST[:PORT], or csyncs:// for TLS from the start [default port:
-    /// 2005; default user: sync_authname of the configuration, or cyrus]
+    /// The replica: csync://HOST or csync://USER@HOST:PORT, with csyncs:// for TLS from the start
+    /// [default port: 2005; default user: sync_authname of the configuration, or cyrus]
     #[arg(long, value_name = "URL")]
     pub to: String,
     /// Read the password from this file, which only its owner can read [default: standard input]

@@ -99,7 +99,7 @@ fn read_password(path: &Path) -> Result<Vec<u8>, CliError> {
     })
 }
 
-/// csync://[user@]host[:port]
+/// `csync://[user@]host[:port]`
 #[derive(Debug, PartialEq, Eq)]
 struct Url {
     is_secret: bool,
