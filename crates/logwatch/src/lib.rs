@@ -1,6 +1,6 @@
 //! What a server's log says, which of it is everyday, and what deserves a noise.
 //!
-//! A line is read ([`line`]), its words are masked ([`mask`]), and what is left of it is its
+//! A line is read ([`mod@line`]), its words are masked ([`mask`]), and what is left of it is its
 //! template ([`book`]). How often each comes, and when, is its habit ([`everyday`]); some lines matter
 //! however often they come ([`alarms`]). What is not everyday is a noise ([`noise`]), and all noises of
 //! one trouble are an incident ([`incidents`]). [`Watcher`] does it all, and can be kept ([`state`]).
