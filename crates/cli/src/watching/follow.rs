@@ -4,6 +4,7 @@
 //! is rotated. Where a log goes on under another name, or was cut after it was copied, the rest is looked
 //! for in the files beside it whose names begin with its own.
 
+use std::cmp::Reverse;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -254,7 +255,7 @@ fn siblings(path: &Path) -> io::Result<Vec<PathBuf>> {
         return Ok(Vec::new());
     };
     let parent = if parent == Path::new("") { Path::new(".") } else { parent };
-    let mut found: Vec<(SystemTime, PathBuf)> = Vec::new();
+    let mut found: Vec<(SystemTime, Reverse<u32>, PathBuf)> = Vec::new();
     for entry in fs::read_dir(parent)? {
         let entry = entry?;
         let other = entry.file_name();
@@ -262,11 +263,19 @@ fn siblings(path: &Path) -> io::Result<Vec<PathBuf>> {
             && other.as_encoded_bytes().starts_with(name.as_encoded_bytes())
             && entry.file_type()?.is_file();
         if is_old {
-            found.push((entry.metadata()?.modified()?, entry.path()));
+            let number = rotation(&other.as_encoded_bytes()[name.len()..]);
+            found.push((entry.metadata()?.modified()?, Reverse(number), entry.path()));
         }
     }
     found.sort();
-    Ok(found.into_iter().map(|(_, path)| path).collect())
+    Ok(found.into_iter().map(|(.., path)| path).collect())
+}
+
+/// How often a log was rotated, by what stands behind its name: `.2` and `.2.gz` are older than `.1`,
+/// which the clock of a file system may be too coarse to tell. 0 if it has no number.
+fn rotation(behind: &[u8]) -> u32 {
+    let digits = behind.strip_prefix(b".").and_then(|rest| rest.split(|byte| *byte == b'.').next());
+    digits.and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok()).unwrap_or(0)
 }
 
 /// Gives what a file has behind an offset, which is that of its content if it is compressed.
@@ -407,6 +416,18 @@ mod tests {
         stage.write(&mut newest, 10);
         stage.resume(&place);
         stage.assert_each_once();
+    }
+
+    #[test]
+    fn files_of_one_moment_are_in_the_order_of_their_numbers() {
+        let stage = Stage::new();
+        let made = SystemTime::UNIX_EPOCH;
+        for name in ["log.1", "log.10.gz", "log.2.zst", "log", "log-20261101", "log-20261102"] {
+            stage.open(name).set_modified(made).expect("dated");
+        }
+        let found = siblings(&stage.path("log")).expect("readable");
+        let names: Vec<_> = found.iter().filter_map(|path| path.file_name()?.to_str()).collect();
+        assert_eq!(names, ["log.10.gz", "log.2.zst", "log.1", "log-20261101", "log-20261102"]);
     }
 
     #[test]
