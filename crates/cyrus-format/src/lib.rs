@@ -19,6 +19,7 @@ pub mod names;
 pub mod paths;
 pub mod quota;
 pub mod seen;
+pub mod sent;
 pub mod sieve;
 pub mod subs;
 

@@ -278,6 +278,9 @@ impl<'a> Plan<'a> {
         match self.staged.get(&told.guid) {
             Some(message) if message.size() == record.size => {
                 record.header_size = message.header_size();
+                if let Some(sent) = message.sent() {
+                    (record.sentdate, record.gmtime) = (sent.day, sent.moment);
+                }
                 let (message, arrived) = (Arc::clone(message), record.internaldate);
                 self.messages.push(NewMessage { uid: told.uid, message, arrived });
             }

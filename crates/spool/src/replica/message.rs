@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use cyrus_format::sent::Sent;
 use model::{Guid, Partition, Timestamp};
 use rustix::fs::{Timespec, Timestamps};
 use sha1::{Digest, Sha1};
@@ -12,6 +13,9 @@ use super::State;
 use super::disk::{Disk, Kept, Staged, Unnamed, io_error};
 use super::error::{ReplicaError, Result};
 
+/// How much of a header is kept, for the date in it.
+const HEAD_MAX: usize = 64 << 10;
+
 /// A message whose bytes were compared with its GUID. Links are made of it when a mailbox refers to
 /// it; until then it has no name.
 #[derive(Debug)]
@@ -19,6 +23,7 @@ pub struct Message {
     guid: Guid,
     size: u64,
     header_size: u32,
+    sent: Option<Sent>,
     bytes: Bytes,
 }
 
@@ -49,12 +54,16 @@ struct Digesting {
     header_size: Option<u64>,
     /// How much of CR LF CR LF has just come.
     matched: usize,
+    /// The beginning of the header.
+    head: Vec<u8>,
 }
 
 impl Digesting {
     fn update(&mut self, bytes: &[u8]) {
         self.sha1.update(bytes);
         if self.header_size.is_none() {
+            let room = HEAD_MAX - self.head.len();
+            self.head.extend_from_slice(&bytes[..bytes.len().min(room)]);
             for (at, byte) in bytes.iter().enumerate() {
                 self.matched = match (byte, self.matched) {
                     (b'\r', 0 | 2) | (b'\n', 1 | 3) => self.matched + 1,
@@ -78,6 +87,11 @@ impl Digesting {
     fn header_size(&self) -> u32 {
         u32::try_from(self.header_size.unwrap_or(self.size)).unwrap_or(u32::MAX)
     }
+
+    fn sent(&self) -> Option<Sent> {
+        let header_size = usize::try_from(self.header_size()).unwrap_or(usize::MAX);
+        Sent::of_header(&self.head[..self.head.len().min(header_size)])
+    }
 }
 
 impl Arriving {
@@ -100,11 +114,12 @@ impl Arriving {
             return Err(ReplicaError::OtherBytes { guid: self.announced });
         }
         let (size, header_size) = (self.digest.size, self.digest.header_size());
+        let sent = self.digest.sent();
         let bytes = match self.unnamed {
             Unnamed { kept: Kept::Staged(staged), .. } => Bytes::Staged(staged),
             open => Bytes::Open(open),
         };
-        Ok(Message { guid: self.announced, size, header_size, bytes })
+        Ok(Message { guid: self.announced, size, header_size, sent, bytes })
     }
 }
 
@@ -122,6 +137,11 @@ impl Message {
     /// Bytes before its body, the blank line included.
     pub fn header_size(&self) -> u32 {
         self.header_size
+    }
+
+    /// When it says that it was sent.
+    pub fn sent(&self) -> Option<Sent> {
+        self.sent
     }
 
     /// Opens its file, wherever in it reading begins.
@@ -170,9 +190,9 @@ pub(super) fn check(file: &File, guid: Guid, path: &Path) -> Result<Option<Messa
         digest.update(&buffer[..n]);
     }
     let (size, header_size) = (digest.size, digest.header_size());
-    let same = digest.guid() == guid;
+    let (same, sent) = (digest.guid() == guid, digest.sent());
     let bytes = Bytes::Stored(path.to_owned());
-    Ok(same.then_some(Message { guid, size, header_size, bytes }))
+    Ok(same.then_some(Message { guid, size, header_size, sent, bytes }))
 }
 
 impl State {
