@@ -67,8 +67,14 @@ impl Sent {
         let zone = words.next().map_or(Some(0), zone)?;
         let day = days_since_1970(year, month, day) * 86_400;
         let moment = day + hour * 3600 + minute * 60 + second - zone;
-        Some(Self { day: Timestamp::from_secs(day), moment: Timestamp::from_secs(moment) })
+        Some(Self { day: as_stored(day), moment: as_stored(moment) })
     }
+}
+
+/// An index has 32 bits for either, and Cyrus drops what does not fit in them: spam comes from before
+/// 1970, too.
+fn as_stored(secs: i64) -> Timestamp {
+    Timestamp::from_secs(secs.rem_euclid(1 << 32))
 }
 
 /// Digits alone, few enough to be part of a date.
@@ -122,6 +128,19 @@ mod tests {
         }
         assert_eq!(read(" 1 Jan 1970 00:00:00 +0000"), Some((0, 0)));
         assert_eq!(read(" 29 Feb 2000 00:00:00 Z"), Some((951_782_400, 951_782_400)));
+    }
+
+    #[test]
+    fn dates_that_an_index_cannot_hold_lose_what_does_not_fit() {
+        let last = 4_294_967_295;
+        assert_eq!(read(" 31 Dec 1969 23:59:59 +0000"), Some((last - 86_399, last)));
+        for date in
+            [" 5 Aug 0102 18:02:07 -0300", " 1 Jan 9999 00:00:00 +0000", " 7 Feb 2106 06:28:16 Z"]
+        {
+            let (day, moment) = read(date).expect("a date");
+            assert!((0..=last).contains(&day) && (0..=last).contains(&moment), "{date}");
+        }
+        assert_eq!(read(" 7 Feb 2106 06:28:16 Z").map(|(_, moment)| moment), Some(0));
     }
 
     #[test]
