@@ -1,6 +1,6 @@
 //! Sessions of a real master, written down on their way and said again to another replica.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
@@ -46,7 +46,9 @@ impl Recorder {
 
 /// Lets both talk until the master leaves, and returns what he said.
 fn pass_on(mut master: TcpStream, mut replica: TcpStream) -> std::io::Result<Vec<u8>> {
-    let (mut from_replica, mut to_master) = (replica.try_clone()?, master.try_clone()?);
+    let mut from_replica = BufReader::new(replica.try_clone()?);
+    greet(&mut from_replica, &mut master)?;
+    let mut to_master = master.try_clone()?;
     thread::spawn(move || std::io::copy(&mut from_replica, &mut to_master));
     let (mut said, mut buffer) = (Vec::new(), vec![0; BUFFER]);
     loop {
@@ -60,6 +62,22 @@ fn pass_on(mut master: TcpStream, mut replica: TcpStream) -> std::io::Result<Vec
     }
     replica.shutdown(Shutdown::Write)?;
     Ok(said)
+}
+
+/// Passes the banner on, without the offer to compress: what is compressed cannot be said again.
+fn greet(replica: &mut impl BufRead, master: &mut impl Write) -> std::io::Result<()> {
+    loop {
+        let mut line = Vec::new();
+        if replica.read_until(b'\n', &mut line)? == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        if !line.starts_with(b"* COMPRESS") {
+            master.write_all(&line)?;
+        }
+        if line.starts_with(b"* OK") {
+            return Ok(());
+        }
+    }
 }
 
 fn split(said: &[u8]) -> Outcome<Session> {
