@@ -34,6 +34,8 @@ pub struct Run {
 
 /// Has the master send what a user has to a replica.
 pub fn sync(master: &Cyrus, to: SocketAddr, user: &str) -> Outcome<Run> {
+    // What was written before is nobody's to wait for: a sync of a file system would.
+    nix::unistd::sync();
     let mut client = master.tool_command("sync_client");
     client.args(["-S", &to.to_string(), "-u", user]).stdin(Stdio::null());
     let before = children_cpu()?;
