@@ -72,7 +72,7 @@ impl Victim for Served {
     }
 }
 
-/// Its `sync_server` is killed; its master, which is not, starts others.
+/// Its `sync_server` is killed; its master process, which is not, starts others.
 impl Victim for Cyrus {
     fn address(&self) -> SocketAddr {
         self.sync_address()
@@ -105,8 +105,13 @@ impl Victim for Cyrus {
         }
     }
 
+    /// A master starts no server more that was killed five times within ten seconds, until it is told to
+    /// read its configuration again (`master/master.c`, 3.6).
     fn resume(&mut self) -> io::Result<()> {
-        Ok(())
+        let pid = fs::read_to_string(self.pid_file())?;
+        let pid = pid.trim().parse().ok().and_then(Pid::from_raw);
+        let pid = pid.ok_or(io::ErrorKind::InvalidData)?;
+        Ok(kill_process(pid, Signal::HUP)?)
     }
 
     fn spool(&self) -> PathBuf {

@@ -74,7 +74,7 @@ impl Cyrus {
         let errors = log.try_clone().map_err(io_error("share the master's log"))?;
         let mut master = Command::new(require::MASTER);
         master.arg("-C").arg(&self.imapd_conf).arg("-M").arg(&self.cyrus_conf);
-        master.arg("-p").arg(self.directory.path().join("master.pid")).arg("-D");
+        master.arg("-p").arg(self.pid_file()).arg("-D");
         master.stdin(Stdio::null()).stdout(log).stderr(errors).current_dir("/");
         self.set_environment(&mut master);
         let mut group = Group::spawn_guarded(&mut master).map_err(io_error("start the master"))?;
@@ -88,6 +88,11 @@ impl Cyrus {
         if let Some(mut group) = self.running.take() {
             group.terminate(STOP_GRACE);
         }
+    }
+
+    /// Where the number of the master process stands while it runs.
+    pub(crate) fn pid_file(&self) -> PathBuf {
+        self.directory.path().join("master.pid")
     }
 
     /// Kills the servers, as a crash would.
