@@ -68,7 +68,9 @@ impl Target {
     /// Attaches the hint that fits.
     pub fn explain(&self, error: SessionError) -> CliError {
         let hint = match &error {
-            SessionError::Login { .. } => Some("the replica's admins have to name the user"),
+            SessionError::Login { .. } => {
+                Some("check the user and the password; a Cyrus has to name the user in its admins")
+            }
             SessionError::NoTls => Some(
                 "let the replica offer TLS, or use a tunnel; --cleartext sends it all the same",
             ),
