@@ -8,6 +8,7 @@ mod error;
 mod output;
 mod password;
 mod progress;
+mod queue;
 mod render;
 mod signals;
 mod spool_error;

@@ -1,8 +1,6 @@
 //! `cylinder backup`: accounts of a live server into a vault.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Sender, channel};
-use std::thread;
+use std::sync::mpsc::Sender;
 
 use model::Userid;
 use serde_json::{Value, json};
@@ -12,6 +10,7 @@ use vault::VaultError;
 use crate::args::BackupArgs;
 use crate::error::{CliError, Exit};
 use crate::progress::Progress;
+use crate::queue::{LOST_MAX, Queue, on_threads};
 use crate::render::{bytes, count, finding_json, micros, plain};
 use crate::vaults::backup::{Backup, BackupError, Outcome, PART, Stored};
 use crate::when::{self, age, rfc3339};
@@ -73,65 +72,39 @@ pub fn run(args: &BackupArgs) -> Result<Exit, CliError> {
     let progress = Progress::new(args.talk);
 
     let mut report = Report::new(args, accounts.len());
-    let (sender, results) = channel();
-    let queue = Queue { accounts: &accounts, next: AtomicUsize::new(0), lost: AtomicUsize::new(0) };
-    thread::scope(|scope| {
-        for _ in 0..jobs {
-            let sender = sender.clone();
-            scope.spawn(|| work(&backup, &queue, sender, &progress));
-        }
-        drop(sender);
-        for done in results {
-            report.take(done, &progress);
-        }
-    });
+    let queue = Queue::new(&accounts);
+    let work = |results| work(&backup, &queue, results, &progress);
+    on_threads(jobs, work, |done| report.take(done, &progress));
     progress.clear();
     report.finish()
 }
 
-/// After so many accounts in a row that an object store failed, it is gone: each of the others would
-/// only be waited for in vain. A directory fails at once.
-const LOST_MAX: usize = 3;
-
-/// The accounts that are still to be backed up.
-struct Queue<'a> {
-    accounts: &'a [Userid],
-    next: AtomicUsize,
-    /// How many the store has failed since it last did what it was asked.
-    lost: AtomicUsize,
-}
-
-impl<'a> Queue<'a> {
-    fn next(&self) -> Option<&'a Userid> {
-        if self.lost.load(Ordering::Relaxed) >= LOST_MAX {
-            return None;
+/// Notes whether a far store is still there. A directory fails at once: nothing is waited for.
+fn note(queue: &Queue<'_, Userid>, backup: &Backup<'_>, outcome: &Result<Outcome, BackupError>) {
+    match outcome {
+        Err(BackupError::Vault(VaultError::Store { .. })) if !backup.vault.store().is_near() => {
+            queue.note_lost();
         }
-        self.accounts.get(self.next.fetch_add(1, Ordering::Relaxed))
-    }
-
-    fn note(&self, backup: &Backup<'_>, outcome: &Result<Outcome, BackupError>) {
-        match outcome {
-            Err(BackupError::Vault(VaultError::Store { .. }))
-                if !backup.vault.store().is_near() =>
-            {
-                self.lost.fetch_add(1, Ordering::Relaxed);
-            }
-            // Something else is wrong, which says nothing of the store.
-            Err(_) => {}
-            Ok(_) => self.lost.store(0, Ordering::Relaxed),
-        }
+        // Something else is wrong, which says nothing of the store.
+        Err(_) => {}
+        Ok(_) => queue.note_reached(),
     }
 }
 
 /// Backs up one account after the other until there are no more.
-fn work(backup: &Backup<'_>, queue: &Queue<'_>, results: Sender<Done>, progress: &Progress) {
+fn work(
+    backup: &Backup<'_>,
+    queue: &Queue<'_, Userid>,
+    results: Sender<Done>,
+    progress: &Progress,
+) {
     // Only this thread becomes Cyrus' user; the vault is written by others.
     let acting = backup.server.act_as_cyrus();
     while let Some(userid) = queue.next() {
         let result = match &acting {
             Ok(_) => {
                 let outcome = backup.account(userid, progress);
-                queue.note(backup, &outcome);
+                note(queue, backup, &outcome);
                 outcome.map_err(|error| {
                     let last = match &error {
                         // It would not tell now either, after as long a wait.

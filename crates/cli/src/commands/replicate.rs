@@ -4,9 +4,7 @@ mod report;
 mod target;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Sender, channel};
-use std::thread;
+use std::sync::mpsc::Sender;
 
 use engine::live::live;
 use engine::replicate::{self, Outcome, ReplicateError, replicate};
@@ -18,13 +16,10 @@ use thiserror::Error;
 use crate::args::ReplicateArgs;
 use crate::error::{CliError, Exit, chain_of};
 use crate::progress::Progress;
+use crate::queue::{Queue, on_threads};
 use crate::{processors, spool_error};
 use report::Report;
 use target::Target;
-
-/// After so many connections in a row that failed, the replica is gone: each of the other accounts
-/// would only be waited for in vain.
-const LOST_MAX: usize = 3;
 
 /// What is replicated in one piece.
 struct Item {
@@ -76,22 +71,10 @@ pub fn run(args: &ReplicateArgs) -> Result<Exit, CliError> {
         args,
         server: &server,
         target: &target,
-        items: &items,
+        queue: Queue::new(&items),
         workers: processors().div_ceil(jobs),
-        next: AtomicUsize::new(0),
-        lost: AtomicUsize::new(0),
     };
-    let (sender, results) = channel();
-    thread::scope(|scope| {
-        for _ in 0..jobs {
-            let sender = sender.clone();
-            scope.spawn(|| work.run(sender, &progress));
-        }
-        drop(sender);
-        for done in results {
-            report.take(done, &progress);
-        }
-    });
+    on_threads(jobs, |results| work.run(results, &progress), |done| report.take(done, &progress));
     progress.clear();
     report.finish()
 }
@@ -132,12 +115,9 @@ struct Work<'w> {
     args: &'w ReplicateArgs,
     server: &'w Server,
     target: &'w Target,
-    items: &'w [Item],
+    queue: Queue<'w, Item>,
     /// Threads of one account that read messages.
     workers: usize,
-    next: AtomicUsize,
-    /// How many connections have failed since the last one that did not.
-    lost: AtomicUsize,
 }
 
 impl Work<'_> {
@@ -146,10 +126,7 @@ impl Work<'_> {
         // Only this thread becomes Cyrus' user.
         let acting = self.server.act_as_cyrus();
         let mut session = None;
-        while self.lost.load(Ordering::Relaxed) < LOST_MAX {
-            let Some(item) = self.items.get(self.next.fetch_add(1, Ordering::Relaxed)) else {
-                break;
-            };
+        while let Some(item) = self.queue.next() {
             let result = match &acting {
                 Ok(_) => self.item(item, &mut session, progress),
                 Err(error) => Err(Failed::Act(error.to_string())),
@@ -174,8 +151,8 @@ impl Work<'_> {
             None => {
                 let opened = self.target.open();
                 match &opened {
-                    Ok(_) => self.lost.store(0, Ordering::Relaxed),
-                    Err(_) => drop(self.lost.fetch_add(1, Ordering::Relaxed)),
+                    Ok(_) => self.queue.note_reached(),
+                    Err(_) => self.queue.note_lost(),
                 }
                 opened.map_err(Failed::Connect)?
             }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use model::Guid;
 use serde_json::Value;
 use sha1::{Digest, Sha1};
 use tempfile::TempDir;
@@ -19,7 +20,7 @@ fn replica() -> (TempDir, PathBuf, Server) {
     let (users, spool) = (users(directory.path()), directory.path().join("spool"));
     let mut server = Server::of(&users, &spool);
     let mut master = master(server.address());
-    let guid: String = Sha1::digest(MESSAGE).iter().map(|byte| format!("{byte:02x}")).collect();
+    let guid = Guid(Sha1::digest(MESSAGE).into());
     let size = MESSAGE.len();
     for command in [
         format!("APPLY MESSAGE (%{{default {guid} {size}}}\r\n{MESSAGE})"),

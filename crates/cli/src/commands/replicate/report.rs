@@ -6,10 +6,11 @@ use model::MboxName;
 use serde_json::{Value, json};
 
 use super::target::Target;
-use super::{Done, LOST_MAX, explain};
+use super::{Done, explain};
 use crate::args::ReplicateArgs;
 use crate::error::{CliError, Exit};
 use crate::progress::Progress;
+use crate::queue::LOST_MAX;
 use crate::render::{self, count, finding_json, plain};
 
 /// So many messages of a mailbox that both sides have changed are named; the rest is counted.
