@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::error::Error;
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,7 +13,8 @@ use std::time::SystemTime;
 
 use object_store::path::Path as ObjectPath;
 use object_store::{ListResult, Result};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::io::Errno;
 
 use crate::sweep;
 
@@ -53,6 +55,18 @@ impl Ground {
         make().await
     }
 
+    /// A file in the directory that has no name.
+    pub async fn unnamed(&self) -> Result<File> {
+        let made = self.run(|directory| directory.unnamed().map(Some)).await?;
+        made.ok_or_else(|| failed(io::ErrorKind::Unsupported.into()))
+    }
+
+    /// Makes that file durable and gives it the name of an object. `false` if there is such an object
+    /// already, or if files cannot be named here: then it must be copied.
+    pub async fn adopt(&self, file: Arc<File>, object: String) -> Result<bool> {
+        self.run(move |directory| directory.adopt(&file, &object)).await
+    }
+
     /// Makes a new object durable.
     pub async fn settle_new(&self, object: String) -> Result<()> {
         self.run(move |directory| directory.settle_new(&object)).await
@@ -86,12 +100,12 @@ impl Ground {
         work: impl FnOnce(&Directory) -> io::Result<T> + Send + 'static,
     ) -> Result<T> {
         let Some(directory) = self.0.clone() else { return Ok(T::default()) };
-        let done = tokio::task::spawn_blocking(move || work(&directory)).await?;
-        done.map_err(|error| object_store::Error::Generic {
-            store: "directory",
-            source: error.into(),
-        })
+        tokio::task::spawn_blocking(move || work(&directory)).await?.map_err(failed)
     }
+}
+
+fn failed(error: io::Error) -> object_store::Error {
+    object_store::Error::Generic { store: "directory", source: error.into() }
 }
 
 /// The directory that a store lies in.
@@ -115,6 +129,30 @@ impl Directory {
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    fn unnamed(&self) -> io::Result<File> {
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        // What any file would get: the umask takes away what is too much.
+        Ok(rustix::fs::openat(&self.handle, ".", flags, Mode::from_raw_mode(0o666))?.into())
+    }
+
+    fn adopt(&self, file: &File, object: &str) -> io::Result<bool> {
+        file.sync_all()?;
+        let path = self.path.join(object);
+        let unnamed = format!("/proc/self/fd/{}", file.as_raw_fd());
+        for _ in 0..RACES {
+            if let Some(parent) = path.parent() {
+                fs::create_dir_all(parent)?;
+            }
+            match rustix::fs::linkat(CWD, &*unnamed, CWD, &path, AtFlags::SYMLINK_FOLLOW) {
+                Ok(()) => return Ok(true),
+                // Its directory was removed in that moment, as a directory is with its last object.
+                Err(Errno::NOENT) => {}
+                Err(_) => return Ok(false),
+            }
+        }
+        Ok(false)
     }
 
     fn vouch(&self, directory: &str, names: &BTreeSet<OsString>) -> io::Result<()> {

@@ -23,7 +23,7 @@ use url::Url;
 use crate::cache::Cache;
 use crate::directory::{Directory, Ground};
 use crate::error::{Result, VaultError};
-use crate::stage::Staged;
+use crate::stage::{Stage, Staged};
 
 /// Threads that drive requests. They wait most of the time.
 const DRIVERS: usize = 2;
@@ -273,12 +273,46 @@ impl Store {
         })
     }
 
+    /// Something that takes the bytes of an object to come. If the store is a directory, a large
+    /// one is written to it once, and [`put_staged`](Self::put_staged) gives it its name.
+    pub fn stage(&self) -> Stage {
+        if !self.is_near() {
+            return Stage::new();
+        }
+        let store = self.clone();
+        Stage::at_home(move || {
+            let ground = store.ground.clone();
+            let made = store.ask("stage in", "", async move { ground.unnamed().await });
+            made.map_err(io::Error::other)
+        })
+    }
+
     /// Stores what was staged.
     pub fn put_staged(&self, object: &str, staged: Staged) -> Result<()> {
         match staged {
             Staged::Memory(bytes) => self.put(object, bytes),
             Staged::File { file, size } => self.upload(object, &file, size),
+            Staged::Home { file, size } => {
+                let file = Arc::new(file);
+                match self.adopt(object, &file)? {
+                    true => Ok(()),
+                    false => self.upload(object, &file, size),
+                }
+            }
         }
+    }
+
+    /// Gives a file of the store's directory the name of an object, and tells whether that can be.
+    fn adopt(&self, object: &str, file: &Arc<File>) -> Result<bool> {
+        let path = String::from(self.path(object)?);
+        let (ground, file) = (self.ground.clone(), Arc::clone(file));
+        self.ask("store", object, async move {
+            let adopted = ground.adopt(file, path.clone()).await?;
+            if adopted {
+                ground.settle_new(path).await?;
+            }
+            Ok(adopted)
+        })
     }
 
     /// Stores a large object in parts. It appears when all of them are there.

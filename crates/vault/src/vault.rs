@@ -10,7 +10,7 @@ use crate::keys::{
 };
 use crate::note::Note;
 use crate::object::ObjectStream;
-use crate::stage::Staged;
+use crate::stage::{Stage, Staged};
 use crate::store::Store;
 
 /// What a marker of this version says, and every later one.
@@ -207,6 +207,11 @@ impl Account {
             let bytes = self.store().read_once(&path)?;
             Note::decode(&path, name, &bytes)
         })
+    }
+
+    /// Takes the bytes of a segment to come.
+    pub fn stage(&self) -> Stage {
+        self.store().stage()
     }
 
     /// Stores a segment. It is there, durably, when this returns.

@@ -15,9 +15,7 @@ use segment::compress::{Compression, Writer};
 use segment::manifest::{StoredFile, StoredMailbox};
 use segment::reader::ReadError;
 use vault::policy::{Rules, Verdict, judge};
-use vault::{
-    Account, Entry, History, Lineage, Note, SegmentKind, SegmentName, Stage, VaultError, What,
-};
+use vault::{Account, Entry, History, Lineage, Note, SegmentKind, SegmentName, VaultError, What};
 
 use super::garbage::{Garbage, weigh};
 use super::verify;
@@ -380,7 +378,7 @@ fn copy(
         rewritten_at: Some(rewritten_at),
         catalog: true,
     };
-    let writer = Writer::new(Stage::new(), Compression::Zstd, options.workers);
+    let writer = Writer::new(account.stage(), Compression::Zstd, options.workers);
     let (writer, summary) =
         snapshot::snapshot(source, &messages, base.as_ref(), writer, &taking, &Silent)?;
     let is_known = |finding: &Finding| {

@@ -3,22 +3,23 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use testkit::process;
 use testkit::skip::{Need, skip};
+use testkit::spool_builder::{EPOCH, Era, NewMessage, Spool, SpoolBuilder, SpoolOptions};
+use testkit::{Rng, process};
 
 use crate::program::{CYLINDER, cylinder, run};
-use crate::sample::{check_maildir, files, sample};
+use crate::sample::{belongs_to_us, check_maildir, files, sample};
 use crate::vaults::{SENT, Scene, backup_arguments};
 
 const STRACE: &str = "/usr/bin/strace";
 
 /// Each thread counts its own calls. The one that drives requests writes to wake others, and would
 /// always be the first to be killed if those writes counted with the rest.
-const CALLS: [&str; 2] = ["fsync,mkdir,rename,link,unlink,rmdir", "write"];
+const CALLS: [&str; 2] = ["fsync,mkdir,rename,link,linkat,unlink,rmdir", "write"];
 
 /// The same of whoever writes below a directory that it holds open.
 const CALLS_BELOW: [&str; 2] = ["mkdirat,linkat,symlinkat,fdatasync,fsync", "write"];
@@ -125,6 +126,42 @@ fn a_first_backup_killed_at_any_call_leaves_nothing_in_the_way() {
     at_every_call("a_first_backup_killed_at_any_call", &scene, &arguments, |nth| {
         cylinder(&arguments).expect(0);
         assert_eq!(scene.restored("1"), 5 + SENT);
+        assert_tidy(&scene, nth);
+    });
+}
+
+/// A spool of one message that does not fit into memory, as far as a vault is concerned.
+fn large_spool(scene: &Scene) -> Spool {
+    let root = scene.path("large");
+    let mut builder = SpoolBuilder::create(&root, SpoolOptions::new(Era::V3_6)).expect("a spool");
+    let mut inbox = builder.mailbox("user.glad").expect("a mailbox");
+    let mut bytes = b"Subject: a picture\r\n\r\n".to_vec();
+    let mut random = Rng::new(11);
+    // What is random does not compress, whatever it is written in.
+    bytes.extend((0..3 << 20).map(|_| b'!' + (random.below(90) as u8)));
+    let message = NewMessage { bytes: &bytes, internaldate: EPOCH, ..NewMessage::default() };
+    inbox.add(&message).expect("a message");
+    builder.finish_mailbox(inbox).expect("a mailbox");
+    let spool = builder.finish().expect("a spool");
+    belongs_to_us(&spool.imapd_conf);
+    spool
+}
+
+#[test]
+fn a_large_backup_killed_at_any_call_leaves_no_bytes_behind() {
+    let scene = Scene::new();
+    let spool = large_spool(&scene);
+    let arguments = backup_arguments(&spool, &scene.vault(), &["glad"]);
+    fs::create_dir(scene.path("vault")).expect("a directory");
+    at_every_call("a_large_backup_killed_at_any_call", &scene, &arguments, |nth| {
+        // Where it was killed before it had its name, it is gone with the process.
+        let weigh = |path: &PathBuf| path.metadata().expect("a file").len();
+        let large: Vec<PathBuf> = files(&scene.path("vault"));
+        let large: Vec<&PathBuf> = large.iter().filter(|path| weigh(path) > 1 << 20).collect();
+        assert!(large.len() <= 1, "kill {nth} left {large:?}");
+        let whole = |path: &&PathBuf| path.to_string_lossy().ends_with(".snapshot.tar.zst");
+        assert!(large.iter().all(whole), "kill {nth} left {large:?}");
+        cylinder(&arguments).expect(0);
         assert_tidy(&scene, nth);
     });
 }

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fs::File;
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 
 use segment::ReadAt;
@@ -12,7 +13,10 @@ use vault::{ObjectFile, Stage, Staged};
 use crate::places::{Place, bytes, everywhere};
 
 fn stage(content: &[u8]) -> Staged {
-    let mut stage = Stage::new();
+    fill(Stage::new(), content)
+}
+
+fn fill(mut stage: Stage, content: &[u8]) -> Staged {
     for piece in content.chunks(999_983) {
         stage.write_all(piece).expect("staged");
     }
@@ -45,6 +49,38 @@ fn a_large_object_goes_in_parts_and_comes_back() {
             assert_eq!(got, content[at as usize..at as usize + 10]);
         }
     });
+}
+
+#[test]
+fn a_directory_takes_what_was_staged_in_it_without_a_copy() {
+    let content = bytes(3_000_000, 7);
+    everywhere(|store| {
+        // The second time there is such an object already, as there is after a race.
+        for size in [content.len(), content.len() - 1] {
+            let staged = fill(store.stage(), &content[..size]);
+            assert_eq!(matches!(staged, Staged::Home { .. }), store.is_near());
+            store.put_staged("accounts/x/large", staged).expect("stored");
+            assert!(store.read_all("accounts/x/large").expect("read") == content[..size]);
+        }
+        let unused = fill(store.stage(), &content);
+        drop(unused);
+        assert_eq!(store.list("accounts/x").expect("a listing").len(), 1);
+    });
+    let [_, place, _] = Place::all();
+    let store = place.store();
+    let Staged::Home { file, size } = fill(store.stage(), &content) else {
+        panic!("it is a directory")
+    };
+    let inode = file.metadata().expect("a file").ino();
+    store.put_staged("a/b", Staged::Home { file, size }).expect("stored");
+    let Place::Directory(directory) = &place else { panic!("it is a directory") };
+    let stored = directory.path().join("a/b").metadata().expect("stored");
+    assert_eq!(stored.ino(), inode, "it was copied");
+    let ordinary = directory.path().join("ordinary");
+    std::fs::write(&ordinary, b"").expect("written");
+    let mode = ordinary.metadata().expect("written").mode();
+    assert_eq!(stored.mode(), mode, "others may read it as they may read any file");
+    assert_eq!(place.remains(), 0);
 }
 
 #[test]
@@ -137,6 +173,8 @@ fn what_fits_is_stored_and_what_does_not_leaves_nothing() {
         store.put("a/memory", bytes(12 << 20, 1)),
         store.put_staged("a/file", Staged::File { file, size: 20 << 20 }),
     ];
+    let written = store.stage().write_all(&bytes(12 << 20, 1));
+    assert_eq!(written.is_err(), limited.is_some());
     for result in results {
         assert_eq!(result.is_err(), limited.is_some());
         let Err(error) = result else { continue };
