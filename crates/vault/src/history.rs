@@ -158,6 +158,21 @@ impl History {
         Lineage { entries, torn: next }
     }
 
+    /// The parts that were stored in advance of this snapshot, the last one first.
+    pub fn parts_of(&self, snapshot: &SegmentName) -> Vec<&Entry> {
+        let mut parts: Vec<&Entry> = Vec::new();
+        let mut next = snapshot;
+        while let Some(before) = next.parent.as_ref().and_then(|parent| self.segments.get(parent)) {
+            // As in a lineage, numbers ascend.
+            if before.name.kind != SegmentKind::Part || before.name.seq >= next.seq {
+                break;
+            }
+            next = &before.name;
+            parts.push(before);
+        }
+        parts
+    }
+
     /// The number of the next segment: greater than all that were ever seen here.
     pub fn next_seq(&self) -> u32 {
         let highest = self.segments.values().map(|entry| entry.name.seq).max();

@@ -192,7 +192,7 @@ impl Report {
             Ok(Outcome::Stored(stored)) => {
                 self.stored += 1;
                 self.bytes += stored.bytes;
-                self.messages += stored.summary.totals.messages_new;
+                self.messages += stored.messages;
                 self.findings += stored.summary.findings.len() as u64;
                 if !self.json {
                     progress.say(&line(&account, &stored));
@@ -299,7 +299,7 @@ fn line(account: &str, stored: &Stored) -> String {
         stored.entry.name.seq,
         count(totals.messages, "message"),
         count(totals.mailboxes, "mailbox"),
-        totals.messages_new,
+        stored.messages,
         bytes(stored.bytes),
     );
     if let Some(longest) = render::longest_lock(&stored.summary.locks) {
@@ -319,7 +319,7 @@ fn snapshot_json(stored: &Stored) -> Value {
         "seq": stored.entry.name.seq,
         "object": stored.entry.name.to_string(),
         "messages": summary.totals.messages,
-        "messages_new": summary.totals.messages_new,
+        "messages_new": stored.messages,
         "mailboxes": summary.totals.mailboxes,
         "parts": stored.parts,
         "bytes": stored.bytes,

@@ -7,7 +7,7 @@ use std::io::Write;
 use segment::manifest::ManifestHead;
 use serde_json::{Value, json};
 use vault::note::DRILL;
-use vault::{Account, Entry, Note, What};
+use vault::{Account, Entry, History, Note, What};
 
 use crate::args::HistoryArgs;
 use crate::error::{CliError, Exit};
@@ -30,12 +30,12 @@ fn one(args: &HistoryArgs, userid: &str) -> Result<Exit, CliError> {
     let mut out = Vec::new();
     let mut documents = Vec::new();
     for entry in history.snapshots() {
-        let head = head(&account, entry);
-        if let Err(error) = &head {
+        let told = told(&account, &history, entry);
+        if let Err(error) = &told {
             exit = error.report(args.json);
         }
-        documents.push(document(entry, head.as_ref().ok()));
-        text(&mut out, entry, head.as_ref().ok());
+        documents.push(document(entry, told.as_ref().ok()));
+        text(&mut out, entry, told.as_ref().ok());
     }
     let heads = history.heads();
     if let ([.., _, _], false) = (heads.as_slice(), args.json) {
@@ -86,6 +86,33 @@ fn verified_json(note: &Note) -> Value {
     })
 }
 
+/// What is told of a snapshot.
+struct Told {
+    head: ManifestHead,
+    /// Messages that were new in it, those that parts held in advance included.
+    messages_new: u64,
+    /// Segments of such parts.
+    parts: usize,
+    /// Bytes of its segment and of theirs.
+    bytes: u64,
+}
+
+fn told(account: &Account, history: &History, entry: &Entry) -> Result<Told, CliError> {
+    let head = head(account, entry)?;
+    let parts = history.parts_of(&entry.name);
+    let mut told = Told {
+        messages_new: head.totals.messages_new,
+        parts: parts.len(),
+        bytes: entry.size,
+        head,
+    };
+    for part in parts {
+        told.messages_new += self::head(account, part)?.totals.messages_new;
+        told.bytes += part.size;
+    }
+    Ok(told)
+}
+
 fn head(account: &Account, entry: &Entry) -> Result<ManifestHead, CliError> {
     // The manifest is in its own segment; what that continues need not be opened.
     let opened = account.open_alone(entry);
@@ -100,19 +127,19 @@ fn head(account: &Account, entry: &Entry) -> Result<ManifestHead, CliError> {
 
 // Writing into a Vec cannot fail, so the results below are dropped.
 
-fn text(out: &mut Vec<u8>, entry: &Entry, head: Option<&ManifestHead>) {
+fn text(out: &mut Vec<u8>, entry: &Entry, told: Option<&Told>) {
     let time = rfc3339(entry.name.taken_at);
-    let _ = write!(out, "{:>6}  {time}  {:>10}", entry.name.seq, bytes(entry.size));
-    let Some(head) = head else {
+    let size = told.map_or(entry.size, |told| told.bytes);
+    let _ = write!(out, "{:>6}  {time}  {:>10}", entry.name.seq, bytes(size));
+    let Some(Told { head, messages_new, .. }) = told else {
         let _ = writeln!(out, "  damaged");
         return;
     };
     let _ = write!(
         out,
-        "  {} in {}, {} new",
+        "  {} in {}, {messages_new} new",
         count(head.totals.messages, "message"),
         count(head.totals.mailboxes, "mailbox"),
-        head.totals.messages_new,
     );
     for gone in &head.gone {
         let _ = write!(out, ", {} gone", plain(&gone.name.to_string()));
@@ -123,16 +150,17 @@ fn text(out: &mut Vec<u8>, entry: &Entry, head: Option<&ManifestHead>) {
     }
 }
 
-fn document(entry: &Entry, head: Option<&ManifestHead>) -> Value {
+fn document(entry: &Entry, told: Option<&Told>) -> Value {
     let mut document = json!({
         "seq": entry.name.seq,
         "taken_at": rfc3339(entry.name.taken_at),
         "object": entry.name.to_string(),
-        "bytes": entry.size,
+        "bytes": told.map_or(entry.size, |told| told.bytes),
     });
-    if let Some(head) = head {
+    if let Some(Told { head, messages_new, parts, .. }) = told {
         document["messages"] = json!(head.totals.messages);
-        document["messages_new"] = json!(head.totals.messages_new);
+        document["messages_new"] = json!(messages_new);
+        document["parts"] = json!(parts);
         document["mailboxes"] = json!(head.totals.mailboxes);
         document["gone"] =
             head.gone.iter().map(|gone| json!(gone.name.to_string())).collect::<Vec<_>>().into();

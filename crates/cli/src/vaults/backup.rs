@@ -19,8 +19,8 @@ use crate::{PROGRAM, when};
 
 /// Messages that are missing in the vault are stored in advance, this much at a time: what is
 /// stored is not stored again if the run is stopped. What is held of so many messages until a part
-/// ends is some 40 MiB.
-pub const PART: Limit = Limit { bytes: 256 << 20, messages: 128 << 10 };
+/// ends is some 20 MiB.
+pub const PART: Limit = Limit { bytes: 256 << 20, messages: 64 << 10 };
 
 /// How often a backup begins again because somebody erased the account, or pruned it and took
 /// longer than a day, meanwhile.
@@ -44,6 +44,8 @@ pub struct Stored {
     pub summary: Summary,
     /// Parts that were stored before it.
     pub parts: u64,
+    /// Messages that were stored, in parts and with it.
+    pub messages: u64,
     /// Bytes that were put, of snapshot and parts.
     pub bytes: u64,
     /// Heads that it joined: others had backed up the account at the same time.
@@ -136,7 +138,7 @@ impl Backup<'_> {
         let mut lineage = tip.map(|tip| history.lineage(&tip.name.own)).unwrap_or_default();
         let joined = history.heads().into_iter().filter(|head| Some(*head) != tip);
         let joined: Vec<SegmentName> = joined.map(|head| head.name.clone()).collect();
-        let (mut seq, mut parts, mut bytes) = (history.next_seq(), 0, 0);
+        let (mut seq, mut parts, mut messages_new, mut bytes) = (history.next_seq(), 0, 0, 0);
 
         let mut opened = account.open(&lineage);
         let mut frozen = None;
@@ -166,6 +168,7 @@ impl Backup<'_> {
                 let name = name_of(SegmentKind::Part, &options, part.manifest_sha256, &lineage);
                 let entry = self.put(account, &name, writer)?;
                 bytes += entry.size;
+                messages_new += part.messages;
                 (seq, parts) = (name.seq + 1, parts + 1);
                 drop(base);
                 drop(chain);
@@ -188,7 +191,8 @@ impl Backup<'_> {
             let name = name_of(SegmentKind::Snapshot, &options, summary.manifest_sha256, &lineage);
             let entry = self.put(account, &name, writer)?;
             bytes += entry.size;
-            let stored = Stored { entry, summary, parts, bytes, joined };
+            let messages = messages_new + summary.totals.messages_new;
+            let stored = Stored { entry, summary, parts, messages, bytes, joined };
             return Ok(Outcome::Stored(Box::new(stored)));
         }
     }
@@ -233,7 +237,7 @@ impl Backup<'_> {
     }
 
     fn writer(&self) -> Writer<Stage> {
-        Writer::quick(Stage::new(), self.workers)
+        Writer::quick(self.vault.store().stage(), self.workers)
     }
 
     fn put(

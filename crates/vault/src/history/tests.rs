@@ -53,6 +53,18 @@ fn a_line_has_one_head_and_shows_its_snapshots() {
 }
 
 #[test]
+fn a_snapshot_has_the_parts_right_before_it() {
+    let first = [part(1, 11, NONE), part(2, 12, 11), segment(3, 13, 12)];
+    let later = [part(4, 14, 13), segment(5, 15, 14), segment(6, 16, 15), part(7, 17, 16)];
+    let found = history(&[&first[..], &later].concat(), &[]);
+    let parts = |at: usize| numbers(&found.parts_of(&found.snapshots()[at].name));
+    assert_eq!([parts(0), parts(1), parts(2)], [vec![12, 11], vec![14], vec![]]);
+    // Nothing lawful makes a ring.
+    let ring = history(&[part(1, 11, 12), part(1, 12, 11), segment(2, 13, 12)], &[]);
+    assert_eq!(numbers(&ring.parts_of(&segment(2, 13, 12))), [12]);
+}
+
+#[test]
 fn a_fork_is_seen_and_joined_by_a_note() {
     let segments = [segment(1, 11, NONE), segment(2, 12, 11), segment(2, 13, 11)];
     let forked = history(&segments, &[]);

@@ -18,6 +18,7 @@ use object_store::memory::InMemory;
 use object_store::path::Path;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed};
+use spool::Server;
 use tempfile::TempDir;
 use testkit::faults::{Cut, Faulty};
 use vault::policy::Rules;
@@ -156,6 +157,20 @@ fn two_machines_that_back_up_in_one_second_make_no_copies_of_each_other() {
     assert_eq!(stage.kept[0].len(), 3);
 }
 
+#[test]
+fn what_parts_hold_is_new_in_the_snapshot_behind_them() {
+    let mut stage = Stage::new();
+    stage.live(0, &[Change::Deliver { folder: 0, text: 1, messages: 9 }]);
+    let server = stage.world.server(&stage.scratch.path().join("spool"));
+    let outcome = stage.run(&server, 0, stage.store(&stage.objects), 1);
+    let Some(Outcome::Stored(stored)) = outcome else { panic!("there is news") };
+    let in_snapshot = stored.summary.totals.messages_new;
+    assert!(stored.parts > 0 && in_snapshot < 9, "{} parts", stored.parts);
+    assert_eq!(stored.messages, 9);
+    let (_, history) = stage.look(0);
+    assert_eq!(history.parts_of(&stored.entry.name).len() as u64, stored.parts);
+}
+
 /// A server, a vault, and what the vault should give.
 struct Stage {
     world: World,
@@ -247,21 +262,8 @@ impl Stage {
     /// killed.
     fn back_up(&self, account: usize, store: Store, part_bytes: u64) -> Option<Option<Kept>> {
         let server = self.world.server(&self.scratch.path().join("spool"));
-        let user = USERS[account];
-        let copy = Copy::live(&server, user);
-        let vault = Vault::open_or_create(store).ok()?;
-        let now = self.now;
-        let clock = move || now;
-        let backup = Backup {
-            vault: &vault,
-            server: &server,
-            host: "host",
-            workers: 1,
-            accepts_removals: false,
-            part: Limit { bytes: part_bytes, messages: u64::MAX },
-            clock: &clock,
-        };
-        match backup.account(&Userid::from(user), &Silent).ok()? {
+        let copy = Copy::live(&server, USERS[account]);
+        match self.run(&server, account, store, part_bytes)? {
             Outcome::Stored(stored) => {
                 assert!(stored.summary.findings.is_empty(), "{:?}", stored.summary.findings);
                 Some(Some(Kept::new(&stored.entry, copy)))
@@ -273,6 +275,29 @@ impl Stage {
                 Some(None)
             }
         }
+    }
+
+    /// The same, as the command has it.
+    fn run(
+        &self,
+        server: &Server,
+        account: usize,
+        store: Store,
+        part_bytes: u64,
+    ) -> Option<Outcome> {
+        let vault = Vault::open_or_create(store).ok()?;
+        let now = self.now;
+        let clock = move || now;
+        let backup = Backup {
+            vault: &vault,
+            server,
+            host: "host",
+            workers: 1,
+            accepts_removals: false,
+            part: Limit { bytes: part_bytes, messages: u64::MAX },
+            clock: &clock,
+        };
+        backup.account(&Userid::from(USERS[account]), &Silent).ok()
     }
 
     fn backup(&mut self, account: usize, part_bytes: u64, cut: Option<Cut>) {
