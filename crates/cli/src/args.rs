@@ -101,6 +101,14 @@ pub enum Command {
     /// has no use for is removed. Then nobody can replicate into it any more. May be stopped at any
     /// time and run again. What is left to do is printed.
     Promote(PromoteArgs),
+    /// Remove what dead processes have left where messages wait: in stage. and sync.
+    ///
+    /// Whoever kills or merely ends a sync_server leaves the messages that it was given in
+    /// sync./PID, for ever; what was expunged since still takes its room there. Tells what is left, by
+    /// whom, whether that process is gone, and what a sweep sets free; --apply removes it, beside a
+    /// server that runs. Of a file that has other names it is checked that it was not cut short. Exit
+    /// code 3 if one was, or if something could not be looked at or removed.
+    Sweep(SweepArgs),
     /// Watch the log, and make a noise for anything that is not everyday.
     ///
     /// Learns which lines come, how often and when, and tells of what is new, of what comes far too
@@ -150,6 +158,25 @@ pub struct ServerArgs {
     /// Wait at most this long for a lock, in seconds
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
     pub lock_wait: Duration,
+}
+
+/// What `sweep` takes.
+#[derive(Debug, Args)]
+pub struct SweepArgs {
+    /// The server's configuration
+    #[arg(short = 'C', long = "config", value_name = "FILE", default_value = "/etc/imapd.conf")]
+    pub config: PathBuf,
+    /// Remove it; without this, nothing is changed
+    #[arg(long)]
+    pub apply: bool,
+    /// Leave what was changed less than so many seconds ago, whoever made it
+    #[arg(long, value_name = "SECONDS", default_value = "3600", value_parser = seconds)]
+    pub older_than: Duration,
+    /// Tell which messages share their files with what is left; lists every directory of the spool
+    #[arg(long)]
+    pub messages: bool,
+    #[command(flatten)]
+    pub talk: TalkArgs,
 }
 
 /// How to report.

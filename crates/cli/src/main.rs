@@ -48,6 +48,7 @@ fn act() -> ExitCode {
         Command::Prune(args) => args.json,
         Command::Promote(args) => args.json,
         Command::List(args) => args.json,
+        Command::Sweep(args) => args.talk.json,
         Command::Watch(args) => args.json,
         Command::Show(_) | Command::Serve(_) | Command::Demo(_) | Command::Man => false,
     };
@@ -76,6 +77,7 @@ fn run(command: &Command) -> Result<Exit, CliError> {
         Command::Replicate(args) => commands::replicate::run(args),
         Command::Serve(args) => commands::serve::run(args),
         Command::Promote(args) => commands::promote::run(args),
+        Command::Sweep(args) => commands::sweep::run(args),
         Command::Watch(args) => commands::watch::run(args),
         Command::Demo(args) => commands::demo::run(args),
         Command::Man => commands::man::run(),

@@ -11,7 +11,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use csync::untagged::Untagged;
-use rustix::process::{Pid, Signal, kill_process};
+pub use rustix::process::Signal;
+use rustix::process::{Pid, kill_process};
 
 use crate::dialogue::Dialogue;
 use crate::imap::Append;
@@ -79,28 +80,7 @@ impl Victim for Cyrus {
     }
 
     fn kill(&mut self) -> io::Result<bool> {
-        let ours = self.imapd_conf().as_os_str().as_encoded_bytes().to_vec();
-        let mut killed = Vec::new();
-        for entry in fs::read_dir("/proc")?.flatten() {
-            let Ok(words) = fs::read(entry.path().join("cmdline")) else { continue };
-            let mut words = words.split(|byte| *byte == 0);
-            let is_server = words.next().is_some_and(|program| program.ends_with(b"sync_server"));
-            let pid = entry.file_name().to_str().and_then(|name| name.parse().ok());
-            if let Some(pid) = pid.and_then(Pid::from_raw)
-                && is_server
-                && words.any(|word| word == ours)
-            {
-                killed.push(entry.path());
-                // It may have ended by itself.
-                let _ = kill_process(pid, Signal::KILL);
-            }
-        }
-        // Once its parent has taken note: what a master is told before, it forgets over this.
-        let is_gone = |path: &PathBuf| !path.exists();
-        match wait_until(LIMIT, || killed.iter().all(is_gone)) {
-            true => Ok(!killed.is_empty()),
-            false => Err(io::ErrorKind::TimedOut.into()),
-        }
+        signal_all(self, "sync_server", Signal::KILL)
     }
 
     /// A master starts no server more that was killed five times within ten seconds, until it is told to
@@ -114,6 +94,37 @@ impl Victim for Cyrus {
 
     fn spool(&self) -> PathBuf {
         self.spool().to_owned()
+    }
+}
+
+/// Sends a signal to all of a server's processes of that name, and waits until they are gone; tells
+/// whether there were any.
+///
+/// # Errors
+///
+/// If there is no telling which processes there are, or one of them does not end.
+pub fn signal_all(server: &Cyrus, name: &str, signal: Signal) -> io::Result<bool> {
+    let ours = server.imapd_conf().as_os_str().as_encoded_bytes().to_vec();
+    let mut told = Vec::new();
+    for entry in fs::read_dir("/proc")?.flatten() {
+        let Ok(words) = fs::read(entry.path().join("cmdline")) else { continue };
+        let mut words = words.split(|byte| *byte == 0);
+        let is_it = words.next().is_some_and(|program| program.ends_with(name.as_bytes()));
+        let pid = entry.file_name().to_str().and_then(|name| name.parse().ok());
+        if let Some(pid) = pid.and_then(Pid::from_raw)
+            && is_it
+            && words.any(|word| word == ours)
+        {
+            told.push(entry.path());
+            // It may have ended by itself.
+            let _ = kill_process(pid, signal);
+        }
+    }
+    // Once its parent has taken note: what a master is told before, it forgets over this.
+    let is_gone = |path: &PathBuf| !path.exists();
+    match wait_until(LIMIT, || told.iter().all(is_gone)) {
+        true => Ok(!told.is_empty()),
+        false => Err(io::ErrorKind::TimedOut.into()),
     }
 }
 

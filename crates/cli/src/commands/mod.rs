@@ -14,5 +14,6 @@ pub mod restore;
 pub mod serve;
 pub mod show;
 pub mod snapshot;
+pub mod sweep;
 pub mod verify;
 pub mod watch;

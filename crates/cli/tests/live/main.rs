@@ -19,6 +19,7 @@ mod round_trip;
 mod serve_kill;
 mod shared;
 mod storm;
+mod sweep;
 mod vault;
 mod versions;
 mod waiting;

@@ -13,6 +13,7 @@ mod replicating;
 mod sample;
 mod serving;
 mod shared;
+mod sweeping;
 mod usage;
 mod vault_cache;
 mod vault_damage;

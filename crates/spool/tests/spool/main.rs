@@ -8,4 +8,5 @@ mod locks;
 mod messages;
 mod server;
 mod shared;
+mod staging;
 mod support;

@@ -73,12 +73,17 @@ impl Hand {
         self.file(&format!("{dir}/cyrus.header"), header)
     }
 
+    /// imapd.conf and mailboxes.db, as far as they were told.
+    pub fn write(&self) -> &Self {
+        self.file("imapd.conf", &self.conf).file("conf/mailboxes.db", &self.list)
+    }
+
     pub fn open(&self) -> Result<Server> {
         self.open_with(&Options::default())
     }
 
     pub fn open_with(&self, options: &Options) -> Result<Server> {
-        self.file("imapd.conf", &self.conf).file("conf/mailboxes.db", &self.list);
+        self.write();
         Server::open(&self.path("imapd.conf"), options)
     }
 

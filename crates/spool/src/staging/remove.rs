@@ -1,0 +1,94 @@
+//! Removing what a process has left, beside a server that runs.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, statat, unlinkat};
+use rustix::io::Errno;
+
+use super::area::{inode, open_dir};
+use super::process::Processes;
+use super::{Group, Staged, Survey, maker};
+use crate::files;
+
+/// So many files are removed before it is looked again whether the process is still gone.
+const AT_ONCE: usize = 64;
+
+/// What became of a group.
+#[derive(Debug, Default)]
+pub struct Removed {
+    /// Names that are gone.
+    pub files: u64,
+    /// What is still there, and why.
+    pub left: Vec<(PathBuf, io::Error)>,
+}
+
+impl Survey {
+    /// Removes what a process that is gone has left, as far as it is still what was found, and
+    /// tells what is left for the next time. Of any other group, it leaves everything.
+    pub fn remove(&self, group: &Group) -> Removed {
+        let mut removed = Removed::default();
+        let area = &self.areas[group.area];
+        let own = match &group.own {
+            None => None,
+            Some(name) => match open_dir(area.fd.as_fd(), Path::new(name)) {
+                Ok((fd, _)) => Some(fd),
+                // Another sweep was faster.
+                Err(Errno::NOENT) => return removed,
+                Err(errno) => {
+                    removed.left.push((group.directory.clone(), errno.into()));
+                    return removed;
+                }
+            },
+        };
+        let dir = own.as_ref().map_or(area.fd.as_fd(), OwnedFd::as_fd);
+        for files in group.files.chunks(AT_ONCE) {
+            if let Err(why) = self.is_still_gone(group) {
+                removed.left.push((group.directory.clone(), why));
+                return removed;
+            }
+            for file in files {
+                match remove(dir, file) {
+                    Ok(()) => removed.files += 1,
+                    Err(why) => removed.left.push((group.directory.join(&file.name), why)),
+                }
+            }
+        }
+        if let (Some(name), true) = (&group.own, removed.left.is_empty()) {
+            let gone = self.is_still_gone(group).and_then(|()| {
+                match unlinkat(&area.fd, name, AtFlags::REMOVEDIR) {
+                    Ok(()) | Err(Errno::NOENT) => Ok(()),
+                    Err(errno) => Err(errno.into()),
+                }
+            });
+            removed.left.extend(gone.err().map(|why| (group.directory.clone(), why)));
+        }
+        removed
+    }
+
+    fn is_still_gone(&self, group: &Group) -> io::Result<()> {
+        let processes = Processes::now(self.cyrus_uid)?;
+        match maker(group, &processes, self.options)?.is_gone() {
+            true => Ok(()),
+            false => Err(io::Error::other("a process has its number now")),
+        }
+    }
+}
+
+/// Removes a name, if it is still that of the file that was found, as it was.
+fn remove(dir: BorrowedFd<'_>, file: &Staged) -> io::Result<()> {
+    let now = match statat(dir, &file.name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(now) => now,
+        Err(Errno::NOENT) => return Ok(()),
+        Err(errno) => return Err(errno.into()),
+    };
+    let same = inode(&now) == file.inode && files::mtime(&now) == file.mtime;
+    if !same || u64::try_from(now.st_size) != Ok(file.size) {
+        return Err(io::Error::other("somebody has changed it meanwhile"));
+    }
+    match unlinkat(dir, &file.name, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}
