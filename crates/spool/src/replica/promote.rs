@@ -27,18 +27,19 @@ impl Replica {
     /// [`State::damaged`]: super::State::damaged
     /// [`State::misplaced`]: super::State::misplaced
     pub fn promote(self, conf: &ImapdConf, owner: Option<Owner>) -> Result<()> {
-        let mut state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let Self { files, state, .. } = self;
+        // What is done when the disk is closed is done while it is locked.
+        drop(files);
+        let mut state = state.into_inner().unwrap_or_else(PoisonError::into_inner);
         state.list.forget_vanished();
         state.unwritten += 1;
         state.flush()?;
         if let Some(owner) = owner {
-            state.disk.give_tree(Path::new(""), owner)?;
+            state.files.disk.give_tree(Path::new(""), owner)?;
         }
-        for path in ["conf", "spool"] {
-            state.disk.sync_all(Path::new(path))?;
-        }
-        let mut batch = Batch::new(&state.disk);
-        for (_, dir) in list::mailbox_dirs(&state.disk)? {
+        state.files.disk.sync_everything()?;
+        let mut batch = Batch::new(&state.files.disk);
+        for (_, dir) in list::mailbox_dirs(&state.files.disk)? {
             batch.then(Step::Remove(dir.join(STATE)));
         }
         // `fulldirhash` and `virtdomains` have their say in where these are.
