@@ -14,6 +14,7 @@ mod privileges;
 mod program;
 mod promote;
 mod replicate;
+mod restore_live;
 mod restored;
 mod round_trip;
 mod serve_kill;
