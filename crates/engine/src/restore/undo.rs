@@ -19,7 +19,6 @@ use super::place::is_gone;
 use super::plan::key_of;
 use super::{Problem, Trouble, is_outdated};
 use crate::ports::Peer;
-use crate::replicate::local::is_below;
 use crate::replicate::remote::Remote;
 
 /// How often a server is looked at anew because it went on meanwhile.
@@ -111,8 +110,6 @@ pub enum Why {
     Renamed,
     /// The mailbox holds so many messages that were not restored.
     HoldsOthers(u64),
-    /// There are other mailboxes below it.
-    HasChildren,
 }
 
 /// Undoes what these entries say, over a connection that may be used for others.
@@ -217,7 +214,7 @@ impl Ledger {
 
     fn plan(&self, remote: &Remote) -> Plan {
         let mut plan = Plan::default();
-        let mut empty = BTreeMap::new();
+        let mut empty: BTreeMap<&MboxName, Step> = BTreeMap::new();
         for (id, name) in &self.names {
             let Some(there) = remote.of_id(id).filter(|there| !is_gone(there)) else { continue };
             let is_created = self.created.contains(id);
@@ -233,7 +230,8 @@ impl Ledger {
             let alive = records.iter().filter(|record| !record.is_expunged()).count();
             let others = (alive - expunge.len()) as u64;
             if is_created && others == 0 {
-                empty.insert(there.mboxname.clone(), (there, alive as u64));
+                let step = Step::Remove { told: there.clone(), messages: alive as u64 };
+                empty.insert(&there.mboxname, step);
                 continue;
             }
             if is_created {
@@ -243,39 +241,14 @@ impl Ledger {
                 plan.steps.push(Step::Change { told: there.clone(), expunge, flags });
             }
         }
-        self.removals(remote, empty, &mut plan);
-        plan
-    }
-
-    /// Children before their parents, and no parent of what stays.
-    fn removals(
-        &self,
-        remote: &Remote,
-        empty: BTreeMap<MboxName, (&Mailbox, u64)>,
-        plan: &mut Plan,
-    ) {
-        let mut removed = BTreeSet::new();
-        for (name, (there, messages)) in empty.into_iter().rev() {
-            let mut others = remote.mailboxes.values().map(|other| &other.mboxname);
-            if others.any(|other| is_below(other, &name) && !removed.contains(other)) {
-                plan.leave(&name, None, Why::HasChildren);
-                let records = remote.records.get(&key_of(&there.uniqueid));
-                let alive = records.into_iter().flatten().filter(|record| !record.is_expunged());
-                let expunge: Vec<Told> = alive.cloned().collect();
-                if !expunge.is_empty() {
-                    let told = there.clone();
-                    plan.steps.push(Step::Change { told, expunge, flags: Vec::new() });
-                }
-                continue;
-            }
-            removed.insert(name);
-            plan.steps.push(Step::Remove { told: there.clone(), messages });
-        }
         for name in self.subscribed.intersection(&remote.subscriptions) {
-            if removed.contains(name) || remote.named(name).is_none() {
+            if empty.contains_key(name) || remote.named(name).is_none() {
                 plan.steps.push(Step::Unsubscribe(name.clone()));
             }
         }
+        // Children before their parents. Of one whose children stay, a level remains.
+        plan.steps.extend(empty.into_values().rev());
+        plan
     }
 
     /// The messages of a mailbox that go, and those that get other flags.
@@ -424,7 +397,6 @@ impl Why {
             Why::ChangedSince => "changed-since",
             Why::Renamed => "renamed",
             Why::HoldsOthers(_) => "holds-others",
-            Why::HasChildren => "has-children",
         }
     }
 }
@@ -438,7 +410,6 @@ impl fmt::Display for Why {
             Why::HoldsOthers(number) => {
                 write!(f, "it stays, for it holds messages that were not restored: {number}")
             }
-            Why::HasChildren => write!(f, "it stays, for there are other mailboxes below it"),
         }
     }
 }
