@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use csync::command::{Apply, Subscription};
 use csync::mailbox::{Contents, Mailbox, Records, Since};
 use csync::record::Record as Told;
+use csync::reply::No;
 use model::{Finding, Guid, MboxName, Modseq, Partition, Record, Uid};
+use peer::SessionError;
 
 use super::journal::{Deed, Entry, Journal};
 use super::plan::{Back, Plan, Step, key_of};
@@ -97,6 +99,9 @@ impl<'r, 'a> Run<'r, 'a> {
                     continue;
                 }
             };
+            if step.is_new && matches!(error, SessionError::Refused { no: No::MailboxMoved, .. }) {
+                self.past.spent.insert(step.told.uniqueid.clone());
+            }
             if !is_outdated(&error) {
                 let trouble = Trouble::Refused(error.to_string());
                 self.problems.push(Problem::new(&step.told.mboxname, trouble));

@@ -32,7 +32,7 @@ use plan::Plan;
 use wanted::Wish;
 
 /// How often a server is looked at anew because it went on meanwhile.
-const ROUNDS_MAX: usize = 10;
+const ROUNDS_MAX: usize = 50;
 
 /// How to restore.
 #[derive(Clone, Debug)]
@@ -143,6 +143,8 @@ pub struct Past {
     pub lost: BTreeSet<(usize, Uid)>,
     /// Mailboxes of the server that are not tried again.
     pub given_up: BTreeSet<MailboxKey>,
+    /// Identities that the server does not take for a new mailbox: it remembers one of old.
+    pub spent: BTreeSet<UniqueId>,
 }
 
 /// Restores what is wanted of an account, over a connection that may be used for others.

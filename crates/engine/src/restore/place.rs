@@ -41,8 +41,8 @@ pub enum Found<'r> {
 }
 
 impl Site {
-    /// Looks for it.
-    pub fn find<'r>(&'r self, remote: &'r Remote) -> Found<'r> {
+    /// Looks for it. Identities that are `spent` are not used.
+    pub fn find<'r>(&'r self, remote: &'r Remote, spent: &BTreeSet<UniqueId>) -> Found<'r> {
         let kept = |id: &UniqueId| remote.of_id(id).filter(|there| !is_gone(there));
         if let Some(there) = self.ids.iter().find_map(kept) {
             return Found::There(there);
@@ -50,11 +50,20 @@ impl Site {
         if let Some((_, other)) = remote.named(&self.name) {
             return Found::Taken(other);
         }
-        match self.ids.iter().find(|id| remote.of_id(id).is_none()) {
+        match free_id(&self.ids, remote, spent) {
             Some(id) => Found::Free(id),
             None => Found::Spent,
         }
     }
+}
+
+/// The first identity that no mailbox has.
+pub fn free_id<'i>(
+    ids: &'i [UniqueId],
+    remote: &Remote,
+    spent: &BTreeSet<UniqueId>,
+) -> Option<&'i UniqueId> {
+    ids.iter().find(|id| remote.of_id(id).is_none() && !spent.contains(*id))
 }
 
 /// Whether a mailbox was deleted and is only kept.
@@ -109,9 +118,10 @@ impl<'t> Tree<'t> {
         remote: &Remote,
     ) -> Option<Self> {
         let trees: Vec<Self> = tops.iter().map(|top| Tree::new(snapshot, top, wish)).collect();
+        let none = BTreeSet::new();
         let found = |tree: &Self, wanted: fn(Found<'_>) -> bool| {
             let sites = wish.mailboxes.iter().map(|mailbox| tree.site(mailbox));
-            sites.map(|site| wanted(site.find(remote))).collect::<Vec<bool>>()
+            sites.map(|site| wanted(site.find(remote, &none))).collect::<Vec<bool>>()
         };
         let is_begun =
             |tree: &Self| found(tree, |it| matches!(it, Found::There(_))).contains(&true);

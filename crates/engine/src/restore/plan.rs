@@ -10,7 +10,7 @@ use model::state::MailboxKey;
 use model::{Guid, MboxName, Partition, Record, Uid, UidValidity, UniqueId};
 
 use super::journal::{Flagged, Flags};
-use super::place::{Found, Site, Tree, ids as derived_ids, is_gone, levels_above};
+use super::place::{Found, Site, Tree, free_id, ids as derived_ids, is_gone, levels_above};
 use super::room::{Shortage, shortages};
 use super::wanted::{Moment, Wanted, Wish};
 use super::{Options, Past, Placement, Problem, RestoreError, Trouble};
@@ -47,6 +47,9 @@ pub struct Step {
     pub told: Mailbox,
     /// Whether it is to be made.
     pub is_new: bool,
+    /// Whether its UIDs have nothing to do with those of the snapshot: then messages are known by what
+    /// they are alone.
+    pub other_uids: bool,
     /// Messages that come back, in the order of their new UIDs.
     pub back: Vec<Back>,
     /// Their bytes.
@@ -75,15 +78,6 @@ pub enum Brake {
         wanted: UniqueId,
         /// The uniqueid there.
         there: UniqueId,
-    },
-    /// The same mailbox, but UIDs that have nothing to do with each other.
-    OtherUidValidity {
-        /// The mailbox.
-        mailbox: MboxName,
-        /// In the snapshot.
-        wanted: UidValidity,
-        /// There.
-        there: UidValidity,
     },
 }
 
@@ -193,7 +187,7 @@ impl Planner<'_, '_> {
     }
 
     fn into_tree(&mut self, wanted: &Wanted<'_>, site: &Site) {
-        match site.find(self.remote) {
+        match site.find(self.remote, &self.past.spent) {
             Found::There(there) => self.fill(wanted, there, Presence::OneForOne),
             Found::Free(id) => {
                 let mut annotations = wanted.annotations.clone();
@@ -223,14 +217,6 @@ impl Planner<'_, '_> {
         };
         let same = self.remote.of_id(&wanted.uniqueid).filter(is_own);
         if let Some(there) = same.filter(|_| !wanted.uniqueid.is_empty()) {
-            let uidvalidity = there.contents.as_ref().map(|contents| contents.uidvalidity);
-            if let Some(other) = uidvalidity.filter(|there| *there != wanted.uidvalidity) {
-                self.plan.brakes.push(Brake::OtherUidValidity {
-                    mailbox: there.mboxname.clone(),
-                    wanted: wanted.uidvalidity,
-                    there: other,
-                });
-            }
             return self.fill(wanted, there, Presence::ByContent);
         }
         if let Some((_, other)) = self.remote.named(wanted.name) {
@@ -248,7 +234,7 @@ impl Planner<'_, '_> {
             return self.problem(wanted, Trouble::NotThere);
         }
         let ids = own_ids(wanted);
-        match ids.iter().find(|id| self.remote.of_id(id).is_none()) {
+        match free_id(&ids, self.remote, &self.past.spent) {
             Some(id) => {
                 let acl = match wanted.acl.is_empty() {
                     true => self.owners_acl(wanted),
@@ -275,10 +261,11 @@ impl Planner<'_, '_> {
                 Some(tree) => tree.level(name),
                 None => Site { ids: derived_ids(&[b"level", name.as_bytes()]), name },
             };
-            let is_level = self.remote.levels.contains(&site.name);
-            if let (Found::Free(id), false) = (site.find(self.remote), is_level)
-                && let Some(first) = self.wish.mailboxes.first()
-            {
+            let is_there =
+                self.remote.levels.contains(&site.name) || self.remote.named(&site.name).is_some();
+            // One that was made before may have another name by now.
+            let id = free_id(&site.ids, self.remote, &self.past.spent);
+            if let (false, Some(id), Some(first)) = (is_there, id, self.wish.mailboxes.first()) {
                 let contents = Contents { acl: self.owners_acl(first), ..self.fresh(first) };
                 self.create(None, &site.name, id, contents);
             }
@@ -291,9 +278,11 @@ impl Planner<'_, '_> {
             self.remote.named(&self.wish.inbox).and_then(|(_, inbox)| inbox.contents.as_ref());
         let partition = inbox.and_then(|inbox| inbox.partition.clone());
         let partition = self.options.partition.clone().or(partition);
+        let now = u32::try_from(self.options.now.secs).unwrap_or(u32::MAX);
         Contents {
             partition: Some(partition.unwrap_or_else(|| Partition::new(wanted.partition))),
-            uidvalidity: UidValidity(u32::try_from(self.options.now.secs).unwrap_or(u32::MAX)),
+            // Cyrus counts on from the time, and may be ahead of it.
+            uidvalidity: UidValidity(now.max(wanted.uidvalidity.0.saturating_add(1))),
             last_appenddate: self.options.now,
             records: Records::Listed,
             ..Contents::default()
@@ -331,6 +320,7 @@ impl Planner<'_, '_> {
             wanted: wanted.map(|_| self.at),
             told,
             is_new: true,
+            other_uids: false,
             back: Vec::new(),
             bytes: 0,
             flags: Vec::new(),
@@ -359,6 +349,7 @@ impl Planner<'_, '_> {
             wanted: Some(self.at),
             told: there.clone(),
             is_new: false,
+            other_uids: presence == Presence::ByContent && !has_same_uids(wanted, there),
             back: Vec::new(),
             bytes: 0,
             flags: Vec::new(),
@@ -443,10 +434,13 @@ fn numbers(missing: &[Record], last: Uid) -> Option<Vec<Back>> {
     Some(back)
 }
 
+fn has_same_uids(wanted: &Wanted<'_>, there: &Mailbox) -> bool {
+    there.contents.as_ref().is_some_and(|there| there.uidvalidity == wanted.uidvalidity)
+}
+
 /// The messages whose flags are others than they were.
 fn flags(wanted: &Wanted<'_>, there: &Mailbox, records: &[Told]) -> Vec<(Told, Flagged)> {
-    let same_uids =
-        there.contents.as_ref().is_some_and(|there| there.uidvalidity == wanted.uidvalidity);
+    let same_uids = has_same_uids(wanted, there);
     let alive: Vec<&Told> = records.iter().filter(|record| !record.is_expunged()).collect();
     let mut by_guid: BTreeMap<Guid, Vec<&Told>> = BTreeMap::new();
     // In reverse, so that the first one is taken first.
@@ -488,6 +482,9 @@ impl fmt::Display for Step {
         if self.wanted.is_some() && self.flags.is_empty() {
             write!(f, ": {} come back", self.back.len())?;
         }
+        if self.other_uids {
+            write!(f, ", known by content, for the UIDVALIDITY is another")?;
+        }
         let renumbered = self.renumbered();
         for (at, [from, to]) in renumbered.iter().enumerate() {
             let lead = if at == 0 { ", with new UIDs " } else { ", " };
@@ -507,10 +504,6 @@ impl fmt::Display for Brake {
             Brake::OtherIdentity { mailbox, wanted, there } => write!(
                 f,
                 "{mailbox} is another mailbox there: uniqueid {there}, in the snapshot {wanted}"
-            ),
-            Brake::OtherUidValidity { mailbox, wanted, there } => write!(
-                f,
-                "{mailbox} has other UIDs there: UIDVALIDITY {there}, in the snapshot {wanted}"
             ),
         }
     }

@@ -17,12 +17,9 @@ use super::apply::{highest, prepared};
 use super::journal::{Deed, Entry, Flagged, Flags};
 use super::place::is_gone;
 use super::plan::key_of;
-use super::{Problem, Trouble, is_outdated};
+use super::{Problem, ROUNDS_MAX, Trouble, is_outdated};
 use crate::ports::Peer;
 use crate::replicate::remote::Remote;
-
-/// How often a server is looked at anew because it went on meanwhile.
-const ROUNDS_MAX: usize = 10;
 
 /// How to undo.
 #[derive(Clone, Copy, Debug)]
@@ -102,8 +99,6 @@ pub struct Left {
 /// Why something is left alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {
-    /// Another message has the number.
-    OtherMessage,
     /// Its flags were changed since.
     ChangedSince,
     /// The mailbox was renamed since: somebody has a use for it.
@@ -178,7 +173,8 @@ fn look(
 struct Ledger {
     names: BTreeMap<UniqueId, MboxName>,
     created: BTreeSet<UniqueId>,
-    added: BTreeMap<UniqueId, BTreeMap<Uid, (Guid, Modseq)>>,
+    /// What was to be added by each number: of what was said twice, nobody knows which was done.
+    added: BTreeMap<UniqueId, BTreeMap<Uid, Vec<(Guid, Modseq)>>>,
     flagged: BTreeMap<UniqueId, BTreeMap<Uid, Flagged>>,
     subscribed: BTreeSet<MboxName>,
 }
@@ -194,7 +190,9 @@ impl Ledger {
                 }
                 Deed::Add { modseq, messages } => {
                     let added = ledger.added.entry(uniqueid.clone()).or_default();
-                    added.extend(messages.iter().map(|(uid, guid)| (*uid, (*guid, *modseq))));
+                    for (uid, guid) in messages {
+                        added.entry(*uid).or_default().push((*guid, *modseq));
+                    }
                 }
                 Deed::Flag(messages) => {
                     let flagged = ledger.flagged.entry(uniqueid.clone()).or_default();
@@ -262,12 +260,15 @@ impl Ledger {
         let (mut expunge, mut flags) = (Vec::new(), Vec::new());
         let (added, flagged) = (self.added.get(id), self.flagged.get(id));
         for record in records.iter().filter(|record| !record.is_expunged()) {
-            if let Some((guid, modseq)) = added.and_then(|added| added.get(&record.uid)) {
+            if let Some(noted) = added.and_then(|added| added.get(&record.uid)) {
                 // Where the server tells when a message came, that is compared, too.
                 let came = Some(record.createdmodseq()).filter(|came| *came != Modseq(0));
-                match record.guid == *guid && came.is_none_or(|came| came == *modseq) {
-                    true => expunge.push(record.clone()),
-                    false => plan.leave(name, Some(record.uid), Why::OtherMessage),
+                let is_it = |(guid, modseq): &(Guid, Modseq)| {
+                    record.guid == *guid && came.is_none_or(|came| came == *modseq)
+                };
+                // Anything else was there first, and what is noted was refused.
+                if noted.iter().any(is_it) {
+                    expunge.push(record.clone());
                 }
                 continue;
             }
@@ -276,8 +277,9 @@ impl Ledger {
             };
             let now = Flags::of(record);
             if record.guid != message.guid {
-                plan.leave(name, Some(record.uid), Why::OtherMessage);
-            } else if now == message.after && now != message.before {
+                continue;
+            }
+            if now == message.after && now != message.before {
                 flags.push((record.clone(), message.before.clone()));
             } else if now != message.before {
                 plan.leave(name, Some(record.uid), Why::ChangedSince);
@@ -393,7 +395,6 @@ impl Why {
     /// A stable word for programs.
     pub fn code(self) -> &'static str {
         match self {
-            Why::OtherMessage => "other-message",
             Why::ChangedSince => "changed-since",
             Why::Renamed => "renamed",
             Why::HoldsOthers(_) => "holds-others",
@@ -404,7 +405,6 @@ impl Why {
 impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Why::OtherMessage => write!(f, "another message has this UID now"),
             Why::ChangedSince => write!(f, "its flags were changed since"),
             Why::Renamed => write!(f, "it was renamed since, and stays with all that is in it"),
             Why::HoldsOthers(number) => {

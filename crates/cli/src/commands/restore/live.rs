@@ -92,7 +92,10 @@ pub fn give(
     progress.clear();
     let outcome = match restored {
         Ok(outcome) => outcome,
-        Err(RestoreError::Peer(error)) => return Err(target.explain(error)),
+        Err(RestoreError::Peer(error)) => {
+            let hint = "what was restored stays; run it again, and it goes on from there";
+            return Err(target.explain(error).hint(hint));
+        }
         Err(error) => return Err(explain(error, args)),
     };
     session.close();
@@ -174,7 +177,7 @@ fn explain(error: RestoreError, args: &RestoreArgs) -> CliError {
         RestoreError::Journal(_) => {
             "what was noted before has been done; --undo-from takes it back"
         }
-        RestoreError::Peer(_) => "run it again: it goes on from there",
+        RestoreError::Peer(_) => "run it again, and it goes on from there",
     };
     CliError::failed(format!("cannot restore {}", plain(&args.account)), error).hint(hint)
 }
@@ -313,6 +316,7 @@ fn step_json(step: &Step) -> Value {
         "mailbox": step.told.mboxname.to_string(),
         "uniqueid": step.told.uniqueid.to_string(),
         "create": step.is_new,
+        "other_uidvalidity": step.other_uids,
         "messages": step.back.len(),
         "bytes": step.bytes,
         "flags": step.flags.len(),
