@@ -23,3 +23,4 @@ mod storm;
 mod vault;
 mod versions;
 mod waiting;
+mod watcher;

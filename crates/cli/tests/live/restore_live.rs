@@ -1,6 +1,6 @@
 //! Mail is given back to a real Cyrus that runs, while its owner is connected; the judge is what he sees.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -19,6 +19,7 @@ use testkit::{Cyrus, ImapClient, cyrus_or_skip, process};
 
 use crate::program::{CYLINDER, PATIENCE, Ran, Snapshot};
 use crate::restored::{reconstruct, scratch};
+use crate::watcher::{Told, Watcher};
 
 /// A server with a user who has mail, and a snapshot of him.
 struct Scene {
@@ -185,87 +186,13 @@ fn delete_sent(imap: &mut ImapClient) {
     imap.delete("INBOX/Sent").expect("deleted");
 }
 
-/// The owner, with a mailbox open, who is told what happens to it.
-struct Watcher {
-    imap: ImapClient,
-    /// The UIDs that he knows, by their places.
-    uids: Vec<u32>,
-    uid_validity: u64,
-    folder: String,
-}
-
-/// What he was told.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Told {
-    /// UIDs of messages that are gone.
-    gone: Vec<u32>,
-    /// UIDs of messages that came.
-    came: Vec<u32>,
-    /// The flags of messages that he was told anew.
-    flags: BTreeMap<u32, String>,
-}
-
-impl Watcher {
-    fn of(scene: &Scene, folder: &str) -> Self {
-        let mut imap = scene.glad();
-        imap.command("ENABLE CONDSTORE").expect("enabled");
-        let uid_validity = imap.select(folder).expect("selected").uid_validity;
-        let uids = imap.search("ALL").expect("found");
-        Self { imap, uids, uid_validity, folder: folder.to_owned() }
-    }
-
-    /// Asks for news. Whatever is not lawful panics.
-    fn look(&mut self) -> Told {
-        let mut told = Told::default();
-        let mut exists = self.uids.len();
-        for raw in self.imap.command("NOOP").expect("it is answered") {
-            let line = String::from_utf8_lossy(&raw).trim_end().to_owned();
-            let words: Vec<&str> = line.splitn(4, ' ').collect();
-            match words[..] {
-                ["*", place, "EXPUNGE"] => {
-                    let place: usize = place.parse().expect("a number");
-                    told.gone.push(self.uids.remove(place - 1));
-                    exists -= 1;
-                }
-                ["*", number, "EXISTS"] => {
-                    let number: usize = number.parse().expect("a number");
-                    assert!(number >= exists, "messages are gone without EXPUNGE: {line}");
-                    exists = number;
-                }
-                ["*", place, "FETCH", what] => {
-                    let place: usize = place.parse().expect("a number");
-                    // Of those that are new, he has to ask.
-                    if let Some(uid) = self.uids.get(place - 1) {
-                        told.flags.insert(*uid, what.to_owned());
-                    }
-                }
-                ["*", _, "RECENT"] => {}
-                // What flags there are now, and how far the counter is.
-                ["*", "FLAGS", ..] => {}
-                ["*", "OK", "[PERMANENTFLAGS" | "[HIGHESTMODSEQ", ..] => {}
-                _ => panic!("what is {line:?}?"),
-            }
-        }
-        let now = self.imap.search("ALL").expect("found");
-        assert_eq!(now.len(), exists);
-        assert_eq!(now[..self.uids.len()], self.uids, "UIDs of known messages stay");
-        let last = self.uids.last().copied().unwrap_or(0);
-        told.came = now[self.uids.len()..].to_vec();
-        assert!(told.came.iter().all(|uid| *uid > last), "{now:?}");
-        self.uids = now;
-        let selected = self.imap.select(&self.folder).expect("selected");
-        assert_eq!(selected.uid_validity, self.uid_validity);
-        told
-    }
-}
-
 #[test]
 fn a_folder_comes_back_into_a_tree_of_its_own() {
     let Some(scene) = Scene::start("a_folder_comes_back_into_a_tree") else { return };
     let taken = scene.view();
     expunge(&scene, "INBOX/Sent", "2:4");
     let before = scene.view();
-    let mut watchers = ["INBOX", "INBOX/Sent"].map(|folder| Watcher::of(&scene, folder));
+    let mut watchers = ["INBOX", "INBOX/Sent"].map(|folder| Watcher::of(&scene.cyrus, folder));
     let arguments = ["--mailbox", "INBOX.Sent"];
     let report = scene.restore(&arguments);
     assert_eq!(report["done"]["messages"], 8, "{report:#}");
@@ -307,7 +234,7 @@ fn messages_come_back_to_where_they_were() {
     scene.glad().append("INBOX/Sent", append).expect("appended");
     let before = scene.view();
     let folders = ["INBOX", "INBOX/Sent", "INBOX/a/b"];
-    let mut watchers = folders.map(|folder| Watcher::of(&scene, folder));
+    let mut watchers = folders.map(|folder| Watcher::of(&scene.cyrus, folder));
 
     let dry = document(&scene.attempt(&["--in-place", "--dry-run"]).expect(0));
     assert_eq!(scene.view(), before);
@@ -371,7 +298,7 @@ fn folders_come_back(test: &str, deletion: Deletion) {
         scene.cyrus.tool("cyr_expire", &["-X", "0", "-E", "0", "-D", "0"]).expect("it cleans up");
     }
     let before = scene.view();
-    let mut watcher = Watcher::of(&scene, "INBOX");
+    let mut watcher = Watcher::of(&scene.cyrus, "INBOX");
     let report = scene.restore(&["--in-place"]);
     assert_eq!(report["done"]["messages"], 22, "{report:#}");
     assert_eq!(watcher.look().came, [7, 8, 9, 10, 11, 12]);
@@ -442,7 +369,7 @@ fn one_message_comes_back_by_its_hash() {
     expunge(&scene, "INBOX/Sent", "1:8");
     let before = scene.view();
     let guid = taken.folders["INBOX/Sent"].messages[&4].guid.to_string();
-    let mut watcher = Watcher::of(&scene, "INBOX/Sent");
+    let mut watcher = Watcher::of(&scene.cyrus, "INBOX/Sent");
     let report = scene.restore(&["--guid", &guid, "--in-place"]);
     assert_eq!(report["plan"][0]["new_uids"], json!([[4, 9]]), "{report:#}");
     assert_eq!(watcher.look().came, [9]);
@@ -465,7 +392,7 @@ fn flags_alone_come_back() {
     imap.store("4", "FLAGS", &["\\Flagged", "Other"]).expect("stored");
     expunge(&scene, "INBOX", "6");
     let before = scene.view();
-    let mut watchers = ["INBOX", "INBOX/Sent"].map(|folder| Watcher::of(&scene, folder));
+    let mut watchers = ["INBOX", "INBOX/Sent"].map(|folder| Watcher::of(&scene.cyrus, folder));
     let report = scene.restore(&["--flags-only"]);
     assert_eq!(report["done"]["flags"], 4, "{report:#}");
     let told = watchers[0].look();
@@ -508,7 +435,7 @@ fn a_folder_that_was_made_anew_needs_consent() {
     assert!(ran.stderr.contains("user.glad.Sent is another mailbox there"), "{}", ran.stderr);
     assert_eq!(scene.view(), before);
     let arguments = ["--in-place", "--mailbox", "Sent", "--accept-mismatch"];
-    let mut watcher = Watcher::of(&scene, "INBOX/Sent");
+    let mut watcher = Watcher::of(&scene.cyrus, "INBOX/Sent");
     scene.restore(&arguments);
     // 2 to 8 were never given out in this one.
     assert_eq!(watcher.look().came, [2, 3, 4, 5, 6, 7, 8, 9]);
@@ -519,7 +446,7 @@ fn a_folder_that_was_made_anew_needs_consent() {
 fn mail_that_comes_meanwhile_is_not_touched() {
     let Some(scene) = Scene::start("mail_that_comes_meanwhile") else { return };
     expunge(&scene, "INBOX/Sent", "1:8");
-    let mut watcher = Watcher::of(&scene, "INBOX/Sent");
+    let mut watcher = Watcher::of(&scene.cyrus, "INBOX/Sent");
     let is_over = AtomicBool::new(false);
     let came = thread::scope(|scope| {
         let sender = scope.spawn(|| {

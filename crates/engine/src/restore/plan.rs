@@ -144,7 +144,7 @@ pub fn plan(
     for (at, wanted) in wish.mailboxes.iter().enumerate() {
         planner.at = at;
         match &tree {
-            Some(tree) => planner.into_tree(wanted, &tree.site(wanted)),
+            Some(tree) => planner.tree(wanted, &tree.site(wanted)),
             None => planner.in_place(wanted),
         }
     }
@@ -186,7 +186,7 @@ impl Planner<'_, '_> {
         self.plan.problems.push(Problem::new(wanted.name, trouble));
     }
 
-    fn into_tree(&mut self, wanted: &Wanted<'_>, site: &Site) {
+    fn tree(&mut self, wanted: &Wanted<'_>, site: &Site) {
         match site.find(self.remote, &self.past.spent) {
             Found::There(there) => self.fill(wanted, there, Presence::OneForOne),
             Found::Free(id) => {

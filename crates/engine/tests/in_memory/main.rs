@@ -17,3 +17,4 @@ mod replicate;
 mod restore;
 mod spool;
 mod tree;
+mod trouble;

@@ -1,14 +1,10 @@
 //! Snapshots are given back to the plainest server there is, which may change meanwhile, or go away.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Read};
+use std::io;
 
-use csync::command::{Apply, Get};
-use csync::framer::FileHead;
-use csync::mailbox::Mailbox as Told;
 use csync::meta::Quota;
 use csync::record::Record;
-use csync::untagged::Untagged;
 use cyrus_format::db::flat;
 use cyrus_format::seen::{Seen as Seen23, UidSet};
 use engine::ports::{Peer, Silent};
@@ -23,6 +19,7 @@ use proptest::prelude::*;
 
 use super::account::{Account, EPOCH, Mailbox, guid_of};
 use super::replica::{Held, MemoryReplica};
+use super::trouble::{Busy, Mortal};
 
 const NAMES: [&str; 3] = ["user.glad", "user.glad.a", "user.glad.a.b"];
 
@@ -131,7 +128,7 @@ fn change(server: &mut MemoryReplica, name: &str, uid: u32, flags: SystemFlags) 
     }
 }
 
-fn deliver(server: &mut MemoryReplica, name: &str, body: &[u8]) {
+pub fn deliver(server: &mut MemoryReplica, name: &str, body: &[u8]) {
     if !server.mailboxes.contains_key(&MboxName::from(name)) {
         return;
     }
@@ -301,115 +298,6 @@ proptest! {
         prop_assert_eq!(messages(&server), messages(&whole));
         take_back(&notes, &mut server).expect("it goes on");
         prop_assert_eq!(seen(&server), seen(&before));
-    }
-}
-
-/// A server that is gone after so many commands; the last one may be done, unheard of.
-struct Mortal<'s> {
-    server: &'s mut MemoryReplica,
-    left: usize,
-    is_done: bool,
-}
-
-impl Mortal<'_> {
-    fn say<T>(
-        &mut self,
-        command: impl FnOnce(&mut MemoryReplica) -> Result<T, SessionError>,
-    ) -> Result<T, SessionError> {
-        let gone = || SessionError::Ended("a command".to_owned());
-        let Some(left) = self.left.checked_sub(1) else { return Err(gone()) };
-        self.left = left;
-        if left == 0 && !self.is_done {
-            return Err(gone());
-        }
-        let answer = command(self.server);
-        if left == 0 { Err(gone()) } else { answer }
-    }
-}
-
-impl Peer for Mortal<'_> {
-    fn ask(&mut self, get: &Get) -> Result<Vec<Untagged>, SessionError> {
-        self.server.ask(get)
-    }
-
-    fn ask_for_records(
-        &mut self,
-        name: &MboxName,
-        take: &mut dyn FnMut(Record),
-    ) -> Result<Option<Told>, SessionError> {
-        self.server.ask_for_records(name, take)
-    }
-
-    fn apply(&mut self, apply: &Apply) -> Result<Vec<Untagged>, SessionError> {
-        self.say(|server| server.apply(apply))
-    }
-
-    fn mailbox(
-        &mut self,
-        mailbox: &Told,
-        records: &mut dyn Iterator<Item = Record>,
-    ) -> Result<(), SessionError> {
-        self.say(|server| server.mailbox(mailbox, records))
-    }
-
-    fn message(&mut self, head: &FileHead, bytes: &mut dyn Read) -> Result<(), SessionError> {
-        self.server.message(head, bytes)
-    }
-
-    fn end_messages(&mut self) -> Result<(), SessionError> {
-        self.server.end_messages()
-    }
-
-    fn restart(&mut self) -> Result<(), SessionError> {
-        self.server.restart()
-    }
-}
-
-/// A server to which a message is delivered whenever something is about to be restored.
-struct Busy {
-    server: MemoryReplica,
-    left: u8,
-}
-
-impl Peer for Busy {
-    fn ask(&mut self, get: &Get) -> Result<Vec<Untagged>, SessionError> {
-        self.server.ask(get)
-    }
-
-    fn ask_for_records(
-        &mut self,
-        name: &MboxName,
-        take: &mut dyn FnMut(Record),
-    ) -> Result<Option<Told>, SessionError> {
-        self.server.ask_for_records(name, take)
-    }
-
-    fn apply(&mut self, apply: &Apply) -> Result<Vec<Untagged>, SessionError> {
-        self.server.apply(apply)
-    }
-
-    fn mailbox(
-        &mut self,
-        mailbox: &Told,
-        records: &mut dyn Iterator<Item = Record>,
-    ) -> Result<(), SessionError> {
-        if let Some(left) = self.left.checked_sub(1) {
-            self.left = left;
-            deliver(&mut self.server, &mailbox.mboxname.to_string(), &[b'n', left]);
-        }
-        self.server.mailbox(mailbox, records)
-    }
-
-    fn message(&mut self, head: &FileHead, bytes: &mut dyn Read) -> Result<(), SessionError> {
-        self.server.message(head, bytes)
-    }
-
-    fn end_messages(&mut self) -> Result<(), SessionError> {
-        self.server.end_messages()
-    }
-
-    fn restart(&mut self) -> Result<(), SessionError> {
-        self.server.restart()
     }
 }
 
@@ -749,4 +637,36 @@ fn a_snapshot_of_an_old_release_is_given_to_a_new_one() {
     let outcome = restore(&wish, &messages, &mut server, notes, &in_place(), &Silent);
     assert_eq!(outcome.expect("it goes on").done.messages, 1);
     assert_eq!(alive(held(&mut server, "user.glad")).count(), 4);
+}
+
+#[test]
+fn a_large_mailbox_comes_in_pieces_and_keeps_its_numbers() {
+    let mut account = Account::new("glad");
+    account.mailboxes.push(Mailbox::new("user.glad", "id0", 17));
+    (0..8200_u32).for_each(|n| {
+        account.mailboxes[0].add(&n.to_be_bytes(), EPOCH);
+    });
+    for options in [in_place(), into_tree()] {
+        let mut server = MemoryReplica::default();
+        if options.placement != Placement::InPlace {
+            let mut empty = Account::new("glad");
+            empty.mailboxes.push(Mailbox::new("user.glad", "id0", 17));
+            give(&empty, &mut server, &in_place());
+        }
+        let before = seen(&server);
+        let mut notes = Notes::default();
+        // It hangs up on the first piece, which it keeps: of the tree, two levels and their
+        // subscriptions come before.
+        let left = if options.placement == Placement::InPlace { 1 } else { 5 };
+        let mut mortal = Mortal { server: &mut server, left, is_done: true };
+        attempt(&account, &mut mortal, &mut notes, &options).expect_err("it is gone");
+        server.restart().expect("it goes on");
+        let outcome = attempt(&account, &mut server, &mut notes, &options).expect("it goes on");
+        assert_eq!(outcome.done.messages, 8, "{:?}", outcome.done);
+        let held = server.mailboxes.values().max_by_key(|held| held.records.len());
+        let uids: Vec<u32> = held.expect("a mailbox").records.keys().map(|uid| uid.0).collect();
+        assert_eq!(uids, (1..=8200).collect::<Vec<u32>>());
+        take_back(&notes, &mut server).expect("it goes on");
+        assert_eq!(seen(&server), before);
+    }
 }
