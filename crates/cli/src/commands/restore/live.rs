@@ -52,7 +52,8 @@ pub fn check(args: &RestoreArgs, goal: &Goal) -> Result<(), CliError> {
             .hint("restore them to dir:, and let reconstruct find them"));
     }
     if live.into.is_some() && args.flags_only {
-        return Err(CliError::usage("--flags-only makes no folder, so that --into means nothing"));
+        return Err(CliError::usage("--flags-only makes no folder, so that --into means nothing")
+            .hint("leave out one of them"));
     }
     Ok(())
 }
