@@ -1,6 +1,6 @@
 //! Give a stored snapshot back to a server that runs, through its replication protocol: what is wanted
 //! and what the server tells are compared, [`plan`](plan::plan) says what has to be added, and
-//! the plan is said to the server, each step noted in a [`Journal`](journal::Journal) before it is done.
+//! the plan is said to the server, each step noted in a [`Journal`] before it is done.
 //!
 //! Restoring only adds: a mailbox that is not there, a message that is gone. A UID is never given out a
 //! second time, and what is told is bound to the state that it was planned for, so that a server which

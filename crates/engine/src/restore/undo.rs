@@ -374,7 +374,7 @@ impl fmt::Display for Step {
                 }
             }
             Step::Remove { told, messages } => {
-                write!(f, "remove {} with {messages}", told.mboxname)
+                write!(f, "remove {}: {messages} go", told.mboxname)
             }
             Step::Unsubscribe(name) => write!(f, "unsubscribe from {name}"),
         }

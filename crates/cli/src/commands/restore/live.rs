@@ -222,8 +222,14 @@ pub fn say(line: &str) {
 
 fn summary(args: &RestoreArgs, seq: u32, outcome: &Outcome) -> String {
     let account = &args.account;
+    let steps = &outcome.plan.steps;
+    if steps.is_empty() {
+        return match args.flags_only {
+            true => format!("{account} {seq}: nothing to set"),
+            false => format!("{account} {seq}: nothing to restore"),
+        };
+    }
     if args.dry_run {
-        let steps = &outcome.plan.steps;
         let messages = steps.iter().map(|step| step.back.len() as u64).sum();
         let flags = steps.iter().map(|step| step.flags.len() as u64).sum();
         let size = bytes(steps.iter().map(|step| step.bytes).sum());

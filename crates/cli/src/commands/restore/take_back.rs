@@ -46,6 +46,10 @@ fn tell(args: &RestoreArgs, outcome: &Outcome) -> Result<(), CliError> {
         let lines: String = steps.map(|step| plain(&step.to_string()) + "\n").collect();
         return render::print("the plan", lines);
     }
+    if outcome.plan.steps.is_empty() {
+        say(&format!("{}: nothing to take back", args.account));
+        return Ok(());
+    }
     let done = &outcome.done;
     let flags = count(done.flags, "message");
     say(&format!(
