@@ -1,11 +1,15 @@
 //! What can be typed. The doc comments here are the help text and the manual page.
 
+mod restore;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::watching::notify::Notify;
+
+pub use restore::RestoreArgs;
 
 /// Keep the mail of a Cyrus IMAP server: snapshot accounts, keep their history, give mail back.
 ///
@@ -77,6 +81,11 @@ pub enum Command {
     /// The target must not exist, or be an empty directory: nothing is ever overwritten.
     /// Every message is compared with its GUID on the way. With --mailbox and --guid, only messages
     /// that are in such a mailbox and have such a GUID are given.
+    ///
+    /// With csync:, mail comes back into a server that runs, while its owner is connected: into a new
+    /// tree of folders, or to where it was. Nothing is removed or overwritten, and no UID is given out
+    /// twice. What the server needs for that, and what messages are numbered, is told in
+    /// docs/restore.md.
     Restore(RestoreArgs),
     /// Bring a replica up to date, in place of Cyrus' sync_client.
     ///
@@ -397,47 +406,6 @@ pub struct ListArgs {
     /// Print one JSON document
     #[arg(long)]
     pub json: bool,
-}
-
-/// What `restore` takes.
-#[derive(Debug, Args)]
-pub struct RestoreArgs {
-    /// The account
-    pub account: String,
-    /// The archive, repeatable; plain, gzip or zstd, any concatenation
-    #[arg(long, required_unless_present = "vault", value_name = "FILE")]
-    pub from: Vec<PathBuf>,
-    /// The vault, in place of an archive: a directory, or s3://BUCKET/PREFIX
-    #[arg(long, conflicts_with_all = ["from", "salvage"], value_name = "VAULT")]
-    pub vault: Option<String>,
-    /// Where to: dir:PATH (a Cyrus spool), maildir:PATH, mbox:PATH or tar:FILE
-    #[arg(long, value_name = "KIND:PATH")]
-    pub to: String,
-    /// Which snapshot: its number, or a time, meaning the last one before it [default: newest]
-    #[arg(long, value_name = "TIME|SEQ")]
-    pub at: Option<String>,
-    /// Only this mailbox, by its name; repeatable
-    #[arg(long, value_name = "NAME")]
-    pub mailbox: Vec<String>,
-    /// Only the message of this GUID, the SHA-1 of its bytes, wherever it is, also if it was
-    /// expunged but kept; repeatable
-    #[arg(long, value_name = "SHA1")]
-    pub guid: Vec<String>,
-    /// Only metadata, and flags.jsonl with the flags of each message: for mail that is all there but
-    /// for its flags. With dir: and tar:; no message is read or written
-    #[arg(long)]
-    pub flags_only: bool,
-    /// How dir: lays out mailboxes
-    #[arg(long, value_enum, default_value_t = Layout::Source)]
-    pub layout: Layout,
-    /// If an archive is damaged, restore from what is whole in it
-    #[arg(long)]
-    pub salvage: bool,
-    /// Say what would be restored, and do nothing
-    #[arg(long)]
-    pub dry_run: bool,
-    #[command(flatten)]
-    pub talk: TalkArgs,
 }
 
 /// What `replicate` takes.

@@ -15,7 +15,7 @@ use crate::source::{SourceAccount, SourceMailbox};
 use crate::view::{SEEN, View};
 
 /// The first index version that keeps the owner's `\Seen` in its records.
-const SEEN_IN_INDEX: u32 = 12;
+pub(crate) const SEEN_IN_INDEX: u32 = 12;
 
 /// One mailbox, and the flags of its messages.
 pub struct MailboxFlags<'a> {

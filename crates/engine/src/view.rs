@@ -61,7 +61,7 @@ impl<'m> View<'m> {
     }
 }
 
-const SYSTEM_FLAGS: [(SystemFlags, &str); 5] = [
+pub(crate) const SYSTEM_FLAGS: [(SystemFlags, &str); 5] = [
     (SystemFlags::ANSWERED, "\\Answered"),
     (SystemFlags::DELETED, "\\Deleted"),
     (SystemFlags::DRAFT, "\\Draft"),

@@ -1,7 +1,7 @@
 //! `cylinder replicate`: accounts of a live server to a replica.
 
 mod report;
-mod target;
+pub mod target;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::Sender;

@@ -1,6 +1,9 @@
 //! `cylinder restore`: an account, or some of its mailboxes or messages, given back.
 
 mod flags;
+mod live;
+mod take_back;
+mod undo_file;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -37,17 +40,29 @@ enum Target {
     Tar(PathBuf),
 }
 
+/// Whether that is files, or a server that runs.
+enum Goal {
+    Files(Target),
+    Server,
+}
+
 /// What was typed.
 struct Wish<'a> {
     args: &'a RestoreArgs,
-    target: Target,
+    goal: Goal,
     selection: Selection,
 }
 
 /// Runs the command.
 pub fn run(args: &RestoreArgs) -> Result<Exit, CliError> {
-    let wish = Wish { args, target: parse_target(&args.to)?, selection: selection(args)? };
-    if args.flags_only && matches!(wish.target, Target::Maildir(_) | Target::Mbox(_)) {
+    let goal = parse_goal(&args.to)?;
+    live::check(args, &goal)?;
+    if let Some(path) = &args.live.undo_from {
+        return take_back::run(args, path);
+    }
+    let wish = Wish { args, goal, selection: selection(args)? };
+    let no_flags_alone = matches!(wish.goal, Goal::Files(Target::Maildir(_) | Target::Mbox(_)));
+    if args.flags_only && no_flags_alone {
         return Err(CliError::usage(
             "--flags-only gives no messages, and maildir: and mbox: have \
              flags only with messages",
@@ -106,7 +121,11 @@ fn restore(wish: &Wish<'_>, chain: &Chain<'_>, snapshot: &Snapshot<'_>) -> Resul
         stored(chain, snapshot, &wish.selection).map_err(archive::explain)?;
     check_mailboxes(args, &head)?;
     check_guids(wish, &account, &head)?;
-    let job = Job { wish, account, messages: &messages, head: &head };
+    let target = match &wish.goal {
+        Goal::Files(target) => target,
+        Goal::Server => return live::give(wish, &account, &messages, &head),
+    };
+    let job = Job { wish, target, account, messages: &messages, head: &head };
     if args.dry_run {
         job.announce()?;
         return Ok(Exit::Done);
@@ -125,10 +144,17 @@ fn selection(args: &RestoreArgs) -> Result<Selection, CliError> {
     Ok(Selection { mailboxes, guids })
 }
 
+fn parse_goal(text: &str) -> Result<Goal, CliError> {
+    match text.starts_with("csync://") || text.starts_with("csyncs://") {
+        true => Ok(Goal::Server),
+        false => parse_target(text).map(Goal::Files),
+    }
+}
+
 fn parse_target(text: &str) -> Result<Target, CliError> {
     let wrong = || {
         CliError::usage(format!("--to {text} names no target"))
-            .hint("use dir:PATH, maildir:PATH, mbox:PATH or tar:FILE")
+            .hint("use dir:PATH, maildir:PATH, mbox:PATH, tar:FILE or csync://HOST")
     };
     let (kind, path) = text.split_once(':').ok_or_else(wrong)?;
     if path.is_empty() {
@@ -208,6 +234,7 @@ fn check_guids(
 /// What is to be given back.
 struct Job<'a> {
     wish: &'a Wish<'a>,
+    target: &'a Target,
     account: SourceAccount,
     messages: &'a StoredMessages<'a>,
     head: &'a ManifestHead,
@@ -238,7 +265,7 @@ impl Job<'_> {
 
     fn give(self, progress: &Progress) -> Result<export::Summary, CliError> {
         let is_whole = !self.wish.args.flags_only;
-        let (path, form) = match &self.wish.target {
+        let (path, form) = match self.target {
             Target::Tar(path) if is_whole => return self.give_tar(path, progress),
             Target::Tar(path) => return self.give_flags_tar(path, progress),
             Target::Maildir(path) => (path, Form::Maildir),

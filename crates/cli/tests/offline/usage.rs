@@ -46,10 +46,19 @@ fn what_makes_no_sense_is_refused_with_help() {
         (vec!["list", "x", "--account"], "--account"),
         (vec!["restore", "glad"], "--from"),
         (restore.to_vec(), "--to"),
-        (with(&["--to", "x"]), "dir:PATH, maildir:PATH, mbox:PATH or tar:FILE"),
+        (with(&["--to", "x"]), "dir:PATH, maildir:PATH, mbox:PATH, tar:FILE or csync://HOST"),
         (with(&["--to", "zip:x"]), "dir:PATH"),
         (with(&["--to", "dir:"]), "dir:PATH"),
         (with(&["--to", "dir:x", "--layout", "flat"]), "possible values: source, uuid, name"),
+        (with(&["--to", "dir:x", "--in-place"]), "--in-place is for a server that runs"),
+        (with(&["--to", "tar:x", "--undo", "u"]), "--undo is for a server that runs"),
+        (with(&["--to", "csync://h", "--in-place", "--into", "x"]), "--into"),
+        (
+            with(&["--to", "csync://h", "--flags-only", "--into", "x"]),
+            "--flags-only makes no folder",
+        ),
+        (with(&["--to", "csync://h", "--undo-from", "u"]), "--undo-from"),
+        (vec!["restore", "glad", "--undo-from", "u", "--to", "dir:x"], "--undo-from is for"),
         (vec!["demo", "extra"], "extra"),
     ] {
         refused(&arguments, words);

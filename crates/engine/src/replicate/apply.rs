@@ -18,7 +18,7 @@ use super::{Options, Problem, Trouble};
 use crate::ports::{MessageSource, Monitor, Peer};
 
 /// New messages of one APPLY MAILBOX: what is answered with OK need not be sent again.
-const BATCH_MESSAGES: usize = 8192;
+pub const BATCH_MESSAGES: usize = 8192;
 
 /// What was done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -387,7 +387,7 @@ fn file<'a>(account: &'a SourceAccount, name: &str) -> Option<&'a [u8]> {
 }
 
 /// The annotations of mailboxes, by what names the mailbox: its name, or since 3.6 its id.
-fn mailbox_notes(account: &SourceAccount, rules: &NameRules) -> BTreeMap<Vec<u8>, Vec<Note>> {
+pub fn mailbox_notes(account: &SourceAccount, rules: &NameRules) -> BTreeMap<Vec<u8>, Vec<Note>> {
     let mut notes: BTreeMap<Vec<u8>, Vec<Note>> = BTreeMap::new();
     let Some(Ok(db)) = file(account, "annotations").map(db::read) else { return notes };
     let owners = account.mailboxes.iter().flat_map(|mailbox| {

@@ -10,11 +10,11 @@ pub mod brake;
 pub mod compare;
 pub mod local;
 pub mod plan;
-mod remote;
+pub(crate) mod remote;
 mod renames;
 mod session;
 mod state;
-mod upload;
+pub(crate) mod upload;
 
 use std::collections::BTreeSet;
 use std::fmt;

@@ -66,6 +66,22 @@ impl Remote {
         Ok(remote)
     }
 
+    /// Asks for all of an account, and for mailboxes of these identities, whose ever they are.
+    ///
+    /// # Errors
+    /// If the server does not tell.
+    pub fn of_user(
+        userid: &Userid,
+        ids: Vec<UniqueId>,
+        peer: &mut dyn Peer,
+    ) -> Result<Self, SessionError> {
+        let mut remote = Self::default();
+        peer.ask(&Get::User(userid.clone())).map(|told| remote.take(told))?;
+        let missing = ids.into_iter().filter(|id| remote.of_id(id).is_none()).collect();
+        remote.ask_for_ids(missing, peer)?;
+        Ok(remote)
+    }
+
     /// Asks for mailboxes that were expected and did not come: they may have other names, or be
     /// somebody else's. Replicas before 3.2 cannot tell.
     fn ask_for_others(
@@ -74,7 +90,11 @@ impl Remote {
         peer: &mut dyn Peer,
     ) -> Result<(), SessionError> {
         let missing = local.mailboxes.keys().filter(|key| !self.mailboxes.contains_key(*key));
-        let ids: Vec<UniqueId> = missing.map(|key| UniqueId::new(key.0.as_slice())).collect();
+        let ids = missing.map(|key| UniqueId::new(key.0.as_slice())).collect();
+        self.ask_for_ids(ids, peer)
+    }
+
+    fn ask_for_ids(&mut self, ids: Vec<UniqueId>, peer: &mut dyn Peer) -> Result<(), SessionError> {
         if ids.is_empty() {
             return Ok(());
         }
@@ -103,6 +123,11 @@ impl Remote {
         }
         self.records.insert(key.clone(), records);
         Ok(())
+    }
+
+    /// The mailbox of this identity.
+    pub fn of_id(&self, uniqueid: &UniqueId) -> Option<&Mailbox> {
+        self.mailboxes.get(&MailboxKey(uniqueid.as_bytes().to_vec()))
     }
 
     /// The mailbox of this name.

@@ -32,7 +32,8 @@ impl Staged {
         self.there.is_empty()
     }
 
-    fn has(&self, partition: &Partition, guid: &Guid) -> bool {
+    /// Whether a message is there.
+    pub fn has(&self, partition: &Partition, guid: &Guid) -> bool {
         self.there.get(partition).is_some_and(|guids| guids.contains(guid))
     }
 

@@ -14,5 +14,7 @@ mod parts;
 mod past;
 mod replica;
 mod replicate;
+mod restore;
 mod spool;
 mod tree;
+mod trouble;

@@ -13,7 +13,7 @@ use csync::untagged::Untagged;
 use cyrus_format::mboxlist::MailboxType;
 use engine::ports::Peer;
 use model::crc::crc32;
-use model::{Guid, MboxName, Modseq, SystemFlags, Uid};
+use model::{Guid, MboxName, Modseq, SystemFlags, Uid, UniqueId};
 use peer::SessionError;
 
 use super::account::guid_of;
@@ -36,6 +36,8 @@ pub struct MemoryReplica {
     pub log: Vec<String>,
     /// What APPLY MAILBOX of this name is answered with, once.
     pub refuse: BTreeMap<MboxName, No>,
+    /// Identities of mailboxes that were there once.
+    pub tombs: BTreeSet<UniqueId>,
     staged: HashSet<Guid>,
     arriving: Vec<Guid>,
 }
@@ -90,6 +92,9 @@ impl MemoryReplica {
         let elsewhere = self.mailboxes.iter();
         let mut elsewhere = elsewhere.filter(|(name, _)| **name != told.mboxname);
         if elsewhere.any(|(_, held)| held.told.uniqueid == told.uniqueid) {
+            return Err(No::MailboxMoved);
+        }
+        if !self.mailboxes.contains_key(&told.mboxname) && self.tombs.contains(&told.uniqueid) {
             return Err(No::MailboxMoved);
         }
         let contents = told.contents.as_ref().expect("a mailbox with messages");

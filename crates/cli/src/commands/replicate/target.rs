@@ -23,30 +23,57 @@ pub struct Target {
     sieve_mailbox: bool,
 }
 
+/// What the command line says about a server that speaks csync.
+pub struct Door<'d> {
+    /// Where it is.
+    pub url: &'d str,
+    /// Who logs in if the URL does not say.
+    pub name: Option<String>,
+    /// Where the password is, if it is not typed.
+    pub password_file: Option<&'d Path>,
+    /// Certificates to believe.
+    pub tls_ca: Option<&'d Path>,
+    /// Whether the password may be sent in the clear.
+    pub cleartext: bool,
+    /// Whether sieve scripts may travel as messages.
+    pub sieve_mailbox: bool,
+}
+
 impl Target {
     /// Reads the URL, the password and certificates.
     pub fn new(args: &ReplicateArgs, server: &Server) -> Result<Self, CliError> {
-        let url = Url::parse(&args.to).ok_or_else(|| {
-            CliError::usage(format!("{} is no replica", args.to))
+        let authname = server.conf().get("sync_authname");
+        Self::through(Door {
+            url: &args.to,
+            name: authname.map(|name| String::from_utf8_lossy(name).into_owned()),
+            password_file: args.password_file.as_deref(),
+            tls_ca: args.tls_ca.as_deref(),
+            cleartext: args.cleartext,
+            sieve_mailbox: server.has_sieve_mailboxes(),
+        })
+    }
+
+    /// The same for whoever has no configuration.
+    pub fn through(door: Door<'_>) -> Result<Self, CliError> {
+        let url = Url::parse(door.url).ok_or_else(|| {
+            CliError::usage(format!("{} is no server", door.url))
                 .hint("use csync://[USER@]HOST[:PORT], or csyncs:// for TLS from the start")
         })?;
-        let authname = server.conf().get("sync_authname");
-        let authname = authname.map(|name| String::from_utf8_lossy(name).into_owned());
-        let name = url.user.or(authname).unwrap_or_else(|| NAME.to_owned());
-        let secrecy = match (url.is_secret, args.cleartext) {
+        let name = url.user.or(door.name).unwrap_or_else(|| NAME.to_owned());
+        let secrecy = match (url.is_secret, door.cleartext) {
             (true, _) => Secrecy::AtOnce,
             (false, true) => Secrecy::IfOffered,
             (false, false) => Secrecy::Required,
         };
-        let trust = match &args.tls_ca {
+        let trust = match door.tls_ca {
             Some(path) => {
                 let trust = Trust::read(path);
                 Some(trust.map_err(|e| CliError::failed("cannot use --tls-ca", e))?)
             }
-            // Whether it is needed, the replica has to say.
+            // Whether it is needed, the server has to say.
             None => Trust::system().ok(),
         };
-        let password = match &args.password_file {
+        let password = match door.password_file {
             Some(path) => read_password(path)?,
             None => password::read(&name)
                 .map_err(|error| CliError::failed("cannot read the password", error))?,
@@ -55,7 +82,7 @@ impl Target {
             address: Address { host: url.host, port: url.port.unwrap_or(PORT), secrecy },
             account: Account { name, password },
             trust,
-            sieve_mailbox: server.has_sieve_mailboxes(),
+            sieve_mailbox: door.sieve_mailbox,
         })
     }
 
