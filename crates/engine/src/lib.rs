@@ -21,6 +21,7 @@ pub mod live;
 pub mod ports;
 mod records;
 pub mod replicate;
+pub mod rolling;
 pub mod selection;
 pub mod snapshot;
 pub mod source;

@@ -1,10 +1,11 @@
 //! One attempt to read an account.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use cyrus_format::mboxlist::MailboxEntry;
-use model::{Finding, FindingKind, Userid};
+use model::{Finding, FindingKind, MboxName, Userid};
 
 use crate::account_files::Collector;
 use crate::catalog::{Catalog, Owned};
@@ -25,6 +26,8 @@ use crate::unused::{LockUse, Taken};
 pub(crate) struct Attempt<'a> {
     pub server: &'a Server,
     pub userid: &'a Userid,
+    /// These of its mailboxes alone.
+    pub only: Option<&'a BTreeSet<MboxName>>,
     pub owned: &'a Owned,
     pub era: Era,
     pub ledger: Ledger,
@@ -75,10 +78,11 @@ impl Attempt<'_> {
 
     /// Locks all names, then copies the metadata of one mailbox after the other.
     fn mailboxes(&mut self, catalog: &Catalog, mut room: Prepared) -> Result<Vec<FrozenMailbox>> {
-        let entries = catalog.of_account(self.userid);
+        let mut entries = catalog.of_account(self.userid);
         if entries.is_empty() {
             return Err(self.server.no_such_account(self.userid, catalog));
         }
+        entries.retain(|entry| self.only.is_none_or(|names| names.contains(&entry.name)));
         self.keep_open = limits::allow_directories(self.server.open_files, entries.len());
         let mut mailboxes = Vec::with_capacity(entries.len());
         for entry in entries {

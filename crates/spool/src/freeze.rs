@@ -3,9 +3,10 @@
 //! The order is Cyrus' own: user lock, name locks, index locks, databases last. User and index
 //! locks are held while metadata is copied, and no longer; the name locks stay.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use model::{Finding, Userid};
+use model::{Finding, MboxName, Userid};
 
 use crate::account_files::AccountFile;
 use crate::attempt::{Attempt, user_locks};
@@ -52,6 +53,24 @@ impl Server {
     /// and what the system says where it concerns the whole account. Damage to single mailboxes
     /// is a finding on them.
     pub fn freeze(&self, userid: &Userid) -> Result<Frozen> {
+        self.freeze_some(userid, None)
+    }
+
+    /// The same with these mailboxes alone, as far as they exist: what the account has beside them costs
+    /// nothing, and nobody who works with it waits. The files of the account are all there.
+    ///
+    /// # Errors
+    ///
+    /// As [`Server::freeze`] has them.
+    pub fn freeze_mailboxes(
+        &self,
+        userid: &Userid,
+        names: &BTreeSet<MboxName>,
+    ) -> Result<Frozen> {
+        self.freeze_some(userid, Some(names))
+    }
+
+    fn freeze_some(&self, userid: &Userid, only: Option<&BTreeSet<MboxName>>) -> Result<Frozen> {
         let deadline = Instant::now() + self.lock_timeout;
         let mut lock_use = LockUse::default();
         let mut waits = Vec::new();
@@ -59,10 +78,11 @@ impl Server {
         while changed < MAX_ATTEMPTS {
             let era = self.era();
             let waits_at_once = !era.has_record_locks_only();
-            let (owned, prepared) = self.prepare(userid, &era, &mut lock_use)?;
+            let (owned, prepared) = self.prepare(userid, only, &era, &mut lock_use)?;
             let attempt = Attempt {
                 server: self,
                 userid,
+                only,
                 owned: &owned,
                 era,
                 ledger: Ledger::new(if waits_at_once { self.lock_timeout } else { AT_ONCE }),
@@ -90,14 +110,16 @@ impl Server {
     fn prepare(
         &self,
         userid: &Userid,
+        only: Option<&BTreeSet<MboxName>>,
         era: &Era,
         lock_use: &mut LockUse,
     ) -> Result<(Owned, Prepared)> {
         let mut ledger = Ledger::new(self.lock_timeout);
         let catalog = self.load_catalog(&mut ledger)?.value;
-        let entries = catalog.of_account(userid);
+        let mut entries = catalog.of_account(userid);
         let owned = Owned::by(userid, &self.rules).filter(|_| !entries.is_empty());
         let owned = owned.ok_or_else(|| self.no_such_account(userid, &catalog))?;
+        entries.retain(|entry| only.is_none_or(|names| names.contains(&entry.name)));
         // If it cannot be read, that is found out again when it counts.
         drop(self.load_annotations(&mut ledger));
         for file in user_locks(self, userid, era)? {

@@ -42,6 +42,7 @@ pub mod privileges;
 pub mod replica;
 mod roots;
 mod server;
+pub mod sync_log;
 pub mod tree;
 mod unused;
 

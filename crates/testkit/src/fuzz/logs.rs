@@ -1,7 +1,7 @@
 //! Lines of logs, and what is kept of them.
 
 use cyrus_format::names::NameRules;
-use cyrus_format::sync_log::{Backlog, Entry, Scope};
+use cyrus_format::sync_log::{self, Backlog, Scope};
 use logwatch::book::BookLimits;
 use logwatch::line::{Entry, LineReader};
 use logwatch::time::Time;
@@ -58,7 +58,7 @@ pub(super) fn sync_log(bytes: &[u8]) {
         let line = entry.line();
         // What no log can hold: a name with a line end, from behind a backslash.
         assert!(!line[..line.len() - 1].contains(&b'\n'));
-        assert_eq!(Entry::parse(&line[..line.len() - 1]), Ok(Some(entry)));
+        assert_eq!(sync_log::Entry::parse(&line[..line.len() - 1]), Ok(Some(entry)));
         kept.feed(&line);
     }
     assert_eq!(kept.finish().accounts, work.accounts);
