@@ -1,11 +1,10 @@
 //! One attempt to read an account.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use cyrus_format::mboxlist::MailboxEntry;
-use model::{Finding, FindingKind, MboxName, Userid};
+use model::{Finding, FindingKind, Userid};
 
 use crate::account_files::Collector;
 use crate::catalog::{Catalog, Owned};
@@ -13,7 +12,7 @@ use crate::copy;
 use crate::era::Era;
 use crate::error::{Result, SpoolError};
 use crate::files::Place;
-use crate::freeze::Frozen;
+use crate::freeze::{Frozen, Only};
 use crate::limits;
 use crate::lock::{Held, Ledger, LockKind, Wanted};
 use crate::mailbox::{FrozenMailbox, Notes, index_version};
@@ -26,8 +25,7 @@ use crate::unused::{LockUse, Taken};
 pub(crate) struct Attempt<'a> {
     pub server: &'a Server,
     pub userid: &'a Userid,
-    /// These of its mailboxes alone.
-    pub only: Option<&'a BTreeSet<MboxName>>,
+    pub only: Only<'a>,
     pub owned: &'a Owned,
     pub era: Era,
     pub ledger: Ledger,
@@ -78,11 +76,11 @@ impl Attempt<'_> {
 
     /// Locks all names, then copies the metadata of one mailbox after the other.
     fn mailboxes(&mut self, catalog: &Catalog, mut room: Prepared) -> Result<Vec<FrozenMailbox>> {
-        let mut entries = catalog.of_account(self.userid);
-        if entries.is_empty() {
+        let entries = catalog.of_account(self.userid);
+        if !self.only.is_there(&entries) {
             return Err(self.server.no_such_account(self.userid, catalog));
         }
-        entries.retain(|entry| self.only.is_none_or(|names| names.contains(&entry.name)));
+        let entries = self.only.of(entries);
         self.keep_open = limits::allow_directories(self.server.open_files, entries.len());
         let mut mailboxes = Vec::with_capacity(entries.len());
         for entry in entries {

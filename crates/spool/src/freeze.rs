@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use cyrus_format::mboxlist::MailboxEntry;
 use model::{Finding, MboxName, Userid};
 
 use crate::account_files::AccountFile;
@@ -44,6 +45,34 @@ pub struct Frozen {
     pub locks: Vec<LockReport>,
 }
 
+/// How much of an account is read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Only<'a> {
+    /// All of it.
+    All,
+    /// These mailboxes.
+    Mailboxes(&'a BTreeSet<MboxName>),
+    /// None of its mailboxes, and there need not be any.
+    Traces,
+}
+
+impl Only<'_> {
+    /// Whether there is such an account, as far as its mailboxes tell.
+    pub fn is_there(self, entries: &[&MailboxEntry]) -> bool {
+        matches!(self, Only::Traces) || !entries.is_empty()
+    }
+
+    /// Those of its mailboxes that are wanted.
+    pub fn of<'e>(self, mut entries: Vec<&'e MailboxEntry>) -> Vec<&'e MailboxEntry> {
+        match self {
+            Only::All => {}
+            Only::Mailboxes(names) => entries.retain(|entry| names.contains(&entry.name)),
+            Only::Traces => entries.clear(),
+        }
+        entries
+    }
+}
+
 impl Server {
     /// Reads all metadata of an account and keeps its message files from being removed.
     ///
@@ -53,7 +82,7 @@ impl Server {
     /// and what the system says where it concerns the whole account. Damage to single mailboxes
     /// is a finding on them.
     pub fn freeze(&self, userid: &Userid) -> Result<Frozen> {
-        self.freeze_some(userid, None)
+        self.freeze_some(userid, Only::All)
     }
 
     /// The same with these mailboxes alone, as far as they exist: what the account has beside them costs
@@ -67,10 +96,20 @@ impl Server {
         userid: &Userid,
         names: &BTreeSet<MboxName>,
     ) -> Result<Frozen> {
-        self.freeze_some(userid, Some(names))
+        self.freeze_some(userid, Only::Mailboxes(names))
     }
 
-    fn freeze_some(&self, userid: &Userid, only: Option<&BTreeSet<MboxName>>) -> Result<Frozen> {
+    /// What is left of an account that has no mailboxes any more: its records in mailboxes.db, which may
+    /// tell that they were deleted.
+    ///
+    /// # Errors
+    ///
+    /// As [`Server::freeze`] has them, but for [`SpoolError::NoSuchAccount`].
+    pub fn freeze_traces(&self, userid: &Userid) -> Result<Frozen> {
+        self.freeze_some(userid, Only::Traces)
+    }
+
+    fn freeze_some(&self, userid: &Userid, only: Only<'_>) -> Result<Frozen> {
         let deadline = Instant::now() + self.lock_timeout;
         let mut lock_use = LockUse::default();
         let mut waits = Vec::new();
@@ -110,16 +149,16 @@ impl Server {
     fn prepare(
         &self,
         userid: &Userid,
-        only: Option<&BTreeSet<MboxName>>,
+        only: Only<'_>,
         era: &Era,
         lock_use: &mut LockUse,
     ) -> Result<(Owned, Prepared)> {
         let mut ledger = Ledger::new(self.lock_timeout);
         let catalog = self.load_catalog(&mut ledger)?.value;
-        let mut entries = catalog.of_account(userid);
-        let owned = Owned::by(userid, &self.rules).filter(|_| !entries.is_empty());
+        let entries = catalog.of_account(userid);
+        let owned = Owned::by(userid, &self.rules).filter(|_| only.is_there(&entries));
         let owned = owned.ok_or_else(|| self.no_such_account(userid, &catalog))?;
-        entries.retain(|entry| only.is_none_or(|names| names.contains(&entry.name)));
+        let entries = only.of(entries);
         // If it cannot be read, that is found out again when it counts.
         drop(self.load_annotations(&mut ledger));
         for file in user_locks(self, userid, era)? {

@@ -233,11 +233,6 @@ impl Entries {
         self.whole.iter().chain(self.mailboxes.values())
     }
 
-    /// How many there are.
-    pub fn count(&self) -> u64 {
-        self.sources().count() as u64
-    }
-
     /// Since when the first of them is there.
     pub fn since(&self) -> Option<Moment> {
         self.sources().map(|source| source.since).min()

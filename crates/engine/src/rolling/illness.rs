@@ -91,6 +91,11 @@ impl Illness {
         }
     }
 
+    /// Whether it was there the next time, too.
+    pub fn is_lasting(&self) -> bool {
+        self.tries > 1
+    }
+
     /// All complaints.
     pub fn all(&self) -> impl Iterator<Item = &Known> {
         self.account.iter().chain(self.mailboxes.values())

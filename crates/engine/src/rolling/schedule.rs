@@ -223,7 +223,8 @@ impl Schedule {
     }
 }
 
-/// What is ill now and was not, and the other way round; and whether anything has to be kept.
+/// What is ill now and was not, and the other way round; and whether anything has to be kept. What is
+/// over at the next try is not worth a word: it is what a storm leaves for seconds.
 fn changes(
     userid: &Userid,
     before: Option<&Illness>,
@@ -234,21 +235,27 @@ fn changes(
         mailbox: complaint.mailbox.clone(),
     };
     let mut told = Vec::new();
+    let mut keep = before.is_some() != after.is_some();
+    let was_lasting = before.is_some_and(Illness::is_lasting);
+    let is_lasting = after.is_some_and(Illness::is_lasting);
     for known in after.into_iter().flat_map(Illness::all) {
         let complaint = &known.complaint;
         let was = before.and_then(|before| before.known(&complaint.mailbox));
-        if was.is_none_or(|was| was.complaint.code != complaint.code) {
+        let is_news = was.is_none_or(|was| was.complaint.code != complaint.code);
+        keep |= is_news;
+        if is_lasting && (is_news || !was_lasting) {
             told.push(Told::Ill(place(complaint), complaint.clone()));
         }
     }
     for known in before.into_iter().flat_map(Illness::all) {
         let complaint = &known.complaint;
         if after.is_none_or(|after| after.known(&complaint.mailbox).is_none()) {
-            told.push(Told::Well(place(complaint), known.since));
+            keep = true;
+            if was_lasting {
+                told.push(Told::Well(place(complaint), known.since));
+            }
         }
     }
-    // An account stays on the list whatever is written there of its reasons.
-    let keep = before.is_some() != after.is_some() || !told.is_empty();
     (told, keep)
 }
 

@@ -26,10 +26,7 @@ pub struct Target {
 impl Target {
     /// Reads the URL, the password and certificates.
     pub fn new(args: &ReplicateArgs, server: &Server) -> Result<Self, CliError> {
-        let url = Url::parse(&args.to).ok_or_else(|| {
-            CliError::usage(format!("{} is no replica", args.to))
-                .hint("use csync://[USER@]HOST[:PORT], or csyncs:// for TLS from the start")
-        })?;
+        let url = Url::parse(&args.to).ok_or_else(|| Url::wrong(&args.to))?;
         let authname = server.conf().get("sync_authname");
         let authname = authname.map(|name| String::from_utf8_lossy(name).into_owned());
         let name = url.user.or(authname).unwrap_or_else(|| NAME.to_owned());
@@ -103,7 +100,7 @@ fn read_password(path: &Path) -> Result<Vec<u8>, CliError> {
 
 /// `csync://[user@]host[:port]`
 #[derive(Debug, PartialEq, Eq)]
-struct Url {
+pub struct Url {
     is_secret: bool,
     user: Option<String>,
     host: String,
@@ -111,8 +108,19 @@ struct Url {
 }
 
 impl Url {
+    /// What to say of one that is none.
+    pub fn wrong(text: &str) -> CliError {
+        CliError::usage(format!("{text} is no replica"))
+            .hint("use csync://[USER@]HOST[:PORT], or csyncs:// for TLS from the start")
+    }
+
+    /// The host and its port.
+    pub fn place(&self) -> String {
+        format!("{}:{}", self.host, self.port.unwrap_or(PORT))
+    }
+
     /// Reads one; no password may be in it, for all of the machine can see a command line.
-    fn parse(text: &str) -> Option<Self> {
+    pub fn parse(text: &str) -> Option<Self> {
         let (scheme, rest) = text.split_once("://")?;
         let is_secret = match scheme {
             "csync" => false,
