@@ -15,6 +15,8 @@ mod program;
 mod promote;
 mod replicate;
 mod restored;
+mod rolling;
+mod rolling_storm;
 mod round_trip;
 mod serve_kill;
 mod shared;

@@ -505,3 +505,32 @@ fn single_mailboxes_are_sent_and_nothing_else() {
     assert_eq!(sent, ["update user.glad.a: 1 new, 0 changed, 0 expunged"]);
     assert_eq!(inbox(&mut replica).records.len(), 2);
 }
+
+/// With delete_mode: delayed, a user who is deleted is renamed, mailbox by mailbox; later on, what was kept
+/// is expired. Neither needs consent.
+#[test]
+fn a_user_who_is_deleted_is_renamed_and_expired_without_a_brake() {
+    let (mut master, mut replica) = pair();
+    for name in ["user.glad.b", "user.glad.c", "user.glad.d", "user.glad.e"] {
+        master.create(name);
+        master.append(name, 7);
+    }
+    assert_eq!(master.sync(&mut replica).problems, []);
+    let names: Vec<String> =
+        master.account.mailboxes.iter().map(|mailbox| mailbox.name.clone()).collect();
+    let kept = |name: &str| format!("DELETED.{name}.6B045DF8");
+    for name in &names {
+        master.rename(name, &kept(name));
+    }
+    let outcome = master.sync(&mut replica);
+    assert_eq!((&outcome.plan.brakes[..], &outcome.problems[..]), (&[][..], &[][..]));
+    assert_eq!(outcome.done.renamed, names.len() as u64);
+    assert!(replica.mailboxes.keys().all(|name| name.as_bytes().starts_with(b"DELETED.")));
+    for name in &names {
+        master.delete(&kept(name));
+    }
+    let outcome = master.sync(&mut replica);
+    assert_eq!((&outcome.plan.brakes[..], &outcome.problems[..]), (&[][..], &[][..]));
+    assert_eq!(outcome.done.removed, names.len() as u64);
+    assert!(replica.mailboxes.is_empty());
+}

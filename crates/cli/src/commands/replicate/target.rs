@@ -1,6 +1,7 @@
 //! Where a replica is, and how to get in.
 
 use std::path::Path;
+use std::time::Duration;
 
 use peer::{Account, Address, Limits, Secrecy, Session, SessionError, Trust};
 use spool::Server;
@@ -15,11 +16,16 @@ const PORT: u16 = 2005;
 /// Who logs in if nobody says.
 const NAME: &str = "cyrus";
 
+/// How long a replica may be silent that is followed: a network may swallow what is sent without a word,
+/// and half an hour would be long to wait for it.
+const SILENCE: Duration = Duration::from_secs(600);
+
 /// A replica, and who we are to it.
 pub struct Target {
     address: Address,
     account: Account,
     trust: Option<Trust>,
+    limits: Limits,
     sieve_mailbox: bool,
 }
 
@@ -48,7 +54,12 @@ impl Target {
             None => password::read(&name)
                 .map_err(|error| CliError::failed("cannot read the password", error))?,
         };
+        let limits = match args.rolling.rolling {
+            true => Limits { silence: SILENCE, ..Limits::default() },
+            false => Limits::default(),
+        };
         Ok(Self {
+            limits,
             address: Address { host: url.host, port: url.port.unwrap_or(PORT), secrecy },
             account: Account { name, password },
             trust,
@@ -58,8 +69,8 @@ impl Target {
 
     /// Connects and logs in.
     pub fn open(&self) -> Result<Session, SessionError> {
-        let Self { address, account, trust, sieve_mailbox } = self;
-        Session::open(address, account, trust.as_ref(), Limits::default(), *sieve_mailbox)
+        let Self { address, account, trust, limits, sieve_mailbox } = self;
+        Session::open(address, account, trust.as_ref(), *limits, *sieve_mailbox)
     }
 
     /// Attaches the hint that fits.

@@ -263,15 +263,17 @@ impl<'d> Daemon<'d> {
             && self.not_before <= self.clock.now()
     }
 
-    /// Reads chunks, and takes the log over when there are none.
+    /// Reads chunks, and takes the log over when there are none: once, so that a log that is written to
+    /// without end holds nothing up.
     fn take(&mut self, now: Moment) {
+        let mut may_take_log = true;
         while self.link.is_up() && self.schedule.left() < ENTRIES_MAX && self.not_before <= now {
             let taken = match self.waiting.pop_front() {
                 Some(chunk) => self.read(chunk, now),
-                None if self.takes_logs() => match self.take_log() {
-                    Ok(false) => return,
-                    taken => taken.map(drop),
-                },
+                None if may_take_log && self.takes_logs() => {
+                    may_take_log = false;
+                    self.take_log()
+                }
                 None => return,
             };
             match taken {
@@ -296,10 +298,10 @@ impl<'d> Daemon<'d> {
         Ok(())
     }
 
-    /// Takes the log over; whether there was any.
-    fn take_log(&mut self) -> Result<bool, CliError> {
+    /// Takes the log over, if there is any.
+    fn take_log(&mut self) -> Result<(), CliError> {
         let taken = self.log.take().map_err(crate::spool_error::explain)?;
-        let Some(log) = taken else { return Ok(false) };
+        let Some(log) = taken else { return Ok(()) };
         // One that was there at first was left by whoever died; one that appears is somebody's who lives.
         if log.was_left && self.has_taken {
             others::refuse(&self.args.server.config, self.args.rolling.channel.as_deref())?;
@@ -307,7 +309,7 @@ impl<'d> Daemon<'d> {
         let chunks = self.store.take(log, self.sending.server.name_rules())?;
         self.has_taken = true;
         self.waiting.extend(chunks);
-        Ok(true)
+        Ok(())
     }
 
     /// Counts what is no entry; the first of each kind is told.
@@ -509,10 +511,13 @@ impl<'d> Daemon<'d> {
     /// Takes leave of the replica, and says so.
     fn close(&mut self, now: Moment) {
         self.tidy(now);
-        for Hand { orders, thread, .. } in self.hands.drain(..) {
+        for Hand { orders, thread, is_busy, .. } in self.hands.drain(..) {
             drop(orders);
-            // It has nothing to do but to hang up; whether it panicked was told by the panic.
-            let _ = thread.join();
+            // One that tries to connect may do so for a minute. The others have nothing to do but to
+            // hang up; whether they panicked was told by the panic.
+            if !is_busy {
+                let _ = thread.join();
+            }
         }
         self.tell_status(now, "ended");
         self.talk.clear();

@@ -280,3 +280,101 @@ fn ill_from(document: &Value) -> Option<IllAccount> {
     let account = Userid::new(unquote(document["account"].as_str()?)?);
     Some(IllAccount { account, tries: 0, next: Moment(0), things })
 }
+
+#[cfg(test)]
+mod tests {
+    use cyrus_format::imapd_conf::ImapdConf;
+    use spool::sync_log::SyncLog;
+    use tempfile::TempDir;
+
+    use super::*;
+
+    struct Stage {
+        directory: TempDir,
+        log: SyncLog,
+        rules: NameRules,
+    }
+
+    impl Stage {
+        fn new() -> Self {
+            let directory = tempfile::tempdir().expect("a directory");
+            let conf = format!("configdirectory: {}\n", directory.path().display());
+            let mut none = |_: &str| Err(String::new());
+            let conf = ImapdConf::parse("imapd.conf", conf.as_bytes(), &mut none);
+            let log = SyncLog::new(&conf.expect("a configuration"), None);
+            fs::create_dir(log.directory()).expect("made");
+            Self { directory, log, rules: NameRules::v3() }
+        }
+
+        fn store(&self) -> Store {
+            Store::new(&self.directory.path().join("state"), "[::1]:2005", Some("a/b"))
+        }
+
+        fn take(&self, store: &mut Store) -> Vec<Chunk> {
+            let log = self.log.take().expect("it can be taken").expect("a log");
+            store.take(log, &self.rules).expect("taken")
+        }
+    }
+
+    #[test]
+    fn a_long_log_is_cut_and_a_short_one_is_moved() {
+        let stage = Stage::new();
+        let mut store = stage.store();
+        let _lock = store.lock().expect("nobody else");
+        let long: String = (0..50_000)
+            .map(|at| format!("APPEND user.u{}.{}\n", at % 25_000, "x".repeat(20)))
+            .collect();
+        fs::write(stage.log.directory().join("log"), long).expect("written");
+        let lines: Vec<u64> = stage.take(&mut store).iter().map(|chunk| chunk.lines).collect();
+        assert_eq!(lines, [10_000, 10_000, 5_000]);
+        let short = "MAILBOX user.a\nMAILBOX user.a\nMAILBOX user.b";
+        fs::write(stage.log.directory().join("log"), short).expect("written");
+        assert_eq!(stage.take(&mut store)[0].lines, 3);
+        assert_eq!(fs::read_dir(stage.log.directory()).expect("a directory").count(), 0);
+        // All of it is there for whoever comes next.
+        let mut next = stage.store();
+        let chunks = next.chunks().expect("readable");
+        assert_eq!(chunks.len(), 4);
+        let accounts = |chunk: &Chunk| next.read(chunk, &stage.rules).expect("readable").accounts;
+        let all: usize = chunks.iter().map(|chunk| accounts(chunk).len()).sum();
+        assert_eq!(all, 25_002);
+        assert_eq!(fs::read(&chunks[3].path).expect("readable"), short.as_bytes());
+        chunks.iter().for_each(|chunk| next.forget(chunk).expect("removed"));
+        assert!(next.chunks().expect("readable").is_empty());
+    }
+
+    #[test]
+    fn what_is_ill_is_kept_whatever_its_names_are() {
+        let stage = Stage::new();
+        let store = stage.store();
+        let _lock = store.lock().expect("nobody else");
+        assert_eq!(store.ill().expect("nothing"), []);
+        let thing = |mailbox: Option<&[u8]>| IllThing {
+            complaint: Complaint {
+                mailbox: mailbox.map(MboxName::new),
+                code: "damaged".to_owned(),
+                reason: "it is \"damaged\"\n".to_owned(),
+            },
+            since: Moment(17),
+        };
+        let things = vec![thing(None), thing(Some(b"user.\xff%.a b"))];
+        let account = Userid::new(b"\xff%".as_slice());
+        let ill = [IllAccount { account, tries: 0, next: Moment(0), things }];
+        store.keep_ill(&ill).expect("kept");
+        assert_eq!(store.ill().expect("readable"), ill);
+        fs::write(store.directory.join("ill.json"), "[{}]").expect("written");
+        assert!(store.ill().is_err());
+    }
+
+    #[test]
+    fn a_second_one_hears_who_is_there() {
+        let stage = Stage::new();
+        let store = stage.store();
+        assert!(!store.is_locked());
+        let lock = store.lock().expect("nobody else");
+        // A lock of this kind keeps only other processes out, so this one looks at what it says.
+        let who = fs::read_to_string(store.directory.join("lock")).expect("readable");
+        assert_eq!(who, format!("{}\n", std::process::id()));
+        drop(lock);
+    }
+}
