@@ -45,7 +45,8 @@ fn make(lines: u64, users: u64) -> Result<(), Box<dyn std::error::Error>> {
     let mut out = io::BufWriter::new(io::stdout().lock());
     let mut state = 1_u64;
     for at in 0..lines {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let (user, folder) = ((state >> 33) % users, (state >> 55) % 8);
         match at % 3 {
             0 => writeln!(out, "APPEND user.user{user:06}.folder{folder}")?,

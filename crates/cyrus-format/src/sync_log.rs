@@ -122,9 +122,7 @@ impl Entry {
         Ok(match (word, second) {
             (b"APPEND", None) => Entry::Append(mailbox(first)),
             (b"MAILBOX", None) => Entry::Mailbox(mailbox(first)),
-            (b"DOUBLEMAILBOX", Some(other)) => {
-                Entry::DoubleMailbox(mailbox(first), mailbox(other))
-            }
+            (b"DOUBLEMAILBOX", Some(other)) => Entry::DoubleMailbox(mailbox(first), mailbox(other)),
             (b"RENAME", Some(other)) => Entry::Rename(mailbox(first), mailbox(other)),
             (b"UNMAILBOX", None) => Entry::UnMailbox(mailbox(first)),
             (b"USER", None) => Entry::User(user(first)),

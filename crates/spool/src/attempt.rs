@@ -69,6 +69,7 @@ impl Attempt<'_> {
             era: self.era,
             mailboxes,
             account_files: collector.files,
+            moved: catalog.value.moved_from(self.owned),
             findings,
             locks: self.ledger.into_reports(),
         }))

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use cyrus_format::mboxlist::MailboxEntry;
-use model::{Finding, MboxName, Userid};
+use model::{Finding, MboxName, UniqueId, Userid};
 
 use crate::account_files::AccountFile;
 use crate::attempt::{Attempt, user_locks};
@@ -39,6 +39,9 @@ pub struct Frozen {
     pub mailboxes: Vec<FrozenMailbox>,
     /// Subscriptions, seen state, quota and so on.
     pub account_files: Vec<AccountFile>,
+    /// Mailboxes whose names here were deleted, but which others have now: renaming one leaves the same
+    /// trace as deleting it.
+    pub moved: BTreeSet<UniqueId>,
     /// What is wrong with the account as a whole.
     pub findings: Vec<Finding>,
     /// Every lock taken, in the order in which it was obtained.
@@ -91,11 +94,7 @@ impl Server {
     /// # Errors
     ///
     /// As [`Server::freeze`] has them.
-    pub fn freeze_mailboxes(
-        &self,
-        userid: &Userid,
-        names: &BTreeSet<MboxName>,
-    ) -> Result<Frozen> {
+    pub fn freeze_mailboxes(&self, userid: &Userid, names: &BTreeSet<MboxName>) -> Result<Frozen> {
         self.freeze_some(userid, Only::Mailboxes(names))
     }
 

@@ -95,10 +95,9 @@ impl SyncLog {
             let found = fs::metadata(&path).or_none().map_err(|e| failed("examine", &path, e))?;
             let Some(found) = found.map(|found| Waiting::of(&found)) else { continue };
             all = Some(match all {
-                Some(left) => Waiting {
-                    bytes: left.bytes + found.bytes,
-                    since: left.since.min(found.since),
-                },
+                Some(left) => {
+                    Waiting { bytes: left.bytes + found.bytes, since: left.since.min(found.since) }
+                }
                 None => found,
             });
         }
@@ -124,12 +123,13 @@ impl SyncLog {
         let open = || {
             let file = OpenOptions::new().read(true).write(true).open(&path)?;
             // Writers lock whatever of it; only their end matters.
-            let (file, _) = wait::lock(file, Mode::Exclusive, WRITER_LIMIT).map_err(|failure| {
-                match failure {
-                    wait::Failure::Timeout { .. } => io::ErrorKind::TimedOut.into(),
-                    wait::Failure::Io(error) => error,
-                }
-            })?;
+            let (file, _) =
+                wait::lock(file, Mode::Exclusive, WRITER_LIMIT).map_err(
+                    |failure| match failure {
+                        wait::Failure::Timeout { .. } => io::ErrorKind::TimedOut.into(),
+                        wait::Failure::Io(error) => error,
+                    },
+                )?;
             let waiting = Waiting::of(&file.metadata()?);
             Ok((OpenOptions::new().read(true).open(&path)?, waiting))
         };

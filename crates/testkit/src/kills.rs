@@ -205,7 +205,8 @@ impl<'m> Campaign<'m> {
             let output = self.client(victim.address()).output()?;
             if output.status.success() {
                 self.took = start.elapsed();
-                return Ok(mailboxes(self.master.sync_address(), USER)? == mailboxes(victim.address(), USER)?);
+                return Ok(mailboxes(self.master.sync_address(), USER)?
+                    == mailboxes(victim.address(), USER)?);
             }
         }
         Ok(false)

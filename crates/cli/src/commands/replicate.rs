@@ -128,6 +128,7 @@ impl Sending {
             accept_removals: args.accept_removals,
             removals_max: args.max_removals.into(),
             kinds_left_out: Vec::new(),
+            moved: BTreeSet::new(),
             partition: args.partition.as_deref().map(Partition::from),
             workers: processors().div_ceil(jobs),
             dry_run: args.dry_run,
@@ -145,17 +146,19 @@ impl Sending {
         let server = &self.server;
         let frozen = match &item.mailboxes {
             None => match server.freeze(&item.userid) {
-                Err(error @ SpoolError::NoSuchAccount { .. }) => self.traces(item, error, session)?,
+                Err(error @ SpoolError::NoSuchAccount { .. }) => {
+                    self.traces(item, error, session)?
+                }
                 frozen => frozen.map_err(Failed::Spool)?,
             },
-            Some(names) => {
-                server.freeze_mailboxes(&item.userid, names).map_err(Failed::Spool)?
-            }
+            Some(names) => server.freeze_mailboxes(&item.userid, names).map_err(Failed::Spool)?,
         };
+        let moved = frozen.moved.clone();
         let (account, messages) = live(frozen);
         let sieve_mailbox = server.has_sieve_mailboxes() && session.banner().sieve_mailbox;
         let options = replicate::Options {
             mailboxes: item.mailboxes.clone(),
+            moved,
             kinds_left_out: replicate::kinds_left_out(session.banner(), sieve_mailbox),
             ..self.options.clone()
         };

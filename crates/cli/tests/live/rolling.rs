@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
@@ -209,6 +209,13 @@ fn whatever_changes_is_on_the_replica_a_moment_later() {
     let kept = pair.replica.admin().expect("an admin").list_attributes("DELETED/user/carol*");
     assert_eq!(kept.expect("listed").len(), 1);
 
+    // A folder is given to somebody else: it does not leave the replica in between.
+    admin.set_acl("user/glad/New", "cyrus", "lrswipkxtecda").expect("granted");
+    admin.rename("user/glad/New", "user/robert/New").expect("renamed");
+    rolling.settle();
+    pair.compare("glad");
+    pair.compare("robert");
+
     let status = rolling.read_status().expect(0);
     assert!(String::from_utf8_lossy(&status.stdout).contains("left as it is: 0"), "{status:?}");
     assert_eq!(rolling.end(), Some(0));
@@ -285,5 +292,30 @@ fn a_whole_account_leaves_the_replica_by_consent_alone() {
     run(&mut consent).expect(0);
     assert_eq!(pair.there("glad", "INBOX"), None);
     rolling.settle();
+    assert_eq!(rolling.end(), Some(0));
+}
+
+/// Two that follow one channel would take each other's log away.
+#[test]
+fn beside_a_sync_client_on_the_same_channel_nothing_is_done() {
+    let Some(pair) = Pair::start("beside_a_sync_client_on_the_same_channel", &[]) else { return };
+    let to = pair.replica.sync_address().to_string();
+    let mut client = pair.master.tool_command("sync_client");
+    client.args(["-S", &to, "-R"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut client = Group::spawn_guarded(&mut client).expect("it starts");
+    let mut rolling = pair.follow();
+    let mut group = rolling.group.take().expect("it was started");
+    assert!(wait_until(PATIENCE, || !group.is_running()), "{}", rolling.said());
+    let expected = format!("sync_client (process {}) follows this channel", client.leader().id());
+    assert!(rolling.said().contains(&expected), "{}", rolling.said());
+    client.kill();
+    rolling.resume();
+    append(
+        &mut pair.master.imap_as("glad").expect("a client"),
+        "INBOX",
+        &MailGenerator::new(5, Sizes::Small).message(),
+    );
+    rolling.settle();
+    assert_eq!(pair.there("glad", "INBOX"), Some(1));
     assert_eq!(rolling.end(), Some(0));
 }

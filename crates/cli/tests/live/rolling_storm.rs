@@ -118,9 +118,8 @@ fn survive(master: &Cyrus, victim: &mut dyn Victim, seed: u64) {
         })
     };
     let agreed = wait_until(PATIENCE, || rolling.is_settled() && agree());
-    let told = USERS.map(|user| {
-        [master.sync_address(), victim.address()].map(|at| mailboxes(at, user).ok())
-    });
+    let told = USERS
+        .map(|user| [master.sync_address(), victim.address()].map(|at| mailboxes(at, user).ok()));
     assert!(agreed, "seed {seed}: {:#}\n{}\n{told:#?}", rolling.status(), rolling.said());
     assert_eq!(rolling.end(), Some(0));
     assert!(!rolling.said().contains("panicked"), "{}", rolling.said());

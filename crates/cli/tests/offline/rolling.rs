@@ -3,11 +3,12 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
+use testkit::damage::{self, Checksum};
 use testkit::process::{Group, wait_until};
 use testkit::spool_builder::Spool;
 
@@ -140,8 +141,8 @@ fn a_replica_that_is_away_is_waited_for_and_the_log_stays() {
     fs::write(site.log("log"), "USER glad\n").expect("written");
     let ran = site.once(&[]).expect(1);
     assert!(ran.stderr.contains("cannot reach"), "{}", ran.stderr);
-    let mut command = site.command(&["--metrics"]);
-    command.arg(site.path("metrics")).stderr(Stdio::null());
+    let mut command = site.command(&[]);
+    command.arg("--metrics").arg(site.path("metrics")).stderr(Stdio::null());
     let mut daemon = Group::spawn_guarded(&mut command).expect("it starts");
     let pid = daemon.leader().id();
     let is_away = || {
@@ -169,8 +170,7 @@ fn a_wrong_password_is_told_once_and_no_hot_loop() {
     fs::write(site.log("log"), "USER glad\n").expect("written");
     site.password("wrong");
     let output = fs::File::create(site.path("said")).expect("a file");
-    let mut daemon =
-        Group::spawn_guarded(site.command(&[]).stderr(output)).expect("it starts");
+    let mut daemon = Group::spawn_guarded(site.command(&[]).stderr(output)).expect("it starts");
     let is_away = || site.status(&[])["unreachable_because"].is_string();
     assert!(wait_until(LIMIT, is_away));
     let status = site.status(&[]);
@@ -192,41 +192,75 @@ fn a_server_that_writes_no_log_cannot_be_followed() {
     assert!(ran.stderr.contains("hint: set sync_log: yes in imapd.conf"), "{}", ran.stderr);
 }
 
-/// A partition that is not there, or a mailbox that is damaged, is the business of its account.
+/// Of iris, one message of whose mailbox is wrong, or all of it.
 #[test]
-fn what_is_damaged_is_told_and_the_other_account_goes_on() {
-    let site = Site::start();
-    fs::write(site.log("log"), "USER glad\nUSER iris\n").expect("written");
-    let index = find(&site.master.partition, "cyrus.index");
-    let bytes = fs::read(&index).expect("an index");
-    fs::write(&index, &bytes[..100]).expect("written");
-    let ran = site.once(&[]).expect(3);
-    assert!(ran.stderr.contains("is left as it is: it is damaged here"), "{}", ran.stderr);
-    let status = site.status(&[]);
-    assert_eq!(status["quarantine"].as_array().map(Vec::len), Some(1), "{status:#}");
-    assert_eq!(site.left(), Vec::<String>::new());
-    // It heals without any news.
-    fs::write(&index, &bytes).expect("written");
-    site.once(&[]).expect(0);
-    assert_eq!(site.status(&[])["quarantine"], serde_json::json!([]));
+fn whatever_is_damaged_is_told_and_the_others_go_on_and_it_heals() {
+    type Harm = fn(&Path) -> std::io::Result<()>;
+    let harms: [(&str, Harm); 11] = [
+        ("message removed", |mailbox| damage::remove_message(mailbox, 2)),
+        ("message changed", |mailbox| damage::change_message(mailbox, 2)),
+        ("message shortened", |mailbox| damage::shorten_message(mailbox, 2, 5)),
+        ("header removed", damage::remove_header),
+        ("mailbox removed", damage::remove_mailbox),
+        ("no GUID", |mailbox| damage::zero_guid(&mailbox.join("cyrus.index"), 1, Checksum::Fixed)),
+        ("record broken", |mailbox| damage::break_record(&mailbox.join("cyrus.index"), 1)),
+        ("index header broken", |mailbox| damage::break_index_header(&mailbox.join("cyrus.index"))),
+        ("too many records", |mailbox| damage::lie_about_records(&mailbox.join("cyrus.index"), 9)),
+        ("index too new", |mailbox| damage::claim_version(&mailbox.join("cyrus.index"), 99)),
+        ("index truncated", |mailbox| damage::truncate(&mailbox.join("cyrus.index"), 50)),
+    ];
+    for (name, harm) in harms {
+        let site = Site::start();
+        let mailbox = mailbox_of_iris(&site.master.partition);
+        let whole = Directory::of(&mailbox);
+        harm(&mailbox).expect("it is ours");
+        fs::write(site.log("log"), "MAILBOX user.iris\nUSER glad\n").expect("written");
+        let ran = site.once(&[]);
+        println!("{name}: {}", ran.stderr);
+        let ran = ran.expect(3);
+        assert!(ran.stderr.contains("user.iris is left as it is: "), "{name}: {}", ran.stderr);
+        let status = site.status(&[]);
+        let ill = status["quarantine"].as_array().expect("a list");
+        assert!(ill.len() == 1 && ill[0]["mailbox"] == "user.iris", "{name}: {status:#}");
+        assert_eq!((&status["messages"], site.left().len()), (&7.into(), 0), "{name}");
+        // It is tried again without any news, first in vain.
+        site.once(&[]).expect(3);
+        whole.put_back(&mailbox);
+        site.once(&[]).expect(0);
+        let status = site.status(&[]);
+        assert_eq!(status["quarantine"], serde_json::json!([]), "{name}: {status:#}");
+        assert_eq!(status["messages"], 3, "{name}: {status:#}");
+    }
 }
 
-/// The first file of that name below a directory.
-fn find(directory: &std::path::Path, name: &str) -> PathBuf {
-    let mut pending = vec![directory.to_owned()];
-    while let Some(directory) = pending.pop() {
-        let mut entries: Vec<PathBuf> = fs::read_dir(&directory)
-            .expect("a directory")
-            .map(|entry| entry.expect("an entry").path())
-            .collect();
-        entries.sort();
-        for path in entries {
-            match path.is_dir() {
-                true => pending.push(path),
-                false if path.file_name().is_some_and(|found| found == name) => return path,
-                false => {}
-            }
+/// The files of a directory, in memory.
+struct Directory(Vec<(PathBuf, Vec<u8>)>);
+
+impl Directory {
+    fn of(directory: &Path) -> Self {
+        let entries = fs::read_dir(directory).expect("a directory");
+        let paths = entries.map(|entry| entry.expect("an entry").path());
+        Self(paths.map(|path| (path.clone(), fs::read(path).expect("a file"))).collect())
+    }
+
+    fn put_back(&self, directory: &Path) {
+        fs::create_dir_all(directory).expect("made");
+        for (path, bytes) in &self.0 {
+            fs::write(path, bytes).expect("written");
         }
     }
-    panic!("there is no {name}");
+}
+
+/// The mailbox with three messages.
+fn mailbox_of_iris(partition: &Path) -> PathBuf {
+    let mut pending = vec![partition.to_owned()];
+    while let Some(directory) = pending.pop() {
+        if directory.join("3.").exists() && !directory.join("4.").exists() {
+            return directory;
+        }
+        let entries = fs::read_dir(&directory).expect("a directory");
+        let paths = entries.map(|entry| entry.expect("an entry").path());
+        pending.extend(paths.filter(|path| path.is_dir()));
+    }
+    panic!("there is no such mailbox");
 }

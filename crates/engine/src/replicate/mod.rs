@@ -25,7 +25,7 @@ use csync::untagged::Untagged;
 use cyrus_format::FormatError;
 use cyrus_format::names::NameRules;
 use model::state::MailboxKey;
-use model::{Finding, MboxName, Uid, Userid};
+use model::{Finding, MboxName, Uid, UniqueId, Userid};
 use peer::SessionError;
 use thiserror::Error;
 
@@ -51,6 +51,8 @@ pub struct Options {
     pub removals_max: u64,
     /// Letters of those kinds of mailboxes that the replica cannot keep: see [`kinds_left_out`].
     pub kinds_left_out: Vec<u8>,
+    /// Mailboxes that other accounts of this server have: a trace that they were deleted means nothing.
+    pub moved: BTreeSet<UniqueId>,
     /// Where new mailboxes are put, if not where they lie here.
     pub partition: Option<model::Partition>,
     /// Threads that read messages.

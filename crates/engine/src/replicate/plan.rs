@@ -267,7 +267,8 @@ impl Planner<'_, '_> {
             let is_gone = local.names.get(&name).is_some_and(|entry| {
                 let is_it = |id: &UniqueId| id.is_empty() || *id == there.uniqueid;
                 let same = entry.uniqueid.as_ref().is_none_or(is_it);
-                same && (entry.mbtype.deleted || entry.mbtype.intermediate)
+                let is_elsewhere = self.options.moved.contains(&there.uniqueid);
+                same && !is_elsewhere && (entry.mbtype.deleted || entry.mbtype.intermediate)
             });
             let step = Step::Remove { name: name.clone(), is_empty: is_empty(there) };
             match (in_the_way, is_gone || self.options.accept_removals) {
@@ -447,7 +448,8 @@ impl Planner<'_, '_> {
         let shared = self.local.mailboxes.iter();
         let shared = shared.filter(|(key, _)| self.remote.mailboxes.contains_key(*key));
         let there = self.remote.mailboxes.values();
-        let there = there.filter(|there| !is_empty(there) && !is_deleted(there.mboxname.as_bytes()));
+        let there =
+            there.filter(|there| !is_empty(there) && !is_deleted(there.mboxname.as_bytes()));
         Amounts {
             mailboxes: there.count() as u64,
             messages: shared.map(|(_, mailbox)| mailbox.exists).sum(),

@@ -242,9 +242,6 @@ impl Entries {
     pub fn split(self, names: &BTreeSet<MboxName>) -> (Self, Self) {
         let (inside, outside) =
             self.mailboxes.into_iter().partition(|(name, _)| names.contains(name));
-        (
-            Self { whole: None, mailboxes: inside },
-            Self { whole: self.whole, mailboxes: outside },
-        )
+        (Self { whole: None, mailboxes: inside }, Self { whole: self.whole, mailboxes: outside })
     }
 }

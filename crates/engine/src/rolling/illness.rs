@@ -65,7 +65,8 @@ impl Illness {
         }
         let tries = before.map_or(0, |before| before.tries).saturating_add(1);
         let next = now.plus(delay(tries, RETRY.0, RETRY.1));
-        let mut illness = Self { account: None, mailboxes: BTreeMap::new(), tries, last: now, next };
+        let mut illness =
+            Self { account: None, mailboxes: BTreeMap::new(), tries, last: now, next };
         for complaint in complaints {
             let since = before.and_then(|before| before.known(&complaint.mailbox));
             let since = since.map_or(now, |known| known.since);
@@ -120,13 +121,8 @@ impl Illness {
 
     /// As it was told before, to be tried at once.
     pub fn from_told(told: &IllAccount, now: Moment) -> Self {
-        let mut illness = Self {
-            account: None,
-            mailboxes: BTreeMap::new(),
-            tries: 0,
-            last: now,
-            next: now,
-        };
+        let mut illness =
+            Self { account: None, mailboxes: BTreeMap::new(), tries: 0, last: now, next: now };
         for thing in &told.things {
             illness.put(Known { complaint: thing.complaint.clone(), since: thing.since });
         }

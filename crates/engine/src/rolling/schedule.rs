@@ -143,8 +143,7 @@ impl Schedule {
             }
         };
         released.extend(account.absorb_pending());
-        let (told, keep_ill) =
-            changes(&task.account, before.as_ref(), account.illness.as_ref());
+        let (told, keep_ill) = changes(&task.account, before.as_ref(), account.illness.as_ref());
         let forget = self.release(&released);
         self.place(&task.account, now);
         Effects { keep_ill, forget, told }

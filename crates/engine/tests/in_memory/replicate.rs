@@ -10,7 +10,7 @@ use cyrus_format::names::NameRules;
 use engine::ports::Silent;
 use engine::replicate::brake::Brake;
 use engine::replicate::compare::DifferenceKind;
-use engine::replicate::{Options, Outcome, Trouble, replicate};
+use engine::replicate::{Options, Outcome, Problem, Trouble, replicate};
 use model::{MboxName, Modseq, SystemFlags, Timestamp, Uid, UidValidity, UniqueId};
 use proptest::prelude::*;
 
@@ -201,6 +201,7 @@ fn options() -> Options {
         mailboxes: None,
         accept_removals: false,
         removals_max: 50,
+        moved: BTreeSet::new(),
         kinds_left_out: Vec::new(),
         partition: None,
         workers: 1,
@@ -533,4 +534,17 @@ fn a_user_who_is_deleted_is_renamed_and_expired_without_a_brake() {
     assert_eq!((&outcome.plan.brakes[..], &outcome.problems[..]), (&[][..], &[][..]));
     assert_eq!(outcome.done.removed, names.len() as u64);
     assert!(replica.mailboxes.is_empty());
+}
+
+/// A mailbox that was renamed into somebody else's account leaves the same trace as one that was deleted.
+#[test]
+fn what_somebody_else_has_by_now_is_not_removed() {
+    let (mut master, mut replica) = pair();
+    master.delete("user.glad.a");
+    let id = UniqueId::from(master.tombstones["user.glad.a"].as_str());
+    let options = Options { moved: [id].into(), ..options() };
+    let outcome = master.sync_with(&mut replica, &options);
+    assert!(matches!(outcome.problems[..], [Problem { trouble: Trouble::ReplicaOnly, .. }]));
+    assert_eq!((outcome.done.removed, replica.applied()), (0, 0));
+    assert_eq!(master.sync(&mut replica).done.removed, 1);
 }

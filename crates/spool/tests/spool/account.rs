@@ -208,3 +208,14 @@ fn mailboxes_are_frozen_alone_and_so_are_the_traces_of_others() {
     let nothing = server.freeze_traces(&"nobody".into()).unwrap();
     assert!(dump(&nothing, "mailboxes").is_empty());
 }
+
+#[test]
+fn what_was_renamed_to_somebody_else_is_not_deleted() {
+    let mut hand = by_id();
+    let tombstone = "%(T d I aaaa V 1 M 1 A %())";
+    hand.record("Nuser\x1fglad\x1fgiven", tombstone);
+    hand.by_id("user/iris/taken", "aaaa", "e").metadata("spool/uuid/a/a/aaaa");
+    hand.by_id("user/glad/gone", "bbbb", "d");
+    assert_eq!(hand.freeze("glad").moved, ["aaaa".into()].into());
+    assert_eq!(hand.freeze("iris").moved, [].into());
+}

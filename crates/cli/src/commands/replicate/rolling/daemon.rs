@@ -558,7 +558,8 @@ impl<'d> Daemon<'d> {
         let metrics = self.args.rolling.metrics.as_ref().map(|path| (path, status.metrics()));
         let own = self.store.status();
         let files = [Some((&own, document.clone()))].into_iter().flatten();
-        let files = files.chain(self.args.rolling.status_file.as_ref().map(|path| (path, document)));
+        let files =
+            files.chain(self.args.rolling.status_file.as_ref().map(|path| (path, document)));
         for (path, text) in files.chain(metrics) {
             if let Err(error) = status::replace(path, &text) {
                 let error = CliError::failed(format!("cannot write {}", path.display()), error);

@@ -69,9 +69,7 @@ impl Store {
     /// Whether somebody works here.
     pub fn is_locked(&self) -> bool {
         let open = OpenOptions::new().append(true).open(self.directory.join("lock"));
-        open.is_ok_and(|file| {
-            fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive).is_err()
-        })
+        open.is_ok_and(|file| fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive).is_err())
     }
 
     /// Makes the directory, and keeps others from it.
@@ -130,7 +128,9 @@ impl Store {
         let since = millis(log.waiting.since);
         if log.waiting.bytes <= SHORT_BYTES {
             let mut bytes = Vec::new();
-            (&log.file).read_to_end(&mut bytes).map_err(|e| self.failed("read", &self.directory, e))?;
+            (&log.file)
+                .read_to_end(&mut bytes)
+                .map_err(|e| self.failed("read", &self.directory, e))?;
             let lines = lines_of(&bytes);
             if lines <= CHUNK_LINES as u64 {
                 let chunk = self.chunk(since, lines);
