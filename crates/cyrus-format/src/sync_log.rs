@@ -21,6 +21,9 @@ pub use backlog::{Backlog, Malformed, Scope, Work};
 /// (`imap/mailbox.h`, MAX_MAILBOX_NAME), each perhaps behind a backslash.
 pub const LINE_BYTES_MAX: usize = 16 << 10;
 
+/// The length of the longest word, DOUBLEMAILBOX.
+const WORD_BYTES_MAX: usize = 13;
+
 /// Bytes that make a writer use quotation marks.
 const QUOTED: &[u8] = b" \t()\\\"{}";
 
@@ -92,7 +95,10 @@ impl Entry {
         }
         let end = line.iter().position(|byte| *byte == b' ').ok_or(BadLine::Word)?;
         let mut rest = &line[end + 1..];
-        let word = line[..end].to_ascii_uppercase();
+        let mut word = [0; WORD_BYTES_MAX];
+        let word = word.get_mut(..end).ok_or(BadLine::Word)?;
+        word.copy_from_slice(&line[..end]);
+        word.make_ascii_uppercase();
         let first = name(&mut rest)?;
         let second = match rest.strip_prefix(b" ") {
             Some(more) => {
@@ -104,7 +110,7 @@ impl Entry {
         if !rest.is_empty() {
             return Err(BadLine::Names);
         }
-        Self::from_names(&word, first, second).map(Some)
+        Self::from_names(word, first, second).map(Some)
     }
 
     fn from_names(

@@ -1,6 +1,6 @@
 //! What is to be looked at, after any number of lines.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use model::{MboxName, Userid};
 
@@ -11,8 +11,8 @@ use crate::names::NameRules;
 /// different lines only, and a line that came before costs one look into a table.
 #[derive(Debug)]
 pub struct Backlog<'r> {
-    rules: &'r NameRules,
-    /// Good lines that were read.
+    found: Found<'r>,
+    /// Good lines that were read; of those about one mailbox, which are nearly all, its name.
     known: HashSet<Box<[u8]>>,
     /// The beginning of a line whose end is still to come.
     rest: Vec<u8>,
@@ -56,7 +56,7 @@ impl<'r> Backlog<'r> {
     /// Without a line.
     pub fn new(rules: &'r NameRules) -> Self {
         Self {
-            rules,
+            found: Found::new(rules),
             known: HashSet::new(),
             rest: Vec::new(),
             is_too_long: false,
@@ -92,15 +92,17 @@ impl<'r> Backlog<'r> {
 
     fn line(&mut self, line: &[u8]) {
         self.work.lines += 1;
-        if self.known.contains(line) {
+        let key = of_one_mailbox(line).unwrap_or(line);
+        let is_key_alone = key.len() == line.len() && !line.contains(&b' ');
+        if !is_key_alone && self.known.contains(key) {
             return;
         }
         // Where a machine has crashed, a file system may have put zeros in front.
         let zeros = line.iter().take_while(|byte| **byte == 0).count();
         match Entry::parse(&line[zeros..]) {
             Ok(Some(entry)) => {
-                self.known.insert(line.into());
-                self.work.add(&entry, self.rules);
+                self.known.insert(key.into());
+                self.found.add(entry);
             }
             Ok(None) => {}
             Err(why) => self.work.malformed.add(line, why),
@@ -116,50 +118,27 @@ impl<'r> Backlog<'r> {
     /// knows how, so that all of the account counts whose name it is.
     pub fn finish(mut self) -> Work {
         let torn = std::mem::take(&mut self.rest);
-        if torn.is_empty() {
-            return self.work;
+        if !torn.is_empty() {
+            self.torn(&torn);
         }
-        self.malformed(&torn, BadLine::Names);
+        self.work.of_server = self.found.of_server;
+        self.work.accounts = self.found.scopes();
+        self.work
+    }
+
+    fn torn(&mut self, torn: &[u8]) {
+        self.malformed(torn, BadLine::Names);
         // What is missing: a quotation mark, a second name, or the space in front of it as well.
         for end in [&b""[..], b"\"", b"x", b" x"] {
-            if let Ok(Some(entry)) = Entry::parse(&[torn.as_slice(), end].concat()) {
-                for account in entry.accounts(self.rules) {
-                    self.work.whole(account);
-                }
+            if let Ok(Some(entry)) = Entry::parse(&[torn, end].concat()) {
+                self.found.whole(&entry);
                 break;
             }
         }
-        self.work
     }
 }
 
 impl Work {
-    /// Adds what an entry is about.
-    pub fn add(&mut self, entry: &Entry, rules: &NameRules) {
-        match entry {
-            Entry::Append(name) | Entry::Mailbox(name) => self.mailbox(name, rules),
-            Entry::DoubleMailbox(from, to) => {
-                self.mailbox(from, rules);
-                self.mailbox(to, rules);
-            }
-            Entry::Annotation(name) if name.is_empty() => self.of_server += 1,
-            Entry::Annotation(name) => self.mailbox(name, rules),
-            _ => entry.accounts(rules).into_iter().for_each(|account| self.whole(account)),
-        }
-    }
-
-    fn mailbox(&mut self, name: &MboxName, rules: &NameRules) {
-        let scope = self.accounts.entry(owner(name, rules));
-        let scope = scope.or_insert_with(|| Scope::Mailboxes(BTreeSet::new()));
-        if let Scope::Mailboxes(names) = scope {
-            names.insert(name.clone());
-        }
-    }
-
-    fn whole(&mut self, account: Userid) {
-        self.accounts.insert(account, Scope::Whole);
-    }
-
     /// The same as lines of a sync log, as few as possible.
     pub fn entries(&self) -> impl Iterator<Item = Entry> + '_ {
         self.accounts.iter().flat_map(|(account, scope)| match scope {
@@ -209,6 +188,102 @@ impl Entry {
             | Entry::Seen(user, _) => [user.clone()].into(),
         }
     }
+}
+
+/// What was found, in a form that takes much of it quickly.
+#[derive(Debug)]
+struct Found<'r> {
+    rules: &'r NameRules,
+    /// Names may come twice.
+    accounts: Vec<(Vec<MboxName>, bool)>,
+    /// Their numbers.
+    numbers: HashMap<Userid, usize>,
+    /// The same by the names of INBOXes, whose owners were found out before.
+    inboxes: HashMap<Box<[u8]>, usize>,
+    of_server: u64,
+}
+
+impl<'r> Found<'r> {
+    fn new(rules: &'r NameRules) -> Self {
+        let (numbers, inboxes) = (HashMap::new(), HashMap::new());
+        Self { rules, accounts: Vec::new(), numbers, inboxes, of_server: 0 }
+    }
+
+    /// Adds what an entry is about.
+    fn add(&mut self, entry: Entry) {
+        match entry {
+            Entry::Append(name) | Entry::Mailbox(name) => self.mailbox(name),
+            Entry::DoubleMailbox(from, to) => {
+                self.mailbox(from);
+                self.mailbox(to);
+            }
+            Entry::Annotation(name) if name.is_empty() => self.of_server += 1,
+            Entry::Annotation(name) => self.mailbox(name),
+            entry => self.whole(&entry),
+        }
+    }
+
+    fn mailbox(&mut self, name: MboxName) {
+        let inbox = inbox_of(name.as_bytes());
+        let known = inbox.and_then(|inbox| self.inboxes.get(inbox)).copied();
+        let number = known.unwrap_or_else(|| {
+            let number = self.number(owner(&name, self.rules));
+            if let Some(inbox) = inbox {
+                self.inboxes.insert(inbox.into(), number);
+            }
+            number
+        });
+        if let Some((names, _)) = self.accounts.get_mut(number) {
+            names.push(name);
+        }
+    }
+
+    fn whole(&mut self, entry: &Entry) {
+        for account in entry.accounts(self.rules) {
+            let number = self.number(account);
+            if let Some((names, whole)) = self.accounts.get_mut(number) {
+                names.clear();
+                *whole = true;
+            }
+        }
+    }
+
+    fn number(&mut self, account: Userid) -> usize {
+        *self.numbers.entry(account).or_insert_with(|| {
+            self.accounts.push((Vec::new(), false));
+            self.accounts.len() - 1
+        })
+    }
+
+    fn scopes(mut self) -> BTreeMap<Userid, Scope> {
+        let mut scope = |number: usize| match self.accounts.get_mut(number) {
+            Some((names, false)) => Scope::Mailboxes(std::mem::take(names).into_iter().collect()),
+            _ => Scope::Whole,
+        };
+        self.numbers.into_iter().map(|(account, number)| (account, scope(number))).collect()
+    }
+}
+
+/// What the owner of an ordinary name follows from: `user.glad` of `user.glad.Sent`. `None` for all names
+/// that have to be looked at as a whole.
+fn inbox_of(name: &[u8]) -> Option<&[u8]> {
+    let user = name.strip_prefix(b"user.")?;
+    let is_odd = |byte: &u8| matches!(byte, 0 | b'!' | 0x1d | 0x1f);
+    if name.ends_with(b".") || name.windows(2).any(|two| two == b"..") || name.iter().any(is_odd) {
+        return None;
+    }
+    let end = user.iter().position(|byte| *byte == b'.').unwrap_or(user.len());
+    name.get(..name.len() - user.len() + end)
+}
+
+/// The name in a line about one mailbox, if it is written without quotation marks, whichever of the two
+/// words stands in front of it.
+fn of_one_mailbox(line: &[u8]) -> Option<&[u8]> {
+    let name = line.strip_prefix(b"MAILBOX ").or_else(|| line.strip_prefix(b"APPEND "))?;
+    // No other line begins like a name, which has no spaces.
+    let is_name =
+        name.starts_with(b"user.") && !name.iter().any(|byte| matches!(byte, b' ' | b'"'));
+    is_name.then_some(name)
 }
 
 fn owner(name: &MboxName, rules: &NameRules) -> Userid {

@@ -372,7 +372,7 @@ fn the_brake_stops_what_would_cost_much() {
     assert_eq!(replica.applied(), 0);
     // An account without an INBOX.
     let (mut master, mut replica) = pair();
-    master.rename("user.glad", "DELETED.user.glad.5F000000");
+    master.delete("user.glad");
     let outcome = master.sync(&mut replica);
     assert!(outcome.plan.brakes.contains(&Brake::WholeAccount), "{outcome:?}");
     assert_eq!(replica.applied(), 0);
