@@ -1,6 +1,8 @@
 //! What can be typed. The doc comments here are the help text and the manual page.
 
+mod durations;
 mod restore;
+mod rolling;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,8 +10,10 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::watching::notify::Notify;
+use durations::{seconds, span};
 
 pub use restore::RestoreArgs;
+pub use rolling::RollingArgs;
 
 /// Keep the mail of a Cyrus IMAP server: snapshot accounts, keep their history, give mail back.
 ///
@@ -93,6 +97,10 @@ pub enum Command {
     /// lacks: to a sync_server of Cyrus, or to cylinder serve. What cannot be sent is named, and all
     /// else goes on. Nothing is removed from the replica unless it was removed here, and not much at
     /// once without --accept-removals. The password is read from standard input, or from a file.
+    ///
+    /// With --rolling, it follows the sync log, as sync_client -r does: whatever changes is sent at once,
+    /// what cannot be sent is tried again, less and less often, and a replica that is away is waited for.
+    /// SIGTERM and SIGINT end it when the accounts in hand are done, a second one at once.
     Replicate(ReplicateArgs),
     /// Be a replica of a Cyrus server, in place of its sync_server.
     ///
@@ -410,7 +418,7 @@ pub struct ListArgs {
 
 /// What `replicate` takes.
 #[derive(Debug, Args)]
-#[command(group = clap::ArgGroup::new("which").required(true).multiple(true).args(["user", "mailbox", "all"]))]
+#[command(group = clap::ArgGroup::new("which").required(true).multiple(true).args(["user", "mailbox", "all", "rolling"]))]
 pub struct ReplicateArgs {
     /// The replica: csync://HOST or csync://USER@HOST:PORT, with csyncs:// for TLS from the start
     /// [default port: 2005; default user: sync_authname of the configuration, or cyrus]
@@ -449,6 +457,8 @@ pub struct ReplicateArgs {
     /// Send the password in the clear to a replica that is not this machine and offers no TLS
     #[arg(long)]
     pub cleartext: bool,
+    #[command(flatten)]
+    pub rolling: RollingArgs,
     #[command(flatten)]
     pub server: ServerArgs,
     #[command(flatten)]
@@ -576,20 +586,4 @@ pub enum Layout {
     Uuid,
     /// By name, as Cyrus up to 3.4 does
     Name,
-}
-
-/// A length of time such as `7d`.
-fn span(text: &str) -> Result<Duration, String> {
-    const UNITS: [(char, u64); 4] = [('s', 1), ('m', 60), ('h', 3600), ('d', 86_400)];
-    let unit = UNITS.iter().find(|(name, _)| text.ends_with(*name));
-    let wrong = || "a number with s, m, h or d behind it, as 7d".to_owned();
-    let (name, seconds) = unit.ok_or_else(wrong)?;
-    let number: u64 = text.trim_end_matches(*name).parse().map_err(|_| wrong())?;
-    number.checked_mul(*seconds).map(Duration::from_secs).ok_or_else(wrong)
-}
-
-fn seconds(text: &str) -> Result<Duration, String> {
-    let number = text.strip_suffix('s').unwrap_or(text);
-    let seconds: f64 = number.parse().map_err(|_| "not a number of seconds".to_owned())?;
-    Duration::try_from_secs_f64(seconds).map_err(|_| "not a possible length of time".to_owned())
 }

@@ -123,6 +123,11 @@ impl CliError {
         self.exit
     }
 
+    /// All that it says, but for its hints, in one line.
+    pub fn line(&self) -> String {
+        [vec![self.headline.clone()], self.causes()].concat().join(": ")
+    }
+
     fn causes(&self) -> Vec<String> {
         let source = self.source.as_deref();
         source.map_or_else(Vec::new, |error| texts_of(error as &(dyn Error + 'static)))

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::args::RestoreArgs;
 use crate::error::CliError;
+use crate::when;
 
 /// How a snapshot went, on standard error: standard output may be the snapshot itself.
 pub fn snapshot(summary: &Summary, json: bool) {
@@ -125,6 +126,16 @@ pub fn print(what: &str, bytes: impl AsRef<[u8]>) -> Result<(), CliError> {
     let mut stdout = io::stdout().lock();
     let printed = stdout.write_all(bytes.as_ref()).and_then(|()| stdout.flush());
     printed.map_err(|error| CliError::failed(format!("cannot print {what}"), error))
+}
+
+/// What a daemon says: one line on standard error. The journal knows the time; a file does not.
+pub fn log(text: &str) {
+    let mut line = format!("cylinder: {}\n", plain(text));
+    if std::env::var_os("JOURNAL_STREAM").is_none() {
+        line = format!("{} {line}", when::rfc3339(when::now()));
+    }
+    // One call, so that lines of two threads do not mix. Nobody is left to be told when it fails.
+    let _ = io::stderr().lock().write_all(line.as_bytes());
 }
 
 /// A finding with all that helps to act on it.

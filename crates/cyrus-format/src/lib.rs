@@ -22,5 +22,6 @@ pub mod seen;
 pub mod sent;
 pub mod sieve;
 pub mod subs;
+pub mod sync_log;
 
 pub use error::{EncodeError, FormatError};

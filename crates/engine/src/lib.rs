@@ -22,6 +22,7 @@ pub mod ports;
 mod records;
 pub mod replicate;
 pub mod restore;
+pub mod rolling;
 pub mod selection;
 pub mod snapshot;
 pub mod source;

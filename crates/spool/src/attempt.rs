@@ -12,7 +12,7 @@ use crate::copy;
 use crate::era::Era;
 use crate::error::{Result, SpoolError};
 use crate::files::Place;
-use crate::freeze::Frozen;
+use crate::freeze::{Frozen, Only};
 use crate::limits;
 use crate::lock::{Held, Ledger, LockKind, Wanted};
 use crate::mailbox::{FrozenMailbox, Notes, index_version};
@@ -25,6 +25,7 @@ use crate::unused::{LockUse, Taken};
 pub(crate) struct Attempt<'a> {
     pub server: &'a Server,
     pub userid: &'a Userid,
+    pub only: Only<'a>,
     pub owned: &'a Owned,
     pub era: Era,
     pub ledger: Ledger,
@@ -68,6 +69,7 @@ impl Attempt<'_> {
             era: self.era,
             mailboxes,
             account_files: collector.files,
+            moved: catalog.value.moved_from(self.owned),
             findings,
             locks: self.ledger.into_reports(),
         }))
@@ -76,9 +78,10 @@ impl Attempt<'_> {
     /// Locks all names, then copies the metadata of one mailbox after the other.
     fn mailboxes(&mut self, catalog: &Catalog, mut room: Prepared) -> Result<Vec<FrozenMailbox>> {
         let entries = catalog.of_account(self.userid);
-        if entries.is_empty() {
+        if !self.only.is_there(&entries) {
             return Err(self.server.no_such_account(self.userid, catalog));
         }
+        let entries = self.only.of(entries);
         self.keep_open = limits::allow_directories(self.server.open_files, entries.len());
         let mut mailboxes = Vec::with_capacity(entries.len());
         for entry in entries {

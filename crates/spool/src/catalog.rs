@@ -85,6 +85,21 @@ impl Catalog {
         owned.map(|(key, why)| (MboxName::new(key.as_slice()), why.as_str())).collect()
     }
 
+    /// The ids of mailboxes that the account's tombstones name, and that others have by now.
+    pub fn moved_from(&self, owned: &Owned) -> BTreeSet<UniqueId> {
+        let entries = || self.list.entries.iter();
+        let is_owned = |entry: &&MailboxEntry| owned.has_name(entry.name.as_bytes());
+        let tombstones = entries().filter(|entry| entry.mbtype.deleted).filter(is_owned);
+        let ids: BTreeSet<&UniqueId> =
+            tombstones.filter_map(|entry| entry.uniqueid.as_ref()).collect();
+        if ids.is_empty() {
+            return BTreeSet::new();
+        }
+        let others = entries().filter(|entry| entry.mbtype.has_data() && !is_owned(entry));
+        let others = others.filter_map(|entry| entry.uniqueid.as_ref());
+        others.filter(|id| !id.is_empty() && ids.contains(id)).cloned().collect()
+    }
+
     /// The account's records as they are stored, tombstones and levels without data included.
     pub fn records_of(&self, owned: &Owned) -> Vec<(&[u8], &[u8])> {
         let mut records: Vec<(&[u8], &[u8])> = Vec::new();

@@ -3,9 +3,11 @@
 //! The order is Cyrus' own: user lock, name locks, index locks, databases last. User and index
 //! locks are held while metadata is copied, and no longer; the name locks stay.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use model::{Finding, Userid};
+use cyrus_format::mboxlist::MailboxEntry;
+use model::{Finding, MboxName, UniqueId, Userid};
 
 use crate::account_files::AccountFile;
 use crate::attempt::{Attempt, user_locks};
@@ -37,10 +39,41 @@ pub struct Frozen {
     pub mailboxes: Vec<FrozenMailbox>,
     /// Subscriptions, seen state, quota and so on.
     pub account_files: Vec<AccountFile>,
+    /// Mailboxes whose names here were deleted, but which others have now: renaming one leaves the same
+    /// trace as deleting it.
+    pub moved: BTreeSet<UniqueId>,
     /// What is wrong with the account as a whole.
     pub findings: Vec<Finding>,
     /// Every lock taken, in the order in which it was obtained.
     pub locks: Vec<LockReport>,
+}
+
+/// How much of an account is read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Only<'a> {
+    /// All of it.
+    All,
+    /// These mailboxes.
+    Mailboxes(&'a BTreeSet<MboxName>),
+    /// None of its mailboxes, and there need not be any.
+    Traces,
+}
+
+impl Only<'_> {
+    /// Whether there is such an account, as far as its mailboxes tell.
+    pub fn is_there(self, entries: &[&MailboxEntry]) -> bool {
+        matches!(self, Only::Traces) || !entries.is_empty()
+    }
+
+    /// Those of its mailboxes that are wanted.
+    pub fn of<'e>(self, mut entries: Vec<&'e MailboxEntry>) -> Vec<&'e MailboxEntry> {
+        match self {
+            Only::All => {}
+            Only::Mailboxes(names) => entries.retain(|entry| names.contains(&entry.name)),
+            Only::Traces => entries.clear(),
+        }
+        entries
+    }
 }
 
 impl Server {
@@ -52,6 +85,30 @@ impl Server {
     /// and what the system says where it concerns the whole account. Damage to single mailboxes
     /// is a finding on them.
     pub fn freeze(&self, userid: &Userid) -> Result<Frozen> {
+        self.freeze_some(userid, Only::All)
+    }
+
+    /// The same with these mailboxes alone, as far as they exist: what the account has beside them costs
+    /// nothing, and nobody who works with it waits. The files of the account are all there.
+    ///
+    /// # Errors
+    ///
+    /// As [`Server::freeze`] has them.
+    pub fn freeze_mailboxes(&self, userid: &Userid, names: &BTreeSet<MboxName>) -> Result<Frozen> {
+        self.freeze_some(userid, Only::Mailboxes(names))
+    }
+
+    /// What is left of an account that has no mailboxes any more: its records in mailboxes.db, which may
+    /// tell that they were deleted.
+    ///
+    /// # Errors
+    ///
+    /// As [`Server::freeze`] has them, but for [`SpoolError::NoSuchAccount`].
+    pub fn freeze_traces(&self, userid: &Userid) -> Result<Frozen> {
+        self.freeze_some(userid, Only::Traces)
+    }
+
+    fn freeze_some(&self, userid: &Userid, only: Only<'_>) -> Result<Frozen> {
         let deadline = Instant::now() + self.lock_timeout;
         let mut lock_use = LockUse::default();
         let mut waits = Vec::new();
@@ -59,10 +116,11 @@ impl Server {
         while changed < MAX_ATTEMPTS {
             let era = self.era();
             let waits_at_once = !era.has_record_locks_only();
-            let (owned, prepared) = self.prepare(userid, &era, &mut lock_use)?;
+            let (owned, prepared) = self.prepare(userid, only, &era, &mut lock_use)?;
             let attempt = Attempt {
                 server: self,
                 userid,
+                only,
                 owned: &owned,
                 era,
                 ledger: Ledger::new(if waits_at_once { self.lock_timeout } else { AT_ONCE }),
@@ -90,14 +148,16 @@ impl Server {
     fn prepare(
         &self,
         userid: &Userid,
+        only: Only<'_>,
         era: &Era,
         lock_use: &mut LockUse,
     ) -> Result<(Owned, Prepared)> {
         let mut ledger = Ledger::new(self.lock_timeout);
         let catalog = self.load_catalog(&mut ledger)?.value;
         let entries = catalog.of_account(userid);
-        let owned = Owned::by(userid, &self.rules).filter(|_| !entries.is_empty());
+        let owned = Owned::by(userid, &self.rules).filter(|_| only.is_there(&entries));
         let owned = owned.ok_or_else(|| self.no_such_account(userid, &catalog))?;
+        let entries = only.of(entries);
         // If it cannot be read, that is found out again when it counts.
         drop(self.load_annotations(&mut ledger));
         for file in user_locks(self, userid, era)? {

@@ -43,6 +43,7 @@ pub mod replica;
 mod roots;
 mod server;
 pub mod staging;
+pub mod sync_log;
 pub mod tree;
 mod unused;
 

@@ -216,7 +216,8 @@ impl<'m> Campaign<'m> {
             let output = self.client(victim.address()).output()?;
             if output.status.success() {
                 self.took = start.elapsed();
-                return Ok(mailboxes(self.master.sync_address())? == mailboxes(victim.address())?);
+                return Ok(mailboxes(self.master.sync_address(), USER)?
+                    == mailboxes(victim.address(), USER)?);
             }
         }
         Ok(false)
@@ -238,11 +239,15 @@ pub fn left_by(victim: &dyn Victim) -> io::Result<Leftovers> {
     leftovers::below(&victim.spool())
 }
 
-/// The mailboxes of the user as a replica tells them: their names, and what has to be the same.
-fn mailboxes(at: SocketAddr) -> Outcome<BTreeMap<String, [u64; 5]>> {
+/// The mailboxes of a user as a replica tells them: their names, and what has to be the same.
+///
+/// # Errors
+///
+/// If it does not tell.
+pub fn mailboxes(at: SocketAddr, user: &str) -> Outcome<BTreeMap<String, [u64; 5]>> {
     let mut dialogue = Dialogue::begin(at)?;
     dialogue.log_in()?;
-    dialogue.say(format!("GET USER {USER}\r\n").as_bytes())?;
+    dialogue.say(format!("GET USER {user}\r\n").as_bytes())?;
     let (replies, _) = dialogue.replies()?;
     let mailbox = |reply: &Untagged| {
         let Untagged::Mailbox(mailbox) = reply else { return None };

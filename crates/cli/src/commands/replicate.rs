@@ -1,16 +1,18 @@
 //! `cylinder replicate`: accounts of a live server to a replica.
 
 mod report;
+mod rolling;
 pub mod target;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::Sender;
 
 use engine::live::live;
+use engine::ports::Monitor;
 use engine::replicate::{self, Outcome, ReplicateError, replicate};
 use model::{MboxName, Partition, Userid};
 use peer::{Session, SessionError};
-use spool::{Server, SpoolError};
+use spool::{Frozen, Server, SpoolError};
 use thiserror::Error;
 
 use crate::args::ReplicateArgs;
@@ -19,7 +21,7 @@ use crate::progress::Progress;
 use crate::queue::{Queue, on_threads};
 use crate::{processors, spool_error};
 use report::Report;
-use target::Target;
+use target::{Target, Url};
 
 /// What is replicated in one piece.
 struct Item {
@@ -49,12 +51,18 @@ enum Failed {
 
 /// Runs the command.
 pub fn run(args: &ReplicateArgs) -> Result<Exit, CliError> {
+    if args.rolling.status {
+        return rolling::status(args);
+    }
     let options = spool::Options {
         lock_timeout: args.server.lock_wait,
         cyrus_version: args.server.cyrus_version.clone(),
     };
     let server = Server::open(&args.server.config, &options).map_err(spool_error::explain)?;
     let target = Target::new(args, &server)?;
+    if args.rolling.rolling {
+        return rolling::run(args, Sending::new(args, server, target, args.jobs.into()));
+    }
     let items = items(args, &server)?;
     if items.is_empty() {
         return Err(CliError::plain("this server has no accounts")
@@ -65,15 +73,10 @@ pub fn run(args: &ReplicateArgs) -> Result<Exit, CliError> {
         false => Vec::new(),
     };
     let progress = Progress::new(args.talk);
-    let mut report = Report::new(args, &target, items.len(), shared);
     let jobs = usize::from(args.jobs).min(items.len());
-    let work = Work {
-        args,
-        server: &server,
-        target: &target,
-        queue: Queue::new(&items),
-        workers: processors().div_ceil(jobs),
-    };
+    let sending = Sending::new(args, server, target, jobs);
+    let mut report = Report::new(args, &sending.target, items.len(), shared);
+    let work = Work { sending: &sending, queue: Queue::new(&items) };
     on_threads(jobs, |results| work.run(results, &progress), |done| report.take(done, &progress));
     progress.clear();
     report.finish()
@@ -110,21 +113,88 @@ fn items(args: &ReplicateArgs, server: &Server) -> Result<Vec<Item>, CliError> {
     Ok(items)
 }
 
+/// How accounts are sent: the same for all of them.
+struct Sending {
+    server: Server,
+    target: Target,
+    options: replicate::Options,
+}
+
+impl Sending {
+    /// As the arguments say, so many accounts at the same time.
+    fn new(args: &ReplicateArgs, server: Server, target: Target, jobs: usize) -> Self {
+        let options = replicate::Options {
+            mailboxes: None,
+            accept_removals: args.accept_removals,
+            removals_max: args.max_removals.into(),
+            kinds_left_out: Vec::new(),
+            moved: BTreeSet::new(),
+            partition: args.partition.as_deref().map(Partition::from),
+            workers: processors().div_ceil(jobs),
+            dry_run: args.dry_run,
+        };
+        Self { server, target, options }
+    }
+
+    /// Sends what there is of an item to a replica.
+    fn send(
+        &self,
+        item: &Item,
+        session: &mut Session,
+        monitor: &dyn Monitor,
+    ) -> Result<Outcome, Failed> {
+        let server = &self.server;
+        let frozen = match &item.mailboxes {
+            None => match server.freeze(&item.userid) {
+                Err(error @ SpoolError::NoSuchAccount { .. }) => {
+                    self.traces(item, error, session)?
+                }
+                frozen => frozen.map_err(Failed::Spool)?,
+            },
+            Some(names) => server.freeze_mailboxes(&item.userid, names).map_err(Failed::Spool)?,
+        };
+        let moved = frozen.moved.clone();
+        let (account, messages) = live(frozen);
+        let sieve_mailbox = server.has_sieve_mailboxes() && session.banner().sieve_mailbox;
+        let options = replicate::Options {
+            mailboxes: item.mailboxes.clone(),
+            moved,
+            kinds_left_out: replicate::kinds_left_out(session.banner(), sieve_mailbox),
+            ..self.options.clone()
+        };
+        replicate(&account, server.name_rules(), &messages, session, &options, monitor)
+            .map_err(Failed::Replicate)
+    }
+}
+
+impl Sending {
+    /// What is left here of an account that only the replica still has. It is an error if that has
+    /// nothing of it, too.
+    fn traces(
+        &self,
+        item: &Item,
+        error: SpoolError,
+        session: &mut Session,
+    ) -> Result<Frozen, Failed> {
+        let there = replicate::mailboxes_there(&item.userid, session);
+        match there.map_err(|error| Failed::Replicate(error.into()))?.is_empty() {
+            true => Err(Failed::Spool(error)),
+            false => self.server.freeze_traces(&item.userid).map_err(Failed::Spool),
+        }
+    }
+}
+
 /// What all threads share.
 struct Work<'w> {
-    args: &'w ReplicateArgs,
-    server: &'w Server,
-    target: &'w Target,
+    sending: &'w Sending,
     queue: Queue<'w, Item>,
-    /// Threads of one account that read messages.
-    workers: usize,
 }
 
 impl Work<'_> {
     /// Replicates one item after the other over one connection, as long as it lasts.
     fn run(&self, results: Sender<Done>, progress: &Progress) {
         // Only this thread becomes Cyrus' user.
-        let acting = self.server.act_as_cyrus();
+        let acting = self.sending.server.act_as_cyrus();
         let mut session = None;
         while let Some(item) = self.queue.next() {
             let result = match &acting {
@@ -149,7 +219,7 @@ impl Work<'_> {
         let mut connected = match session.take() {
             Some(connected) => connected,
             None => {
-                let opened = self.target.open();
+                let opened = self.sending.target.open();
                 match &opened {
                     Ok(_) => self.queue.note_reached(),
                     Err(_) => self.queue.note_lost(),
@@ -157,40 +227,19 @@ impl Work<'_> {
                 opened.map_err(Failed::Connect)?
             }
         };
-        let frozen = match self.server.freeze(&item.userid) {
-            Ok(frozen) => frozen,
-            Err(error) => {
-                *session = Some(connected);
-                return Err(Failed::Spool(error));
-            }
-        };
-        let (account, messages) = live(frozen);
-        let options = self.options(item, &connected);
-        let rules = self.server.name_rules();
-        let result = replicate(&account, rules, &messages, &mut connected, &options, progress);
+        let result = self.sending.send(item, &mut connected, progress);
         // What is broken is of no use to the next one.
-        let goes_on = match &result {
-            Err(ReplicateError::Peer(error)) => error.session_goes_on(),
-            _ => true,
-        };
-        if goes_on {
+        if !result.as_ref().is_err_and(Failed::breaks_the_session) {
             *session = Some(connected);
         }
-        result.map_err(Failed::Replicate)
+        result
     }
+}
 
-    fn options(&self, item: &Item, session: &Session) -> replicate::Options {
-        let args = self.args;
-        let sieve_mailbox = self.server.has_sieve_mailboxes() && session.banner().sieve_mailbox;
-        replicate::Options {
-            mailboxes: item.mailboxes.clone(),
-            accept_removals: args.accept_removals,
-            removals_max: args.max_removals.into(),
-            kinds_left_out: replicate::kinds_left_out(session.banner(), sieve_mailbox),
-            partition: args.partition.as_deref().map(Partition::from),
-            workers: self.workers,
-            dry_run: args.dry_run,
-        }
+impl Failed {
+    /// Whether nothing more can be said over the same connection.
+    fn breaks_the_session(&self) -> bool {
+        matches!(self, Failed::Replicate(ReplicateError::Peer(error)) if !error.session_goes_on())
     }
 }
 

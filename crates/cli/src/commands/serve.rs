@@ -15,9 +15,9 @@ use spool::replica::{Replica, ReplicaError};
 use crate::args::ServeArgs;
 use crate::error::{CliError, Exit};
 use crate::output::Output;
-use crate::render::plain;
+use crate::render::log;
 use crate::signals::{Notify, Signals};
-use crate::{password, vaults, when};
+use crate::{password, vaults};
 
 /// Runs the command.
 pub fn run(args: &ServeArgs) -> Result<Exit, CliError> {
@@ -144,14 +144,4 @@ fn watch(event: &Event, notify: &Notify) {
         _ => {}
     }
     log(&event.to_string());
-}
-
-/// One line on standard error. The journal knows the time; a file does not.
-fn log(text: &str) {
-    let mut line = format!("cylinder: {}\n", plain(text));
-    if std::env::var_os("JOURNAL_STREAM").is_none() {
-        line = format!("{} {line}", when::rfc3339(when::now()));
-    }
-    // One call, so that lines of two threads do not mix. Nobody is left to be told when it fails.
-    let _ = io::stderr().lock().write_all(line.as_bytes());
 }

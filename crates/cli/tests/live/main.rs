@@ -16,6 +16,8 @@ mod promote;
 mod replicate;
 mod restore_live;
 mod restored;
+mod rolling;
+mod rolling_storm;
 mod round_trip;
 mod serve_kill;
 mod shared;

@@ -10,6 +10,7 @@ mod places;
 mod program;
 mod promoting;
 mod replicating;
+mod rolling;
 mod sample;
 mod serving;
 mod shared;

@@ -5,6 +5,7 @@ use std::fmt;
 use model::{MboxName, UidValidity, UniqueId};
 
 use super::plan::{Plan, Step};
+use crate::folder::is_deleted;
 
 /// So few mailboxes may always go.
 const MAILBOXES_FEW: u64 = 3;
@@ -49,7 +50,7 @@ pub enum Brake {
 /// How much there is, and how much of it may go at once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Amounts {
-    /// Mailboxes with messages that the replica has.
+    /// Mailboxes with messages that the replica has, but for those that are deleted and kept.
     pub mailboxes: u64,
     /// Messages of the account that are here and on the replica.
     pub messages: u64,
@@ -62,7 +63,10 @@ pub fn of_removals(plan: &Plan, amounts: Amounts) -> Vec<Brake> {
     let (mut mailboxes, mut messages) = (0, 0);
     for step in &plan.steps {
         match step {
-            Step::Remove { is_empty: false, .. } => mailboxes += 1,
+            // What was deleted before, and kept for a while, is expired every night.
+            Step::Remove { name, is_empty: false } if !is_deleted(name.as_bytes()) => {
+                mailboxes += 1;
+            }
             Step::Send(send) => messages += send.counts.expunged,
             _ => {}
         }

@@ -20,10 +20,12 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use csync::banner::Banner;
+use csync::command::Get;
+use csync::untagged::Untagged;
 use cyrus_format::FormatError;
 use cyrus_format::names::NameRules;
 use model::state::MailboxKey;
-use model::{Finding, MboxName, Uid};
+use model::{Finding, MboxName, Uid, UniqueId, Userid};
 use peer::SessionError;
 use thiserror::Error;
 
@@ -49,6 +51,8 @@ pub struct Options {
     pub removals_max: u64,
     /// Letters of those kinds of mailboxes that the replica cannot keep: see [`kinds_left_out`].
     pub kinds_left_out: Vec<u8>,
+    /// Mailboxes that other accounts of this server have: a trace that they were deleted means nothing.
+    pub moved: BTreeSet<UniqueId>,
     /// Where new mailboxes are put, if not where they lie here.
     pub partition: Option<model::Partition>,
     /// Threads that read messages.
@@ -174,6 +178,22 @@ pub fn replicate(
         }
     }
     Ok(outcome)
+}
+
+/// The mailboxes that a replica has of an account, deleted ones included.
+///
+/// # Errors
+/// If it does not tell.
+pub fn mailboxes_there(
+    userid: &Userid,
+    peer: &mut dyn Peer,
+) -> Result<Vec<MboxName>, SessionError> {
+    let told = peer.ask(&Get::User(userid.clone()))?;
+    let name = |told| match told {
+        Untagged::Mailbox(mailbox) if !mailbox.is_entry() => Some(mailbox.mboxname),
+        _ => None,
+    };
+    Ok(told.into_iter().filter_map(name).collect())
 }
 
 /// Asks the replica, and plans; asks again for what was not clear, or turned out to be `doubtful`.

@@ -17,6 +17,7 @@ use super::remote::Remote;
 use super::renames::{Move, order};
 use super::state::{self, describe};
 use super::{Options, Problem, Trouble};
+use crate::folder::is_deleted;
 
 /// The steps, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -220,7 +221,10 @@ impl Planner<'_, '_> {
         let (local, remote) = (self.local, self.remote);
         let has_inbox = local.mailboxes.values().any(|own| own.told.mboxname == local.inbox);
         let whole = self.options.mailboxes.is_none();
-        if whole && !has_inbox && remote.named(&local.inbox).is_some() {
+        let inbox_there = remote.named(&local.inbox);
+        // What was deleted but kept is only renamed.
+        let would_go = inbox_there.is_some_and(|(key, _)| !local.mailboxes.contains_key(key));
+        if whole && !has_inbox && would_go {
             self.plan.brakes.push(Brake::WholeAccount);
         }
         for (key, mailbox) in &local.mailboxes {
@@ -263,7 +267,8 @@ impl Planner<'_, '_> {
             let is_gone = local.names.get(&name).is_some_and(|entry| {
                 let is_it = |id: &UniqueId| id.is_empty() || *id == there.uniqueid;
                 let same = entry.uniqueid.as_ref().is_none_or(is_it);
-                same && (entry.mbtype.deleted || entry.mbtype.intermediate)
+                let is_elsewhere = self.options.moved.contains(&there.uniqueid);
+                same && !is_elsewhere && (entry.mbtype.deleted || entry.mbtype.intermediate)
             });
             let step = Step::Remove { name: name.clone(), is_empty: is_empty(there) };
             match (in_the_way, is_gone || self.options.accept_removals) {
@@ -442,7 +447,9 @@ impl Planner<'_, '_> {
     fn amounts(&self) -> Amounts {
         let shared = self.local.mailboxes.iter();
         let shared = shared.filter(|(key, _)| self.remote.mailboxes.contains_key(*key));
-        let there = self.remote.mailboxes.values().filter(|there| !is_empty(there));
+        let there = self.remote.mailboxes.values();
+        let there =
+            there.filter(|there| !is_empty(there) && !is_deleted(there.mboxname.as_bytes()));
         Amounts {
             mailboxes: there.count() as u64,
             messages: shared.map(|(_, mailbox)| mailbox.exists).sum(),

@@ -86,7 +86,8 @@ impl MemoryReplica {
             return Err(no);
         }
         let inbox = MboxName::from("user.glad");
-        if told.mboxname != inbox && !self.mailboxes.contains_key(&inbox) {
+        let is_below = told.mboxname.as_bytes().starts_with(b"user.glad.");
+        if is_below && !self.mailboxes.contains_key(&inbox) {
             return Err(No::Unknown);
         }
         let elsewhere = self.mailboxes.iter();

@@ -10,7 +10,7 @@ use cyrus_format::names::NameRules;
 use engine::ports::Silent;
 use engine::replicate::brake::Brake;
 use engine::replicate::compare::DifferenceKind;
-use engine::replicate::{Options, Outcome, Trouble, replicate};
+use engine::replicate::{Options, Outcome, Problem, Trouble, replicate};
 use model::{MboxName, Modseq, SystemFlags, Timestamp, Uid, UidValidity, UniqueId};
 use proptest::prelude::*;
 
@@ -201,6 +201,7 @@ fn options() -> Options {
         mailboxes: None,
         accept_removals: false,
         removals_max: 50,
+        moved: BTreeSet::new(),
         kinds_left_out: Vec::new(),
         partition: None,
         workers: 1,
@@ -371,7 +372,7 @@ fn the_brake_stops_what_would_cost_much() {
     assert_eq!(replica.applied(), 0);
     // An account without an INBOX.
     let (mut master, mut replica) = pair();
-    master.rename("user.glad", "DELETED.user.glad.5F000000");
+    master.delete("user.glad");
     let outcome = master.sync(&mut replica);
     assert!(outcome.plan.brakes.contains(&Brake::WholeAccount), "{outcome:?}");
     assert_eq!(replica.applied(), 0);
@@ -504,4 +505,46 @@ fn single_mailboxes_are_sent_and_nothing_else() {
     let sent: Vec<String> = outcome.plan.steps.iter().map(ToString::to_string).collect();
     assert_eq!(sent, ["update user.glad.a: 1 new, 0 changed, 0 expunged"]);
     assert_eq!(inbox(&mut replica).records.len(), 2);
+}
+
+/// With delete_mode: delayed, a user who is deleted is renamed, mailbox by mailbox; later on, what was kept
+/// is expired. Neither needs consent.
+#[test]
+fn a_user_who_is_deleted_is_renamed_and_expired_without_a_brake() {
+    let (mut master, mut replica) = pair();
+    for name in ["user.glad.b", "user.glad.c", "user.glad.d", "user.glad.e"] {
+        master.create(name);
+        master.append(name, 7);
+    }
+    assert_eq!(master.sync(&mut replica).problems, []);
+    let names: Vec<String> =
+        master.account.mailboxes.iter().map(|mailbox| mailbox.name.clone()).collect();
+    let kept = |name: &str| format!("DELETED.{name}.6B045DF8");
+    for name in &names {
+        master.rename(name, &kept(name));
+    }
+    let outcome = master.sync(&mut replica);
+    assert_eq!((&outcome.plan.brakes[..], &outcome.problems[..]), (&[][..], &[][..]));
+    assert_eq!(outcome.done.renamed, names.len() as u64);
+    assert!(replica.mailboxes.keys().all(|name| name.as_bytes().starts_with(b"DELETED.")));
+    for name in &names {
+        master.delete(&kept(name));
+    }
+    let outcome = master.sync(&mut replica);
+    assert_eq!((&outcome.plan.brakes[..], &outcome.problems[..]), (&[][..], &[][..]));
+    assert_eq!(outcome.done.removed, names.len() as u64);
+    assert!(replica.mailboxes.is_empty());
+}
+
+/// A mailbox that was renamed into somebody else's account leaves the same trace as one that was deleted.
+#[test]
+fn what_somebody_else_has_by_now_is_not_removed() {
+    let (mut master, mut replica) = pair();
+    master.delete("user.glad.a");
+    let id = UniqueId::from(master.tombstones["user.glad.a"].as_str());
+    let options = Options { moved: [id].into(), ..options() };
+    let outcome = master.sync_with(&mut replica, &options);
+    assert!(matches!(outcome.problems[..], [Problem { trouble: Trouble::ReplicaOnly, .. }]));
+    assert_eq!((outcome.done.removed, replica.applied()), (0, 0));
+    assert_eq!(master.sync(&mut replica).done.removed, 1);
 }

@@ -189,3 +189,33 @@ fn since_3_6_only_the_active_script_is_kept_by_name() {
     symlink("vacation.bc", hand.path("sieve/uuid/c/1/c1fk/defaultbc")).unwrap();
     assert_eq!(files_proper(&hand.freeze("glad")), [("sieve.active", "vacation")]);
 }
+
+#[test]
+fn mailboxes_are_frozen_alone_and_so_are_the_traces_of_others() {
+    let mut hand = by_id();
+    hand.by_id("user/glad/a", "aaaa", "e").metadata("spool/uuid/a/a/aaaa");
+    hand.by_id("user/gone", "bbbb", "d");
+    let server = hand.open().unwrap();
+    let only = ["user.glad.a", "user.glad.none"].map(model::MboxName::from).into();
+    let frozen = server.freeze_mailboxes(&"glad".into(), &only).unwrap();
+    assert_eq!(support::names(&frozen), ["user.glad.a"]);
+    // What there is beside them is known all the same.
+    assert_eq!(dump(&frozen, "mailboxes").len(), 4);
+    assert!(server.freeze_mailboxes(&"gone".into(), &only).is_err());
+    assert!(server.freeze(&"gone".into()).is_err());
+    let traces = server.freeze_traces(&"gone".into()).unwrap();
+    assert!(traces.mailboxes.is_empty() && !dump(&traces, "mailboxes").is_empty());
+    let nothing = server.freeze_traces(&"nobody".into()).unwrap();
+    assert!(dump(&nothing, "mailboxes").is_empty());
+}
+
+#[test]
+fn what_was_renamed_to_somebody_else_is_not_deleted() {
+    let mut hand = by_id();
+    let tombstone = "%(T d I aaaa V 1 M 1 A %())";
+    hand.record("Nuser\x1fglad\x1fgiven", tombstone);
+    hand.by_id("user/iris/taken", "aaaa", "e").metadata("spool/uuid/a/a/aaaa");
+    hand.by_id("user/glad/gone", "bbbb", "d");
+    assert_eq!(hand.freeze("glad").moved, ["aaaa".into()].into());
+    assert_eq!(hand.freeze("iris").moved, [].into());
+}

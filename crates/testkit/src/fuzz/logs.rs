@@ -1,5 +1,7 @@
 //! Lines of logs, and what is kept of them.
 
+use cyrus_format::names::NameRules;
+use cyrus_format::sync_log::{self, Backlog, Scope};
 use logwatch::book::BookLimits;
 use logwatch::line::{Entry, LineReader};
 use logwatch::time::Time;
@@ -37,5 +39,33 @@ pub(super) fn watch_state(bytes: &[u8]) {
         let mut again = Watcher::decode(&kept, BookLimits::default()).expect("a state");
         assert_eq!(again.encode(), kept);
         again.noises(again.now().plus(86_400));
+    }
+}
+
+/// A sync log: read in pieces like in one, and what is kept of it says the same as all of it.
+pub(super) fn sync_log(bytes: &[u8]) {
+    let rules = NameRules::v3();
+    let mut whole = Backlog::new(&rules);
+    whole.feed(bytes);
+    let work = whole.finish();
+    let mut pieces = Backlog::new(&rules);
+    bytes.chunks(7).for_each(|piece| pieces.feed(piece));
+    assert_eq!(pieces.finish(), work);
+    let lines = bytes.split_inclusive(|byte| *byte == b'\n').count() as u64;
+    assert_eq!(work.lines, lines);
+    let mut kept = Backlog::new(&rules);
+    for entry in work.entries() {
+        let line = entry.line();
+        // What no log can hold: a name with a line end, from behind a backslash.
+        assert!(!line[..line.len() - 1].contains(&b'\n'));
+        assert_eq!(sync_log::Entry::parse(&line[..line.len() - 1]), Ok(Some(entry)));
+        kept.feed(&line);
+    }
+    assert_eq!(kept.finish().accounts, work.accounts);
+    for (account, scope) in &work.accounts {
+        if let Scope::Mailboxes(names) = scope {
+            let is_owner = |name| rules.owner(name).is_none_or(|owner| owner == *account);
+            assert!(!names.is_empty() && names.iter().all(is_owner));
+        }
     }
 }

@@ -51,6 +51,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("seen", accounts::seen),
     ("sieve_names", accounts::sieve_names),
     ("subscriptions", accounts::subscriptions),
+    ("sync_log", logs::sync_log),
     #[cfg(feature = "stores")]
     ("vault_history", vaults::vault_history),
     #[cfg(feature = "stores")]

@@ -1,6 +1,7 @@
 //! Where a replica is, and how to get in.
 
 use std::path::Path;
+use std::time::Duration;
 
 use peer::{Account, Address, Limits, Secrecy, Session, SessionError, Trust};
 use spool::Server;
@@ -15,11 +16,16 @@ const PORT: u16 = 2005;
 /// Who logs in if nobody says.
 const NAME: &str = "cyrus";
 
+/// How long a replica may be silent that is followed: a network may swallow what is sent without a word,
+/// and half an hour would be long to wait for it.
+const SILENCE: Duration = Duration::from_secs(600);
+
 /// A replica, and who we are to it.
 pub struct Target {
     address: Address,
     account: Account,
     trust: Option<Trust>,
+    limits: Limits,
     sieve_mailbox: bool,
 }
 
@@ -37,13 +43,20 @@ pub struct Door<'d> {
     pub cleartext: bool,
     /// Whether sieve scripts may travel as messages.
     pub sieve_mailbox: bool,
+    /// How long it is waited for.
+    pub limits: Limits,
 }
 
 impl Target {
     /// Reads the URL, the password and certificates.
     pub fn new(args: &ReplicateArgs, server: &Server) -> Result<Self, CliError> {
         let authname = server.conf().get("sync_authname");
+        let limits = match args.rolling.rolling {
+            true => Limits { silence: SILENCE, ..Limits::default() },
+            false => Limits::default(),
+        };
         Self::through(Door {
+            limits,
             url: &args.to,
             name: authname.map(|name| String::from_utf8_lossy(name).into_owned()),
             password_file: args.password_file.as_deref(),
@@ -55,10 +68,7 @@ impl Target {
 
     /// The same for whoever has no configuration.
     pub fn through(door: Door<'_>) -> Result<Self, CliError> {
-        let url = Url::parse(door.url).ok_or_else(|| {
-            CliError::usage(format!("{} is no server", door.url))
-                .hint("use csync://[USER@]HOST[:PORT], or csyncs:// for TLS from the start")
-        })?;
+        let url = Url::parse(door.url).ok_or_else(|| Url::wrong(door.url))?;
         let name = url.user.or(door.name).unwrap_or_else(|| NAME.to_owned());
         let secrecy = match (url.is_secret, door.cleartext) {
             (true, _) => Secrecy::AtOnce,
@@ -79,6 +89,7 @@ impl Target {
                 .map_err(|error| CliError::failed("cannot read the password", error))?,
         };
         Ok(Self {
+            limits: door.limits,
             address: Address { host: url.host, port: url.port.unwrap_or(PORT), secrecy },
             account: Account { name, password },
             trust,
@@ -88,8 +99,8 @@ impl Target {
 
     /// Connects and logs in.
     pub fn open(&self) -> Result<Session, SessionError> {
-        let Self { address, account, trust, sieve_mailbox } = self;
-        Session::open(address, account, trust.as_ref(), Limits::default(), *sieve_mailbox)
+        let Self { address, account, trust, limits, sieve_mailbox } = self;
+        Session::open(address, account, trust.as_ref(), *limits, *sieve_mailbox)
     }
 
     /// Attaches the hint that fits.
@@ -130,7 +141,7 @@ fn read_password(path: &Path) -> Result<Vec<u8>, CliError> {
 
 /// `csync://[user@]host[:port]`
 #[derive(Debug, PartialEq, Eq)]
-struct Url {
+pub struct Url {
     is_secret: bool,
     user: Option<String>,
     host: String,
@@ -138,8 +149,19 @@ struct Url {
 }
 
 impl Url {
+    /// What to say of one that is none.
+    pub fn wrong(text: &str) -> CliError {
+        CliError::usage(format!("{text} is no replica"))
+            .hint("use csync://[USER@]HOST[:PORT], or csyncs:// for TLS from the start")
+    }
+
+    /// The host and its port.
+    pub fn place(&self) -> String {
+        format!("{}:{}", self.host, self.port.unwrap_or(PORT))
+    }
+
     /// Reads one; no password may be in it, for all of the machine can see a command line.
-    fn parse(text: &str) -> Option<Self> {
+    pub fn parse(text: &str) -> Option<Self> {
         let (scheme, rest) = text.split_once("://")?;
         let is_secret = match scheme {
             "csync" => false,

@@ -61,6 +61,7 @@ pub fn check(args: &RestoreArgs, goal: &Goal) -> Result<(), CliError> {
 /// Connects to the server.
 pub fn connect(args: &RestoreArgs) -> Result<(Target, Session), CliError> {
     let target = Target::through(Door {
+        limits: peer::Limits::default(),
         url: &args.to,
         name: None,
         password_file: args.live.password_file.as_deref(),

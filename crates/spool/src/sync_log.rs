@@ -1,0 +1,283 @@
+//! The hand-over of a sync log from Cyrus, which goes on writing (`imap/sync_log.c`, Cyrus 3.6).
+//!
+//! A writer opens `log`, locks it, and begins anew if the file is another one by then. So a reader
+//! renames `log` to `log-run`, and asks for the lock once: when he has it, the last writer is done. What
+//! is in `log-run` belongs to whoever reads the channel; a reader that died has left his.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use cyrus_format::imapd_conf::ImapdConf;
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+
+use crate::error::{Result, SpoolError};
+use crate::lock::ofd::Mode;
+use crate::lock::{OrNone, wait};
+
+/// How long the last writer may take to write his line and to sync it.
+const WRITER_LIMIT: Duration = Duration::from_secs(60);
+
+/// A channel of a server's sync log.
+#[derive(Clone, Debug)]
+pub struct SyncLog {
+    directory: PathBuf,
+}
+
+/// Nobody else reads the channel as long as this lives.
+#[derive(Debug)]
+pub struct Claim {
+    /// The lock is on the directory itself: no file has to be made among Cyrus' own.
+    _directory: File,
+}
+
+/// What waits to be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// How much there is.
+    pub bytes: u64,
+    /// When its first line was written, or a little before.
+    pub since: SystemTime,
+}
+
+/// A log that no writer has any more. It stays `log-run` until it is moved or removed.
+#[derive(Debug)]
+pub struct TakenLog {
+    path: PathBuf,
+    /// What is in it.
+    pub file: File,
+    /// How much there is, and since when.
+    pub waiting: Waiting,
+    /// Whether somebody else had renamed it before.
+    pub was_left: bool,
+}
+
+impl SyncLog {
+    /// Of this channel; without a name, of the default one.
+    pub fn new(conf: &ImapdConf, channel: Option<&str>) -> Self {
+        let directory = conf.configdirectory().join("sync");
+        let directory = channel.map_or(directory.clone(), |channel| directory.join(channel));
+        Self { directory }
+    }
+
+    /// Where it is. Cyrus makes the directory with the first line.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Sees to it that nobody else reads the channel, as far as he asks likewise; Cyrus' own
+    /// `sync_client` does not. `None` if somebody does.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such directory, or the system does not lock it.
+    pub fn claim(&self) -> Result<Option<Claim>> {
+        let directory =
+            File::open(&self.directory).map_err(|e| failed("open", &self.directory, e))?;
+        match flock(&directory, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(Claim { _directory: directory })),
+            Err(Errno::AGAIN) => Ok(None),
+            Err(errno) => Err(failed("lock", &self.directory, errno.into())),
+        }
+    }
+
+    /// What there is to be taken; `None` if nothing has happened since the last time.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn waiting(&self) -> Result<Option<Waiting>> {
+        let mut all: Option<Waiting> = None;
+        for path in [self.left(), self.log()] {
+            let found = fs::metadata(&path).or_none().map_err(|e| failed("examine", &path, e))?;
+            let Some(found) = found.map(|found| Waiting::of(&found)) else { continue };
+            all = Some(match all {
+                Some(left) => {
+                    Waiting { bytes: left.bytes + found.bytes, since: left.since.min(found.since) }
+                }
+                None => found,
+            });
+        }
+        Ok(all)
+    }
+
+    /// Takes what a reader has left, or else what Cyrus has written; `None` if there is neither. Until
+    /// it was moved or removed, the next call gives the same.
+    ///
+    /// # Errors
+    ///
+    /// What the system says; [`io::ErrorKind::TimedOut`] if the last writer does not end.
+    pub fn take(&self) -> Result<Option<TakenLog>> {
+        let path = self.left();
+        let was_left = path.try_exists().map_err(|e| failed("examine", &path, e))?;
+        if !was_left {
+            let log = self.log();
+            let renamed = fs::rename(&log, &path).or_none();
+            if renamed.map_err(|e| failed("rename", &log, e))?.is_none() {
+                return Ok(None);
+            }
+        }
+        let open = || {
+            let file = OpenOptions::new().read(true).write(true).open(&path)?;
+            // Writers lock whatever of it; only their end matters.
+            let (file, _) =
+                wait::lock(file, Mode::Exclusive, WRITER_LIMIT).map_err(
+                    |failure| match failure {
+                        wait::Failure::Timeout { .. } => io::ErrorKind::TimedOut.into(),
+                        wait::Failure::Io(error) => error,
+                    },
+                )?;
+            let waiting = Waiting::of(&file.metadata()?);
+            Ok((OpenOptions::new().read(true).open(&path)?, waiting))
+        };
+        let (file, waiting) = open().map_err(|e| failed("take", &path, e))?;
+        Ok(Some(TakenLog { path, file, waiting, was_left }))
+    }
+
+    fn log(&self) -> PathBuf {
+        self.directory.join("log")
+    }
+
+    fn left(&self) -> PathBuf {
+        self.directory.join("log-run")
+    }
+}
+
+impl Waiting {
+    fn of(found: &fs::Metadata) -> Self {
+        let changed = found.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+        // Where the file system does not know when a file was made, its last line has to do.
+        let since = found.created().unwrap_or(changed);
+        Self { bytes: found.size(), since: since.min(changed) }
+    }
+}
+
+impl TakenLog {
+    /// Gives it another name, in one step. `false` if that lies on another file system; then it is to
+    /// be copied, and removed once the copy is on the disk.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn move_to(&self, path: &Path) -> Result<bool> {
+        match fs::rename(&self.path, path) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::CrossesDevices => Ok(false),
+            Err(error) => Err(failed("rename", &self.path, error)),
+        }
+    }
+
+    /// Removes it: all that is in it is kept elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn remove(self) -> Result<()> {
+        fs::remove_file(&self.path).map_err(|e| failed("remove", &self.path, e))
+    }
+}
+
+fn failed(op: &'static str, path: &Path, source: io::Error) -> SpoolError {
+    SpoolError::Io { op, path: path.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::thread;
+
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::lock::ofd;
+
+    struct Stage {
+        directory: TempDir,
+        log: SyncLog,
+    }
+
+    impl Stage {
+        fn new() -> Self {
+            let directory = tempfile::tempdir().expect("a directory");
+            let log = SyncLog { directory: directory.path().to_owned() };
+            Self { directory, log }
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.directory.path().join(name)
+        }
+
+        fn write(&self, name: &str, text: &str) {
+            fs::write(self.path(name), text).expect("written");
+        }
+
+        fn take(&self) -> Option<(TakenLog, String)> {
+            let mut taken = self.log.take().expect("it can be taken")?;
+            let mut text = String::new();
+            taken.file.read_to_string(&mut text).expect("readable");
+            Some((taken, text))
+        }
+    }
+
+    #[test]
+    fn what_a_dead_reader_left_comes_first_and_again_until_it_is_removed() {
+        let stage = Stage::new();
+        assert!(stage.take().is_none() && stage.log.waiting().expect("a look").is_none());
+        stage.write("log-run", "MAILBOX user.a\n");
+        stage.write("log", "MAILBOX user.bb\n");
+        assert_eq!(stage.log.waiting().expect("a look").map(|waiting| waiting.bytes), Some(31));
+        for _ in 0..2 {
+            let (taken, text) = stage.take().expect("a log");
+            assert_eq!((taken.was_left, text.as_str()), (true, "MAILBOX user.a\n"));
+        }
+        let (taken, _) = stage.take().expect("a log");
+        taken.remove().expect("removed");
+        let (taken, text) = stage.take().expect("a log");
+        assert_eq!((taken.was_left, text.as_str()), (false, "MAILBOX user.bb\n"));
+        assert!(taken.move_to(&stage.path("kept")).expect("moved"));
+        assert!(stage.take().is_none());
+        assert_eq!(fs::read_to_string(stage.path("kept")).expect("kept"), "MAILBOX user.bb\n");
+    }
+
+    #[test]
+    fn the_last_writer_is_waited_for_and_the_next_one_begins_anew() {
+        let stage = Stage::new();
+        stage.write("log", "");
+        let mut writer = OpenOptions::new().append(true).open(stage.path("log")).expect("a log");
+        assert!(ofd::try_lock(&writer, Mode::Exclusive).expect("it locks"));
+        let text = thread::scope(|scope| {
+            let reader = scope.spawn(|| stage.take().map(|(_, text)| text));
+            let run = stage.path("log-run");
+            while !run.exists() {
+                thread::yield_now();
+            }
+            writer.write_all(b"MAILBOX user.late\n").expect("written");
+            drop(writer);
+            reader.join().expect("it ends")
+        });
+        assert_eq!(text.as_deref(), Some("MAILBOX user.late\n"));
+    }
+
+    #[test]
+    fn a_channel_has_one_reader() {
+        let stage = Stage::new();
+        let claim = stage.log.claim().expect("it locks");
+        assert!(claim.is_some());
+        assert!(stage.log.claim().expect("it locks").is_none());
+        drop(claim);
+        assert!(stage.log.claim().expect("it locks").is_some());
+    }
+
+    #[test]
+    fn channels_have_directories_of_their_own() {
+        let conf = b"configdirectory: /var/lib/cyrus\n";
+        let mut none = |_: &str| Err(String::new());
+        let conf = ImapdConf::parse("imapd.conf", conf, &mut none).expect("a configuration");
+        let directory = |channel| SyncLog::new(&conf, channel).directory().display().to_string();
+        assert_eq!(directory(None), "/var/lib/cyrus/sync");
+        assert_eq!(directory(Some("far")), "/var/lib/cyrus/sync/far");
+    }
+}
