@@ -19,7 +19,7 @@ use testkit::{Cyrus, ImapClient, cyrus_or_skip, process};
 
 use crate::program::{CYLINDER, PATIENCE, Ran, Snapshot};
 use crate::restored::{reconstruct, scratch};
-use crate::watcher::{Told, Watcher};
+use crate::watcher::{Told, Watcher, news_since};
 
 /// A server with a user who has mail, and a snapshot of him.
 struct Scene {
@@ -270,7 +270,13 @@ fn messages_come_back_to_where_they_were() {
             assert_eq!(was, &is.messages[uid], "{folder} {uid}");
         }
     }
+    // Who comes back later, and asks for what is new alone, is told the same.
+    let news =
+        |view: &ImapView| news_since(&scene.cyrus, "INBOX/Sent", &view.folders["INBOX/Sent"]);
+    assert_eq!(news(&before), (vec![10, 11, 12, 13], String::new()));
+    assert_eq!(news(&after), (vec![], String::new()));
     scene.assert_once_and_undone(&["--in-place"], &before);
+    assert_eq!(news(&after), (vec![], "10:13".to_owned()));
     let told = watchers[1].look();
     assert_eq!((&told.gone[..], &told.came[..]), (&[10, 11, 12, 13][..], &[][..]));
 }
