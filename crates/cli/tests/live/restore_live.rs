@@ -281,6 +281,21 @@ fn messages_come_back_to_where_they_were() {
     assert_eq!((&told.gone[..], &told.came[..]), (&[10, 11, 12, 13][..], &[][..]));
 }
 
+#[test]
+fn who_waits_for_news_is_told() {
+    let test = "who_waits_for_news_is_told";
+    let Some(scene) = Scene::with(test, &[("imapidlepoll", "1")]) else { return };
+    expunge(&scene, "INBOX/Sent", "2:4");
+    let mut imap = scene.glad();
+    assert_eq!(imap.select("INBOX/Sent").expect("selected").exists, 5);
+    imap.idle().expect("it waits");
+    scene.restore(&["--in-place"]);
+    let news = imap.idle_until(" EXISTS").expect("it is told");
+    assert!(news.contains(&"* 8 EXISTS".to_owned()), "{news:?}");
+    assert!(!news.iter().any(|line| line.ends_with(" EXPUNGE")), "{news:?}");
+    assert_eq!(imap.search("ALL").expect("found"), [1, 5, 6, 7, 8, 9, 10, 11]);
+}
+
 /// What becomes of deleted folders.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Deletion {
