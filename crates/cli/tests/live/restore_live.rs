@@ -17,9 +17,9 @@ use testkit::process::{Group, wait_until};
 use testkit::served::{NAME, Served};
 use testkit::{Cyrus, ImapClient, cyrus_or_skip, process};
 
-use crate::program::{CYLINDER, PATIENCE, Ran, Snapshot};
+use crate::program::{CYLINDER, PATIENCE, Ran, Snapshot, list};
 use crate::restored::{reconstruct, scratch};
-use crate::watcher::{Told, Watcher};
+use crate::watcher::{Told, Watcher, news_since};
 
 /// A server with a user who has mail, and a snapshot of him.
 struct Scene {
@@ -270,9 +270,30 @@ fn messages_come_back_to_where_they_were() {
             assert_eq!(was, &is.messages[uid], "{folder} {uid}");
         }
     }
+    // Who comes back later, and asks for what is new alone, is told the same.
+    let news =
+        |view: &ImapView| news_since(&scene.cyrus, "INBOX/Sent", &view.folders["INBOX/Sent"]);
+    assert_eq!(news(&before), (vec![10, 11, 12, 13], String::new()));
+    assert_eq!(news(&after), (vec![], String::new()));
     scene.assert_once_and_undone(&["--in-place"], &before);
+    assert_eq!(news(&after), (vec![], "10:13".to_owned()));
     let told = watchers[1].look();
     assert_eq!((&told.gone[..], &told.came[..]), (&[10, 11, 12, 13][..], &[][..]));
+}
+
+#[test]
+fn who_waits_for_news_is_told() {
+    let test = "who_waits_for_news_is_told";
+    let Some(scene) = Scene::with(test, &[("imapidlepoll", "1")]) else { return };
+    expunge(&scene, "INBOX/Sent", "2:4");
+    let mut imap = scene.glad();
+    assert_eq!(imap.select("INBOX/Sent").expect("selected").exists, 5);
+    imap.idle().expect("it waits");
+    scene.restore(&["--in-place"]);
+    let news = imap.idle_until(" EXISTS").expect("it is told");
+    assert!(news.contains(&"* 8 EXISTS".to_owned()), "{news:?}");
+    assert!(!news.iter().any(|line| line.ends_with(" EXPUNGE")), "{news:?}");
+    assert_eq!(imap.search("ALL").expect("found"), [1, 5, 6, 7, 8, 9, 10, 11]);
 }
 
 /// What becomes of deleted folders.
@@ -586,23 +607,31 @@ fn what_cylinder_serves_takes_it_as_well() {
     replicate();
     let archive = scene.archive().display().to_string();
     let undo = scene.undo_file().display().to_string();
-    let exists = || {
+    // What clients would see of it, were it promoted.
+    let exists = || -> Vec<(String, u64)> {
         let path = scene.directory.path().join("served.tar");
-        let report = Snapshot::full(&served.spool().join("imapd.conf"), "glad").take(&path);
+        Snapshot::full(&served.spool().join("imapd.conf"), "glad").take(&path);
+        let mailboxes = list(&[&path])[0]["mailboxes"].clone();
         fs::remove_file(&path).expect("it was written");
-        (report["mailboxes"].clone(), report["messages"].clone())
+        let mailboxes = mailboxes.as_array().expect("mailboxes").iter();
+        let seen = |mailbox: &Value| {
+            let name = mailbox["name"].as_str().expect("a name").to_owned();
+            (name, mailbox["exists"].as_u64().expect("a number"))
+        };
+        mailboxes.map(seen).collect()
     };
     let before = exists();
     for arguments in [&["--in-place"][..], &[]] {
         let arguments = [arguments, &["glad", "--from", &archive, "--undo", &undo]].concat();
         let report = run("restore", &arguments);
         assert_eq!(report["problems"], json!([]), "{report:#}");
-        assert_ne!(exists(), before);
+        let came = exists().iter().map(|(_, messages)| messages).sum::<u64>();
+        assert_eq!(came, if arguments[0] == "--in-place" { 22 } else { 11 + 22 });
         assert_eq!(run("restore", &arguments)["plan"], json!([]));
         let undone = run("restore", &["glad", "--undo-from", &undo]);
         assert_eq!(undone["left"], json!([]), "{undone:#}");
         let again = run("restore", &["glad", "--undo-from", &undo]);
         assert_eq!(again["plan"], json!([]), "{again:#}");
+        assert_eq!(exists(), before);
     }
-    println!("{:?} {:?}", before, exists());
 }

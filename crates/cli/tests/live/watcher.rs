@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use testkit::imap::FolderView;
 use testkit::{Cyrus, ImapClient};
 
 /// The owner, with a mailbox open, who is told what happens to it.
@@ -77,4 +78,25 @@ impl Watcher {
         assert_eq!(selected.uid_validity, self.uid_validity);
         told
     }
+}
+
+/// What a client is told that comes back, and knows a mailbox as it was at that modseq (RFC 7162): the
+/// UIDs of messages that came or changed, and the set of those that are gone.
+pub fn news_since(cyrus: &Cyrus, folder: &str, then: &FolderView) -> (Vec<u32>, String) {
+    let mut imap = cyrus.imap_as("glad").expect("a client");
+    imap.command("ENABLE QRESYNC").expect("enabled");
+    let (uid_validity, modseq) = (then.uid_validity, then.highest_modseq);
+    let select = format!("SELECT \"{folder}\" (QRESYNC ({uid_validity} {modseq}))");
+    let (mut changed, mut gone) = (Vec::new(), String::new());
+    for raw in imap.command(&select).expect("selected") {
+        let line = String::from_utf8_lossy(&raw).trim_end().to_owned();
+        if let Some(set) = line.strip_prefix("* VANISHED (EARLIER) ") {
+            gone = set.to_owned();
+        } else if line.contains(" FETCH (") {
+            let uid = line.split_once("UID ").expect("a UID").1;
+            let digits: String = uid.chars().take_while(char::is_ascii_digit).collect();
+            changed.push(digits.parse().expect("a number"));
+        }
+    }
+    (changed, gone)
 }

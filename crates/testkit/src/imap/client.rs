@@ -314,6 +314,36 @@ impl ImapClient {
         .map(drop)
     }
 
+    /// Begins to wait for news of the selected mailbox (RFC 2177).
+    pub fn idle(&mut self) -> Result<(), ImapError> {
+        let failed = |source| ImapError::Io { command: "IDLE".to_owned(), source };
+        self.output.write_all(b"T IDLE\r\n").map_err(failed)?;
+        let mut raw = Vec::new();
+        wire::read_response(&mut self.input, &mut raw).map_err(failed)?;
+        match raw.starts_with(b"+") {
+            true => Ok(()),
+            false => Err(ImapError::Unexpected { command: "IDLE".to_owned(), text: lossy(&raw) }),
+        }
+    }
+
+    /// Goes on waiting until there is news that ends with this word, and returns all that came.
+    pub fn idle_until(&mut self, word: &str) -> Result<Vec<String>, ImapError> {
+        let failed = |source| ImapError::Io { command: "IDLE".to_owned(), source };
+        let (mut news, mut raw) = (Vec::new(), Vec::new());
+        while !news.last().is_some_and(|line: &String| line.ends_with(word)) {
+            wire::read_response(&mut self.input, &mut raw).map_err(failed)?;
+            news.push(lossy(&raw));
+        }
+        self.output.write_all(b"DONE\r\n").map_err(failed)?;
+        loop {
+            wire::read_response(&mut self.input, &mut raw).map_err(failed)?;
+            match raw.starts_with(b"T OK") {
+                true => return Ok(news),
+                false => news.push(lossy(&raw)),
+            }
+        }
+    }
+
     /// Says good-bye.
     pub fn logout(mut self) -> Result<(), ImapError> {
         self.execute(Command::new("LOGOUT")).map(drop)
