@@ -60,12 +60,8 @@ pub fn run(args: &ReplicateArgs) -> Result<Exit, CliError> {
         return Err(CliError::plain("this server has no accounts")
             .hint("check mailboxes_db and configdirectory in imapd.conf"));
     }
-    let shared = match args.all {
-        true => server.mailboxes_of(&Userid::shared()).map_err(spool_error::explain)?,
-        false => Vec::new(),
-    };
     let progress = Progress::new(args.talk);
-    let mut report = Report::new(args, &target, items.len(), shared);
+    let mut report = Report::new(args, &target, items.len());
     let jobs = usize::from(args.jobs).min(items.len());
     let work = Work {
         args,
@@ -84,11 +80,7 @@ fn items(args: &ReplicateArgs, server: &Server) -> Result<Vec<Item>, CliError> {
     let whole = |userid| Item { userid, mailboxes: None };
     if args.all {
         let accounts = server.accounts().map_err(spool_error::explain)?;
-        return Ok(accounts.into_iter().filter(|one| !one.is_shared()).map(whole).collect());
-    }
-    if args.user.iter().any(|user| user == Userid::SHARED) {
-        return Err(CliError::plain("shared mailboxes are not replicated yet")
-            .hint("cylinder backup keeps them"));
+        return Ok(accounts.into_iter().map(whole).collect());
     }
     let users: BTreeSet<&str> = args.user.iter().map(String::as_str).collect();
     let mut items: Vec<Item> = users.iter().map(|user| whole(Userid::from(*user))).collect();
@@ -97,10 +89,7 @@ fn items(args: &ReplicateArgs, server: &Server) -> Result<Vec<Item>, CliError> {
     for named in &args.mailbox {
         let name = rules.from_external(named.as_bytes());
         let name = name.map_err(|error| CliError::failed("cannot use a name", error))?;
-        let owner = rules.owner(&name).ok_or_else(|| {
-            CliError::plain(format!("{named} belongs to no account"))
-                .hint("shared mailboxes are not replicated yet; a user's are named user/NAME/...")
-        })?;
+        let owner = rules.owner(&name).unwrap_or_else(Userid::shared);
         by_owner.entry(owner).or_default().insert(name);
     }
     by_owner.retain(|owner, _| !items.iter().any(|item| item.userid == *owner));

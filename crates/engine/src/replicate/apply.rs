@@ -212,7 +212,7 @@ impl<'r, 'a> Run<'r, 'a> {
             let findings = self.staged.send(sender, batch, self.peer)?;
             if !findings.is_empty() {
                 self.damaged(&send.told.mboxname, findings);
-                // Cyrus takes no mailbox of an account that has no INBOX.
+                // Cyrus takes no mailbox of a user who has no INBOX.
                 if send.is_new && batch.first() == new.first() {
                     let (told, _) = part_of(parcel, self.remote, &[]);
                     self.peer.mailbox(&told, &mut std::iter::empty())?;
@@ -312,7 +312,7 @@ impl<'r, 'a> Run<'r, 'a> {
 
     fn command(&self, step: &Step) -> Option<(MboxName, Command)> {
         let userid = self.local.userid.clone();
-        let account = || self.local.inbox.clone();
+        let account = || self.local.inbox.clone().unwrap_or_default();
         let script =
             |filename: &[u8]| SieveName { userid: userid.clone(), filename: filename.to_vec() };
         let subscription =

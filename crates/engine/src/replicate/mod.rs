@@ -184,8 +184,9 @@ fn look(
     options: &Options,
 ) -> Result<(Remote, Plan), SessionError> {
     let mut remote = match &options.mailboxes {
-        None => Remote::of_account(local.userid, local, peer)?,
         Some(names) => Remote::of_mailboxes(names, local, peer)?,
+        None if local.userid.is_shared() => Remote::of_shared(local, peer)?,
+        None => Remote::of_account(local.userid, local, peer)?,
     };
     for key in doubtful {
         remote.ask_for_records(key, peer)?;

@@ -218,9 +218,9 @@ impl Planner<'_, '_> {
     /// Whose names these are is judged before anything else.
     fn names(&mut self) {
         let (local, remote) = (self.local, self.remote);
-        let has_inbox = local.mailboxes.values().any(|own| own.told.mboxname == local.inbox);
-        let whole = self.options.mailboxes.is_none();
-        if whole && !has_inbox && remote.named(&local.inbox).is_some() {
+        let has = |name: &MboxName| local.mailboxes.values().any(|own| own.told.mboxname == *name);
+        let inbox = local.inbox.as_ref().filter(|_| self.options.mailboxes.is_none());
+        if inbox.is_some_and(|inbox| !has(inbox) && remote.named(inbox).is_some()) {
             self.plan.brakes.push(Brake::WholeAccount);
         }
         for (key, mailbox) in &local.mailboxes {
@@ -285,11 +285,11 @@ impl Planner<'_, '_> {
         let removed: BTreeSet<&MboxName> = self.plan.steps.iter().filter_map(removed).collect();
         let names = self.remote.mailboxes.values().map(|there| &there.mboxname);
         let taken = names.filter(|name| !removed.contains(name)).cloned().collect();
-        let inbox = &self.local.inbox;
-        let (ordered, blocked) = order(moves, taken, |step| {
+        let inbox = self.local.inbox.as_ref();
+        let (ordered, blocked) = order(moves, taken, |step| match inbox {
             // An INBOX cannot go aside within its own account.
-            let name = [inbox.as_bytes(), b".cylinder-", &step.key.0].concat();
-            (step.from != *inbox).then(|| MboxName::new(name))
+            Some(inbox) => (step.from != *inbox).then(|| aside(inbox, b".", &step.key)),
+            None => Some(aside(&step.from, b"-", &step.key)),
         });
         for Move { key, from, to } in ordered {
             let contents =
@@ -354,6 +354,11 @@ impl Planner<'_, '_> {
             expunge: Vec::new(),
             counts: Counts::default(),
         };
+        if let Some(contents) =
+            send.told.contents.as_mut().filter(|_| self.local.unknown.annotations)
+        {
+            contents.annotations.clone_from(&have.annotations);
+        }
         if let Some(records) = self.remote.records.get(key) {
             let bounds = Bounds {
                 last_uid: own.last_uid,
@@ -449,6 +454,11 @@ impl Planner<'_, '_> {
             share: self.options.removals_max,
         }
     }
+}
+
+/// A name that no client gives, below or beside another one.
+fn aside(name: &MboxName, between: &[u8], key: &MailboxKey) -> MboxName {
+    MboxName::new([name.as_bytes(), between, b"cylinder-", &key.0].concat())
 }
 
 fn removed(step: &Step) -> Option<&MboxName> {

@@ -15,6 +15,9 @@ use peer::SessionError;
 use super::local::Local;
 use crate::ports::Peer;
 
+/// Names or ids of one question; Cyrus 3.2 asks for as many.
+const ASKED_MAX: usize = 1000;
+
 /// What a replica has.
 #[derive(Clone, Debug, Default)]
 pub struct Remote {
@@ -60,9 +63,30 @@ impl Remote {
         peer: &mut dyn Peer,
     ) -> Result<Self, SessionError> {
         let mut remote = Self::default();
-        let names = names.iter().cloned().collect();
-        peer.ask(&Get::Mailboxes(names)).map(|told| remote.take(told))?;
+        let names: Vec<MboxName> = names.iter().cloned().collect();
+        for names in names.chunks(ASKED_MAX) {
+            peer.ask(&Get::Mailboxes(names.to_vec())).map(|told| remote.take(told))?;
+        }
         remote.ask_for_others(local, peer)?;
+        Ok(remote)
+    }
+
+    /// Asks for all of the shared mailboxes. No command tells which there are, so it is asked for
+    /// every name that is or was here: what the replica alone has does not show.
+    ///
+    /// # Errors
+    /// If the replica does not tell.
+    pub fn of_shared(local: &Local<'_>, peer: &mut dyn Peer) -> Result<Self, SessionError> {
+        let names = local.mailboxes.values().map(|mailbox| &mailbox.told.mboxname);
+        let names = names.chain(local.names.keys()).cloned().collect();
+        let mut remote = Self::of_mailboxes(&names, local, peer)?;
+        let contents = remote.mailboxes.values().filter_map(|there| there.contents.as_ref());
+        let named = contents.filter_map(|contents| contents.quotaroot.as_ref());
+        let named = named.filter(|root| local.owns(root));
+        let roots: BTreeSet<MboxName> = named.chain(local.quotas.keys()).cloned().collect();
+        for root in roots {
+            peer.ask(&Get::Quota(root)).map(|told| remote.take(told))?;
+        }
         Ok(remote)
     }
 
@@ -75,13 +99,12 @@ impl Remote {
     ) -> Result<(), SessionError> {
         let missing = local.mailboxes.keys().filter(|key| !self.mailboxes.contains_key(*key));
         let ids: Vec<UniqueId> = missing.map(|key| UniqueId::new(key.0.as_slice())).collect();
-        if ids.is_empty() {
-            return Ok(());
-        }
-        match peer.ask(&Get::UniqueIds(ids)) {
-            Ok(told) => self.take(told),
-            Err(SessionError::Refused { no: No::ProtocolError, .. }) => {}
-            Err(error) => return Err(error),
+        for ids in ids.chunks(ASKED_MAX) {
+            match peer.ask(&Get::UniqueIds(ids.to_vec())) {
+                Ok(told) => self.take(told),
+                Err(SessionError::Refused { no: No::ProtocolError, .. }) => return Ok(()),
+                Err(error) => return Err(error),
+            }
         }
         Ok(())
     }

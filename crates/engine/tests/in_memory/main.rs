@@ -14,5 +14,6 @@ mod parts;
 mod past;
 mod replica;
 mod replicate;
+mod replicate_shared;
 mod spool;
 mod tree;

@@ -84,7 +84,8 @@ impl MemoryReplica {
             return Err(no);
         }
         let inbox = MboxName::from("user.glad");
-        if told.mboxname != inbox && !self.mailboxes.contains_key(&inbox) {
+        let is_below = told.mboxname.as_bytes().starts_with(b"user.glad.");
+        if is_below && !self.mailboxes.contains_key(&inbox) {
             return Err(No::Unknown);
         }
         let elsewhere = self.mailboxes.iter();
@@ -167,6 +168,9 @@ impl Peer for MemoryReplica {
             Get::UniqueIds(ids) => {
                 let held = self.mailboxes.values().filter(|held| ids.contains(&held.told.uniqueid));
                 held.map(|held| self.tell(held)).collect()
+            }
+            Get::Quota(root) => {
+                self.quotas.get(root).cloned().map(Untagged::Quota).into_iter().collect()
             }
             other => panic!("nobody asks for {}", other.name()),
         })
