@@ -7,6 +7,7 @@ pub mod cyrus;
 pub mod damage;
 pub mod dialogue;
 pub mod disk;
+pub mod fake;
 #[cfg(feature = "stores")]
 pub mod faults;
 pub mod fuzz;
