@@ -6,8 +6,8 @@ mod target;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::Sender;
 
-use engine::live::live;
-use engine::replicate::{self, Outcome, ReplicateError, replicate};
+use engine::live::apart;
+use engine::replicate::{self, Outcome, ReplicateError, Replication, Told};
 use model::{MboxName, Partition, Userid};
 use peer::{Session, SessionError};
 use spool::{Server, SpoolError};
@@ -146,26 +146,37 @@ impl Work<'_> {
                 opened.map_err(Failed::Connect)?
             }
         };
-        let frozen = match self.server.freeze(&item.userid) {
-            Ok(frozen) => frozen,
-            Err(error) => {
-                *session = Some(connected);
-                return Err(Failed::Spool(error));
-            }
-        };
-        let (account, messages) = live(frozen);
         let options = self.options(item, &connected);
-        let rules = self.server.name_rules();
-        let result = replicate(&account, rules, &messages, &mut connected, &options, progress);
+        let result = self.replicate(item, &mut connected, &options, progress);
         // What is broken is of no use to the next one.
         let goes_on = match &result {
-            Err(ReplicateError::Peer(error)) => error.session_goes_on(),
+            Err(Failed::Replicate(ReplicateError::Peer(error))) => error.session_goes_on(),
             _ => true,
         };
         if goes_on {
             *session = Some(connected);
         }
-        result.map_err(Failed::Replicate)
+        result
+    }
+
+    /// The replica is asked first: nobody waits for it while anything is locked here.
+    fn replicate(
+        &self,
+        item: &Item,
+        session: &mut Session,
+        options: &replicate::Options,
+        progress: &Progress,
+    ) -> Result<Outcome, Failed> {
+        let told = Told::ask(&item.userid, session, options).map_err(Failed::Replicate)?;
+        let frozen = self.server.freeze(&item.userid).map_err(Failed::Spool)?;
+        let (account, untouched) = apart(frozen);
+        let rules = self.server.name_rules();
+        let replication =
+            Replication::begin(&account, rules, told, options).map_err(Failed::Replicate)?;
+        if let Some(outcome) = replication.settled() {
+            return Ok(outcome);
+        }
+        replication.run(&untouched.messages(), session, progress).map_err(Failed::Replicate)
     }
 
     fn options(&self, item: &Item, session: &Session) -> replicate::Options {
@@ -189,6 +200,9 @@ fn explain(error: Failed, target: &Target) -> CliError {
         error @ Failed::Act(_) => CliError::plain(error)
             .hint("cyrus_user in imapd.conf names the user that Cyrus runs as"),
         Failed::Connect(error) => target.explain(error),
-        Failed::Replicate(error) => CliError::plain(chain_of(&error)),
+        Failed::Replicate(error) => {
+            let exit = if error.is_busy() { Exit::TryAgain } else { Exit::Failed };
+            CliError::plain(chain_of(&error)).exit(exit)
+        }
     }
 }

@@ -319,7 +319,7 @@ impl<'r, 'a> Run<'r, 'a> {
             |name: &MboxName| Subscription { userid: userid.clone(), mboxname: name.clone() };
         let (place, apply) = match step {
             Step::Send(_) => return None,
-            Step::Level(mailbox) => {
+            Step::Level(mailbox) | Step::Hollow(mailbox) => {
                 return Some((mailbox.mboxname.clone(), Command::Entry(mailbox.clone())));
             }
             Step::Remove { name, .. } => (name.clone(), Apply::UnMailbox(name.clone())),

@@ -6,8 +6,9 @@ use csync::mailbox::Mailbox;
 use csync::meta::{Quota, Seen};
 use csync::{record, stored};
 use cyrus_format::annotations::{Annotated, AnnotationDb, Note};
+use cyrus_format::db::Db;
 use cyrus_format::header::MailboxHeader;
-use cyrus_format::index::{Index, Tally};
+use cyrus_format::index::{Index, IndexHeader, Tally};
 use cyrus_format::mboxlist::{MailboxEntry, MboxList, MboxListEra};
 use cyrus_format::names::NameRules;
 use cyrus_format::quota::{self, Resource};
@@ -81,6 +82,7 @@ pub struct LocalMailbox<'a> {
     pub exists: u64,
     /// Whether it can be told at all.
     pub is_usable: bool,
+    entry: MailboxEntry,
     source: &'a SourceMailbox,
     owner: Option<Userid>,
 }
@@ -105,8 +107,8 @@ impl<'a> Local<'a> {
         let inbox = inbox.map_err(|error| foreign(error.to_string()))?;
         let list = file(account, "mailboxes")
             .ok_or_else(|| foreign("its mailboxes are not listed".to_owned()))?;
-        let list = db::read(list)?;
-        let pairs = list.entries.iter().map(|(key, value)| (key.as_ref(), value.as_ref()));
+        let records = db::read(list)?;
+        let pairs = records.entries.iter().map(|(key, value)| (key.as_ref(), value.as_ref()));
         let list = MboxList::parse(pairs, rules);
         let mut local = Self {
             userid: &account.userid,
@@ -123,8 +125,15 @@ impl<'a> Local<'a> {
         };
         local.take_findings(account);
         local.read_mailboxes(account, &list);
+        // A mailbox that went to another account leaves its name behind, too, but takes the record
+        // of its id along (3.6).
+        let ids = records.entries.iter().filter_map(|(key, _)| key.strip_prefix(b"I"));
+        let ids: BTreeSet<&[u8]> = ids.collect();
+        let is_here = |id: &UniqueId| list.era != MboxListEra::ById || ids.contains(id.as_bytes());
+        let is_gone = |entry: &&MailboxEntry| entry.uniqueid.as_ref().is_none_or(is_here);
         let without_data = list.entries.iter().filter(|entry| !entry.mbtype.has_data());
-        local.names.extend(without_data.map(|entry| (entry.name.clone(), entry.clone())));
+        let names = without_data.filter(|entry| !entry.mbtype.deleted || is_gone(entry));
+        local.names.extend(names.map(|entry| (entry.name.clone(), entry.clone())));
         local.read_quotas(account);
         local.read_seen(account);
         local.read_subscriptions(account);
@@ -251,7 +260,7 @@ impl<'a> Local<'a> {
 
     fn read_seen(&mut self, account: &SourceAccount) {
         let Some(bytes) = file(account, "seen") else { return };
-        let db = match db::read(bytes) {
+        let db = match whole(bytes) {
             Ok(db) => db,
             Err(error) => return self.report_file("seen", error),
         };
@@ -265,7 +274,7 @@ impl<'a> Local<'a> {
 
     fn read_subscriptions(&mut self, account: &SourceAccount) {
         let Some(bytes) = file(account, "sub") else { return };
-        let db = match db::read(bytes) {
+        let db = match whole(bytes) {
             Ok(db) => db,
             Err(error) => return self.report_file("sub", error),
         };
@@ -328,6 +337,7 @@ impl<'a> LocalMailbox<'a> {
             deletedmodseq: header.deletedmodseq,
             exists: header.exists.into(),
             is_usable: true,
+            entry: entry.clone(),
             source,
             owner,
         })
@@ -341,9 +351,23 @@ impl<'a> LocalMailbox<'a> {
             deletedmodseq: Modseq(0),
             exists: 0,
             is_usable: false,
+            entry: entry.clone(),
             source,
             owner: None,
         }
+    }
+
+    /// It as it would be without messages; `None` if nobody knows its UIDVALIDITY.
+    pub fn hollow(&self) -> Option<Mailbox> {
+        let told = self.told.contents.as_ref().map(|contents| contents.uidvalidity);
+        let mut header = IndexHeader::fresh(INDEX_VERSION_MIN).ok()?;
+        header.uidvalidity = self.entry.uidvalidity.or(told).filter(|known| known.0 != 0)?;
+        header.highestmodseq = Modseq(1);
+        let mut hollow = stored::mailbox(&self.entry, &header);
+        if let Some(contents) = &mut hollow.contents {
+            contents.records = csync::mailbox::Records::Listed;
+        }
+        Some(hollow)
     }
 
     /// Reads and checks its records.
@@ -431,8 +455,7 @@ impl Opened<'_> {
 
 /// Whether it stands in the way: neither what a crash leaves behind, nor what is put right in reading.
 fn is_lasting(finding: &Finding) -> bool {
-    use FindingKind::{HeaderCrc, IndexSizes, IndexTail};
-    !matches!(finding.kind, IndexTail | IndexSizes | HeaderCrc)
+    !matches!(finding.kind, FindingKind::IndexTail | FindingKind::IndexSizes)
 }
 
 /// Whether a mailbox is below another.
@@ -446,14 +469,20 @@ fn file<'a>(account: &'a SourceAccount, name: &str) -> Option<&'a [u8]> {
     found.map(|file| file.bytes.as_slice())
 }
 
+/// A database of which nothing is missing.
+fn whole(bytes: &[u8]) -> Result<Db<'_>, String> {
+    let db = db::read(bytes).map_err(|error| error.to_string())?;
+    db.recovered.clone().map_or(Ok(db), Err)
+}
+
 /// The annotations of mailboxes, by what names the mailbox: its name, or since 3.6 its id.
 fn mailbox_notes(
     account: &SourceAccount,
     rules: &NameRules,
-) -> Result<BTreeMap<Vec<u8>, Vec<Note>>, FormatError> {
+) -> Result<BTreeMap<Vec<u8>, Vec<Note>>, String> {
     let mut notes: BTreeMap<Vec<u8>, Vec<Note>> = BTreeMap::new();
     let Some(bytes) = file(account, "annotations") else { return Ok(notes) };
-    let db = db::read(bytes)?;
+    let db = whole(bytes)?;
     let owners = account.mailboxes.iter().flat_map(|mailbox| {
         let owner = rules.owner(&mailbox.name);
         let id = mailbox.uniqueid.as_ref().map(UniqueId::as_bytes);

@@ -45,6 +45,9 @@ pub enum Step {
     Rename(Rename),
     /// Create a name without data, between mailboxes.
     Level(Box<Mailbox>),
+    /// Create a mailbox without its messages, which are damaged here: without an INBOX, Cyrus takes
+    /// nothing else of a user.
+    Hollow(Box<Mailbox>),
     /// Create a mailbox, or bring it up to date.
     Send(Box<Send>),
     /// Set limits.
@@ -111,6 +114,7 @@ impl fmt::Display for Step {
             Step::Remove { name, .. } => write!(f, "remove {name}"),
             Step::Rename(rename) => write!(f, "rename {} to {}", rename.old, rename.new),
             Step::Level(mailbox) => write!(f, "create the level {}", mailbox.mboxname),
+            Step::Hollow(mailbox) => write!(f, "create {} without messages", mailbox.mboxname),
             Step::Send(send) => send.fmt(f),
             Step::SetQuota(quota) => write!(f, "set the quota of {}", quota.root),
             Step::RemoveQuota(root) => write!(f, "remove the quota of {root}"),
@@ -189,6 +193,7 @@ pub fn plan(local: &Local<'_>, remote: &Remote, options: &Options) -> Plan {
     }
     let last = planner.removals();
     let blocked = planner.renames(moves);
+    planner.hollow_inbox();
     for (name, key) in creates {
         planner.create(&name, &key);
     }
@@ -306,6 +311,26 @@ impl Planner<'_, '_> {
             self.problem(&step.from, Trouble::NameTaken(step.to.clone()));
         }
         blocked.into_iter().map(|step| step.key).collect()
+    }
+
+    /// An INBOX that is damaged as a whole, and that the replica does not have.
+    fn hollow_inbox(&mut self) {
+        let (local, remote) = (self.local, self.remote);
+        let Some(name) = &local.inbox else { return };
+        let mut own = local.mailboxes.iter().filter(|(_, own)| own.told.mboxname == *name);
+        let Some((key, own)) = own.next() else { return };
+        let is_there = remote.mailboxes.contains_key(key) || remote.named(name).is_some();
+        if is_there || own.is_usable && own.open().is_ok() {
+            return;
+        }
+        if let Some(mut mailbox) = own.hollow() {
+            if let Some(contents) =
+                mailbox.contents.as_mut().filter(|_| self.options.partition.is_some())
+            {
+                contents.partition.clone_from(&self.options.partition);
+            }
+            self.plan.steps.push(Step::Hollow(Box::new(mailbox)));
+        }
     }
 
     fn create(&mut self, name: &MboxName, key: &MailboxKey) {

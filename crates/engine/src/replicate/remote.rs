@@ -38,18 +38,13 @@ pub struct Remote {
 }
 
 impl Remote {
-    /// Asks for all of an account.
+    /// Asks for all of a user's account, as far as it has his name.
     ///
     /// # Errors
     /// If the replica does not tell.
-    pub fn of_account(
-        userid: &Userid,
-        local: &Local<'_>,
-        peer: &mut dyn Peer,
-    ) -> Result<Self, SessionError> {
+    pub fn of_user(userid: &Userid, peer: &mut dyn Peer) -> Result<Self, SessionError> {
         let mut remote = Self::default();
         peer.ask(&Get::User(userid.clone())).map(|told| remote.take(told))?;
-        remote.ask_for_others(local, peer)?;
         Ok(remote)
     }
 
@@ -67,8 +62,7 @@ impl Remote {
         for names in names.chunks(ASKED_MAX) {
             peer.ask(&Get::Mailboxes(names.to_vec())).map(|told| remote.take(told))?;
         }
-        remote.ask_for_others(local, peer)?;
-        Ok(remote)
+        remote.with_others(local, peer)
     }
 
     /// Asks for all of the shared mailboxes. No command tells which there are, so it is asked for
@@ -90,23 +84,31 @@ impl Remote {
         Ok(remote)
     }
 
+    /// The mailboxes that were expected and did not come.
+    pub fn lacks<'l>(&self, local: &'l Local<'_>) -> impl Iterator<Item = &'l MailboxKey> {
+        local.mailboxes.keys().filter(|key| !self.mailboxes.contains_key(*key))
+    }
+
     /// Asks for mailboxes that were expected and did not come: they may have other names, or be
     /// somebody else's. Replicas before 3.2 cannot tell.
-    fn ask_for_others(
-        &mut self,
+    ///
+    /// # Errors
+    /// If the replica does not tell.
+    pub fn with_others(
+        mut self,
         local: &Local<'_>,
         peer: &mut dyn Peer,
-    ) -> Result<(), SessionError> {
-        let missing = local.mailboxes.keys().filter(|key| !self.mailboxes.contains_key(*key));
-        let ids: Vec<UniqueId> = missing.map(|key| UniqueId::new(key.0.as_slice())).collect();
+    ) -> Result<Self, SessionError> {
+        let ids: Vec<UniqueId> =
+            self.lacks(local).map(|key| UniqueId::new(key.0.as_slice())).collect();
         for ids in ids.chunks(ASKED_MAX) {
             match peer.ask(&Get::UniqueIds(ids.to_vec())) {
                 Ok(told) => self.take(told),
-                Err(SessionError::Refused { no: No::ProtocolError, .. }) => return Ok(()),
+                Err(SessionError::Refused { no: No::ProtocolError, .. }) => break,
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
+        Ok(self)
     }
 
     /// Asks for the records of a mailbox.

@@ -15,5 +15,6 @@ mod past;
 mod replica;
 mod replicate;
 mod replicate_shared;
+mod replicate_unknown;
 mod spool;
 mod tree;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use csync::record::Record as Told;
 use csync::reply::No;
 use cyrus_format::db::flat;
+use cyrus_format::dlist::Dlist;
 use cyrus_format::mboxlist::{MailboxEntry, MailboxType};
 use cyrus_format::names::NameRules;
 use engine::ports::Silent;
@@ -25,6 +26,8 @@ pub struct Master {
     foldermodseqs: BTreeMap<String, u64>,
     /// Names of mailboxes that were deleted, and their ids.
     tombstones: BTreeMap<String, String>,
+    /// Those of them that have gone to somebody else.
+    pub went_away: BTreeSet<String>,
     subscriptions: BTreeSet<String>,
     modseq: u64,
     ids: u32,
@@ -46,6 +49,7 @@ impl Master {
             account: Account::new(userid),
             foldermodseqs: BTreeMap::new(),
             tombstones: BTreeMap::new(),
+            went_away: BTreeSet::new(),
             subscriptions: BTreeSet::new(),
             modseq: 1,
             ids: 0,
@@ -153,7 +157,15 @@ impl Master {
         let records = entries
             .chain(tombstones)
             .flat_map(|entry| entry.to_by_id(&NameRules::v3()).expect("records"));
-        let records: BTreeMap<Vec<u8>, Vec<u8>> = records.collect();
+        let mut records: BTreeMap<Vec<u8>, Vec<u8>> = records.collect();
+        // A mailbox that is gone keeps the record of its id, as Cyrus has it.
+        let gone = self.tombstones.iter().filter(|(name, _)| !self.went_away.contains(*name));
+        for (name, id) in gone {
+            let dbname = NameRules::v3().to_dbname(&name.as_str().into()).expect("a name");
+            let fields = [(b"T", Dlist::bytes(b"d")), (b"N", Dlist::Bytes(dbname))];
+            let fields = fields.map(|(key, value)| (key.to_vec(), value));
+            records.insert([b"I", id.as_bytes()].concat(), Dlist::Kv(fields.into()).to_vec());
+        }
         let records: Vec<_> = records.into_iter().collect();
         account.files.insert("mailboxes".to_owned(), flat::write(&records).expect("a dump"));
         let lines = self.subscriptions.iter().map(|name| (name.as_bytes().to_vec(), Vec::new()));

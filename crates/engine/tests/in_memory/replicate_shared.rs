@@ -66,6 +66,16 @@ fn a_mailbox_that_is_another_one_there_stays_until_somebody_consents() {
     assert_eq!((troubles, replica.applied()), (vec![&Trouble::ReplicaOnly], 0));
 }
 
+/// Its name stays behind, but not the record of its id.
+#[test]
+fn a_mailbox_that_went_to_a_user_is_left_to_him() {
+    let (mut master, mut replica) = pair();
+    master.delete("shared.a");
+    master.went_away.insert("shared.a".to_owned());
+    let outcome = master.sync(&mut replica);
+    assert!(outcome.plan.is_empty() && outcome.problems.is_empty(), "{outcome:?}");
+}
+
 #[test]
 fn most_shared_mailboxes_do_not_go_at_once() {
     let (mut master, mut replica) = (Master::of("%shared"), MemoryReplica::default());
