@@ -3,6 +3,7 @@
 //!
 //! Development only: nothing that is installed depends on this crate.
 
+pub mod bench;
 pub mod cyrus;
 pub mod damage;
 pub mod dialogue;
