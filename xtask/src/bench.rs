@@ -1,14 +1,16 @@
-//! `cargo xtask bench snapshot`, `bench vault` and `bench serve`: cylinder raced against what people use today, in
-//! one go, on one disk, on the same real mail.
+//! `cargo xtask bench snapshot`, `bench vault`, `bench serve` and `bench replicate`: cylinder raced against
+//! what people use today, in one go, on one disk, on the same real mail.
 
 mod computer;
 mod curve;
 mod goals;
+mod json;
 mod lock;
 mod options;
 mod page;
 mod race;
 mod racers;
+mod replicate;
 mod sample;
 mod serve;
 mod vault;
@@ -28,13 +30,14 @@ use crate::{Failure, corpus, workspace};
 const PAGE: &str = "docs/benchmarks.md";
 
 /// How it is called.
-pub const ARGUMENTS: &str = "snapshot|vault|serve [--quick] [--only PART] [--write] ...";
+pub const ARGUMENTS: &str = "snapshot|vault|serve|replicate [--quick] [--only PART] [--write] ...";
 
 /// The command.
 pub fn run(args: &[String]) -> Result<(), Failure> {
     match args.split_first() {
         Some((what, rest)) if what == "vault" => vault::run(rest),
         Some((what, rest)) if what == "serve" => serve::run(rest),
+        Some((what, rest)) if what == "replicate" => replicate::run(rest),
         _ => snapshot(args),
     }
 }

@@ -427,13 +427,13 @@ pub struct ReplicateArgs {
     /// Read the password from this file, which only its owner can read [default: standard input]
     #[arg(long, value_name = "FILE")]
     pub password_file: Option<PathBuf>,
-    /// Accounts: users' names as they log in; repeatable
+    /// Accounts: users' names as they log in, and %shared for the mailboxes that no user owns; repeatable
     #[arg(long, value_name = "USER", num_args = 1..)]
     pub user: Vec<String>,
     /// Single mailboxes, named as administrators do; repeatable
     #[arg(long, value_name = "NAME", num_args = 1..)]
     pub mailbox: Vec<String>,
-    /// All accounts of the server
+    /// All accounts of the server, %shared included
     #[arg(long, conflicts_with_all = ["user", "mailbox"])]
     pub all: bool,
     /// Say what would be sent, and send nothing

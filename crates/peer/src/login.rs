@@ -65,8 +65,8 @@ impl Default for Limits {
 }
 
 impl Session {
-    /// Connects and logs in; then compresses, unless the connection is encrypted, and asks for sieve
-    /// scripts in mailboxes if `sieve_mailbox` says so and the replica can.
+    /// Connects and logs in; then compresses, unless the connection is encrypted or stays on this
+    /// machine, and asks for sieve scripts in mailboxes if `sieve_mailbox` says so and the replica can.
     ///
     /// # Errors
     /// What keeps it from that.
@@ -96,7 +96,8 @@ impl Session {
             session.start_tls(server_name(address)?, trust, deadline)?;
         }
         session.log_in(account)?;
-        if session.banner().deflate {
+        // What goes nowhere gets there no sooner.
+        if session.banner().deflate && !is_here {
             session.start_deflate()?;
         }
         if sieve_mailbox && session.banner().sieve_mailbox {

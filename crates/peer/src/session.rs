@@ -11,6 +11,7 @@ use csync::mailbox::Mailbox;
 use csync::message::FileWriter;
 use csync::record::Record;
 use csync::reply::{No, Reply};
+use csync::untagged::Untagged;
 use rustls::pki_types::ServerName;
 use thiserror::Error;
 
@@ -18,6 +19,16 @@ use crate::{Link, LinkError, Received, Trust};
 
 /// Bytes that are gathered before they are sent, and that are read of a file at once.
 const PIECE_BYTES: usize = 64 << 10;
+
+/// So much may be told in answer to one command, records and files not counted: more than any account has.
+const TOLD_MAX: usize = 256 << 20;
+
+/// So long a part of it may be, or a banner: twice what is taken of a value.
+const PART_MAX: usize = 16 << 20;
+
+/// What a part of an answer takes in memory, and a name or GUID in it, beside its length.
+const PART_BYTES: usize = 256;
+const ITEM_BYTES: usize = 64;
 
 /// How long a replica that hung up is asked for its last words.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -73,6 +84,9 @@ pub enum SessionError {
     /// The replica takes its leave.
     #[error("the replica leaves: {0}")]
     Bye(String),
+    /// It goes on and on.
+    #[error("the replica's answer has no end")]
+    Endless,
     /// It hung up without an answer.
     #[error("the replica closed the connection instead of answering {0}")]
     Ended(String),
@@ -110,6 +124,9 @@ pub struct Session {
     files: Option<FileWriter>,
     patience: Patience,
     is_broken: bool,
+    /// What the answer at hand weighs so far, and how long the part is that is not understood yet.
+    told: usize,
+    unnamed: usize,
 }
 
 /// How long the replica is waited for.
@@ -133,6 +150,8 @@ impl Session {
             files: None,
             patience: Patience::Until(deadline),
             is_broken: false,
+            told: 0,
+            unnamed: 0,
         }
     }
 
@@ -285,6 +304,7 @@ impl Session {
         command: &str,
         take: &mut dyn FnMut(Event<'_>),
     ) -> Result<(), SessionError> {
+        self.told = 0;
         self.send()?;
         let flushed = self.link.flush();
         flushed.map_err(|error| self.last_words(error))?;
@@ -340,6 +360,7 @@ impl Session {
     fn hear(&mut self, take: &mut dyn FnMut(Event<'_>)) -> Result<Option<Heard>, SessionError> {
         loop {
             let mut rest = self.input.get(self.taken..).unwrap_or_default();
+            let waiting = rest.len();
             let event = match self.client.next(&mut rest) {
                 Ok(event) => event,
                 Err(error) => {
@@ -348,6 +369,11 @@ impl Session {
                 }
             };
             let left = rest.len();
+            self.unnamed += waiting - left;
+            if self.unnamed > PART_MAX {
+                self.is_broken = true;
+                return Err(SessionError::Endless);
+            }
             let heard = match event {
                 None if left == 0 => {
                     self.input.clear();
@@ -366,16 +392,35 @@ impl Session {
                     self.is_broken = true;
                     return Err(SessionError::Bye(text));
                 }
+                Some(Event::Untagged(untagged)) => {
+                    self.told += self.unnamed + PART_BYTES + items_of(&untagged) * ITEM_BYTES;
+                    if self.told > TOLD_MAX {
+                        self.is_broken = true;
+                        return Err(SessionError::Endless);
+                    }
+                    take(Event::Untagged(untagged));
+                    None
+                }
                 Some(event) => {
                     take(event);
                     None
                 }
             };
             self.taken = self.input.len() - left;
+            self.unnamed = 0;
             if heard.is_some() {
                 return Ok(heard);
             }
         }
+    }
+}
+
+/// How many names or GUIDs a part of an answer has, if it may have any number.
+fn items_of(untagged: &Untagged) -> usize {
+    match untagged {
+        Untagged::Lsub(names) => names.len(),
+        Untagged::Missing(guids) => guids.len(),
+        _ => 0,
     }
 }
 
@@ -411,3 +456,6 @@ fn name_of(command: &Command) -> String {
         Command::Capability { .. } => "CAPABILITY".to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests;

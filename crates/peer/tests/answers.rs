@@ -44,7 +44,8 @@ fn replica(banner: &'static str, script: Vec<Then>) -> (SocketAddr, JoinHandle<V
             match then {
                 Then::Say(text) => socket.write_all(text.as_bytes()).expect("it listens"),
                 Then::Leave(text) => {
-                    socket.write_all(text.as_bytes()).expect("it listens");
+                    // Who has heard enough need not listen.
+                    let _ = socket.write_all(text.as_bytes());
                     return heard;
                 }
                 Then::Wait => while lines.read_line(&mut line).is_ok_and(|read| read > 0) {},
@@ -145,6 +146,20 @@ fn a_replica_that_does_not_let_us_in_says_why() {
         assert!(error.to_string().contains(expected), "{error}");
         thread.join().expect("it did not panic");
     }
+}
+
+#[test]
+fn an_answer_has_an_end_and_what_stays_here_is_not_compressed() {
+    const COMPRESSING: &str = "* SASL PLAIN\r\n* COMPRESS DEFLATE\r\n* OK r.example.com\r\n";
+    let names = format!("* LSUB ({})\r\n", "a ".repeat(60_000)).repeat(100);
+    let names: &'static str = names.leak();
+    let (address, thread) = replica(COMPRESSING, vec![Then::Say(WELCOME), Then::Leave(names)]);
+    let mut session = open(address, LIMIT).expect("it lets us in");
+    let get = Command::Get(Get::User("glad".into()));
+    let endless = session.command(&get, &mut |_| {});
+    assert!(matches!(endless, Err(SessionError::Endless)), "{endless:?}");
+    drop(session);
+    assert_eq!(thread.join().expect("it did not panic")[1], "GET USER glad");
 }
 
 #[test]

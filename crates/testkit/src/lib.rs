@@ -3,10 +3,12 @@
 //!
 //! Development only: nothing that is installed depends on this crate.
 
+pub mod bench;
 pub mod cyrus;
 pub mod damage;
 pub mod dialogue;
 pub mod disk;
+pub mod fake;
 #[cfg(feature = "stores")]
 pub mod faults;
 pub mod fuzz;

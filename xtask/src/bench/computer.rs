@@ -69,6 +69,12 @@ impl Computer {
     }
 }
 
+/// The version of Debian's Cyrus.
+pub fn cyrus_version() -> Result<String, String> {
+    let arguments = ["--show", "--showformat", "${Version}", "cyrus-imapd"];
+    process::output(Command::new("dpkg-query").args(arguments))
+}
+
 /// The first value of a field of a file in /proc.
 fn field(path: &str, name: &str) -> Option<String> {
     let text = fs::read_to_string(path).ok()?;

@@ -51,6 +51,18 @@ impl Workbench {
         self.bench_spool.with_file_name(name)
     }
 
+    /// What a program that was built for benchmarks answers, on the disk that all of them are on.
+    pub fn ask(&self, program: &str, what: &str, numbers: &[(&str, u64)]) -> Result<Value, String> {
+        eprintln!("\n{what} {numbers:?}");
+        let mut command = Command::new(self.program(program));
+        command.env("TMPDIR", &self.root).arg(what).args(["--cylinder", &self.cylinder]);
+        for (name, number) in numbers {
+            command.args([format!("--{name}"), number.to_string()]);
+        }
+        let text = process::output(&mut command)?;
+        serde_json::from_str(&text).map_err(|e| format!("read the answer of {program}: {e}"))
+    }
+
     /// Removes everything that benchmarks left.
     pub fn clear(&self) -> Result<(), String> {
         remove(&self.root)

@@ -7,12 +7,12 @@ pub mod target;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::Sender;
 
-use engine::live::live;
+use engine::live::apart;
 use engine::ports::Monitor;
-use engine::replicate::{self, Outcome, ReplicateError, replicate};
+use engine::replicate::{self, Outcome, ReplicateError, Replication, Told};
 use model::{MboxName, Partition, Userid};
 use peer::{Session, SessionError};
-use spool::{Frozen, Server, SpoolError};
+use spool::{Server, SpoolError};
 use thiserror::Error;
 
 use crate::args::ReplicateArgs;
@@ -68,14 +68,10 @@ pub fn run(args: &ReplicateArgs) -> Result<Exit, CliError> {
         return Err(CliError::plain("this server has no accounts")
             .hint("check mailboxes_db and configdirectory in imapd.conf"));
     }
-    let shared = match args.all {
-        true => server.mailboxes_of(&Userid::shared()).map_err(spool_error::explain)?,
-        false => Vec::new(),
-    };
     let progress = Progress::new(args.talk);
     let jobs = usize::from(args.jobs).min(items.len());
     let sending = Sending::new(args, server, target, jobs);
-    let mut report = Report::new(args, &sending.target, items.len(), shared);
+    let mut report = Report::new(args, &sending.target, items.len());
     let work = Work { sending: &sending, queue: Queue::new(&items) };
     on_threads(jobs, |results| work.run(results, &progress), |done| report.take(done, &progress));
     progress.clear();
@@ -87,11 +83,7 @@ fn items(args: &ReplicateArgs, server: &Server) -> Result<Vec<Item>, CliError> {
     let whole = |userid| Item { userid, mailboxes: None };
     if args.all {
         let accounts = server.accounts().map_err(spool_error::explain)?;
-        return Ok(accounts.into_iter().filter(|one| !one.is_shared()).map(whole).collect());
-    }
-    if args.user.iter().any(|user| user == Userid::SHARED) {
-        return Err(CliError::plain("shared mailboxes are not replicated yet")
-            .hint("cylinder backup keeps them"));
+        return Ok(accounts.into_iter().map(whole).collect());
     }
     let users: BTreeSet<&str> = args.user.iter().map(String::as_str).collect();
     let mut items: Vec<Item> = users.iter().map(|user| whole(Userid::from(*user))).collect();
@@ -100,10 +92,7 @@ fn items(args: &ReplicateArgs, server: &Server) -> Result<Vec<Item>, CliError> {
     for named in &args.mailbox {
         let name = rules.from_external(named.as_bytes());
         let name = name.map_err(|error| CliError::failed("cannot use a name", error))?;
-        let owner = rules.owner(&name).ok_or_else(|| {
-            CliError::plain(format!("{named} belongs to no account"))
-                .hint("shared mailboxes are not replicated yet; a user's are named user/NAME/...")
-        })?;
+        let owner = rules.owner(&name).unwrap_or_else(Userid::shared);
         by_owner.entry(owner).or_default().insert(name);
     }
     by_owner.retain(|owner, _| !items.iter().any(|item| item.userid == *owner));
@@ -136,7 +125,8 @@ impl Sending {
         Self { server, target, options }
     }
 
-    /// Sends what there is of an item to a replica.
+    /// Sends what there is of an item to a replica, which is asked first: nobody waits for it while
+    /// anything is locked here.
     fn send(
         &self,
         item: &Item,
@@ -144,43 +134,33 @@ impl Sending {
         monitor: &dyn Monitor,
     ) -> Result<Outcome, Failed> {
         let server = &self.server;
-        let frozen = match &item.mailboxes {
-            None => match server.freeze(&item.userid) {
-                Err(error @ SpoolError::NoSuchAccount { .. }) => {
-                    self.traces(item, error, session)?
-                }
-                frozen => frozen.map_err(Failed::Spool)?,
-            },
-            Some(names) => server.freeze_mailboxes(&item.userid, names).map_err(Failed::Spool)?,
-        };
-        let moved = frozen.moved.clone();
-        let (account, messages) = live(frozen);
         let sieve_mailbox = server.has_sieve_mailboxes() && session.banner().sieve_mailbox;
-        let options = replicate::Options {
+        let mut options = replicate::Options {
             mailboxes: item.mailboxes.clone(),
-            moved,
             kinds_left_out: replicate::kinds_left_out(session.banner(), sieve_mailbox),
             ..self.options.clone()
         };
-        replicate(&account, server.name_rules(), &messages, session, &options, monitor)
-            .map_err(Failed::Replicate)
-    }
-}
-
-impl Sending {
-    /// What is left here of an account that only the replica still has. It is an error if that has
-    /// nothing of it, too.
-    fn traces(
-        &self,
-        item: &Item,
-        error: SpoolError,
-        session: &mut Session,
-    ) -> Result<Frozen, Failed> {
-        let there = replicate::mailboxes_there(&item.userid, session);
-        match there.map_err(|error| Failed::Replicate(error.into()))?.is_empty() {
-            true => Err(Failed::Spool(error)),
-            false => self.server.freeze_traces(&item.userid).map_err(Failed::Spool),
+        let told = Told::ask(&item.userid, session, &options).map_err(Failed::Replicate)?;
+        let frozen = match &item.mailboxes {
+            None => match server.freeze(&item.userid) {
+                // What is left here of an account that only the replica still has.
+                Err(SpoolError::NoSuchAccount { .. }) if told.has_mailboxes() => {
+                    server.freeze_traces(&item.userid)
+                }
+                frozen => frozen,
+            },
+            Some(names) => server.freeze_mailboxes(&item.userid, names),
+        };
+        let frozen = frozen.map_err(Failed::Spool)?;
+        options.moved.clone_from(&frozen.moved);
+        let (account, untouched) = apart(frozen);
+        let rules = server.name_rules();
+        let replication =
+            Replication::begin(&account, rules, told, &options).map_err(Failed::Replicate)?;
+        if let Some(outcome) = replication.settled() {
+            return Ok(outcome);
         }
+        replication.run(&untouched.messages(), session, monitor).map_err(Failed::Replicate)
     }
 }
 
@@ -249,6 +229,9 @@ fn explain(error: Failed, target: &Target) -> CliError {
         error @ Failed::Act(_) => CliError::plain(error)
             .hint("cyrus_user in imapd.conf names the user that Cyrus runs as"),
         Failed::Connect(error) => target.explain(error),
-        Failed::Replicate(error) => CliError::plain(chain_of(&error)),
+        Failed::Replicate(error) => {
+            let exit = if error.is_busy() { Exit::TryAgain } else { Exit::Failed };
+            CliError::plain(chain_of(&error)).exit(exit)
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! A replica of a real Cyrus is brought up to date, and what both show over IMAP is compared.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::process::Command;
 
 use serde_json::Value;
@@ -11,17 +12,17 @@ use testkit::{Cyrus, ImapClient, cyrus_or_skip, process};
 use crate::program::{CYLINDER, PATIENCE, Ran, cylinder};
 
 /// A master with a user, and a replica, both of Cyrus 3.6.
-struct Pair {
-    master: Cyrus,
-    replica: Cyrus,
+pub struct Pair {
+    pub master: Cyrus,
+    pub replica: Cyrus,
 }
 
 impl Pair {
-    fn start(test: &str) -> Option<Self> {
+    pub fn start(test: &str) -> Option<Self> {
         Self::with(test, &[])
     }
 
-    fn with(test: &str, options: &[(&str, &str)]) -> Option<Self> {
+    pub fn with(test: &str, options: &[(&str, &str)]) -> Option<Self> {
         let builder = cyrus_or_skip(test)?.conversations(true).option("allowusermoves", "yes");
         let builder =
             options.iter().fold(builder, |builder, (key, value)| builder.option(key, value));
@@ -31,14 +32,19 @@ impl Pair {
         Some(Self { master, replica })
     }
 
-    fn glad(&self) -> ImapClient {
+    pub fn glad(&self) -> ImapClient {
         self.master.imap_as("glad").expect("a client")
     }
 
-    fn run(&self, arguments: &[&str]) -> Ran {
+    pub fn run(&self, arguments: &[&str]) -> Ran {
+        self.run_to(self.replica.sync_address(), arguments)
+    }
+
+    /// The same, to another replica.
+    pub fn run_to(&self, to: SocketAddr, arguments: &[&str]) -> Ran {
         let mut command = Command::new(CYLINDER);
         command.args(["replicate", "--json", "-C"]).arg(self.master.imapd_conf());
-        command.arg("--to").arg(format!("csync://cyrus@{}", self.replica.sync_address()));
+        command.arg("--to").arg(format!("csync://cyrus@{to}"));
         command.args(arguments);
         let output = process::run(&mut command, b"any\n", PATIENCE).expect("it ends");
         Ran {
@@ -50,14 +56,14 @@ impl Pair {
 
     /// Replicates the user; nothing may be wrong. Returns what is said of the account.
     #[track_caller]
-    fn sync(&self) -> Value {
+    pub fn sync(&self) -> Value {
         let account = self.account(0);
         assert_eq!(account["problems"], serde_json::json!([]), "{account:#}");
         account
     }
 
     #[track_caller]
-    fn account(&self, code: i32) -> Value {
+    pub fn account(&self, code: i32) -> Value {
         let report = document(&self.run(&["--user", "glad"]).expect(code));
         println!("{report:#}");
         report["accounts"][0].clone()
@@ -65,7 +71,7 @@ impl Pair {
 
     /// Replicates until both are the same, which a second run has to find.
     #[track_caller]
-    fn sync_and_compare(&self) -> Value {
+    pub fn sync_and_compare(&self) -> Value {
         let account = self.sync();
         self.compare();
         let again = self.sync();
@@ -74,7 +80,7 @@ impl Pair {
     }
 
     #[track_caller]
-    fn compare(&self) {
+    pub fn compare(&self) {
         let mut views =
             [&self.master, &self.replica].map(|server| server.view("glad").expect("a view"));
         for view in &mut views {
@@ -89,15 +95,15 @@ impl Pair {
 }
 
 #[track_caller]
-fn document(ran: &Ran) -> Value {
+pub fn document(ran: &Ran) -> Value {
     serde_json::from_slice(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {ran:?}"))
 }
 
-fn steps(account: &Value) -> Vec<&str> {
+pub fn steps(account: &Value) -> Vec<&str> {
     account["plan"].as_array().expect("a plan").iter().filter_map(Value::as_str).collect()
 }
 
-fn fill(imap: &mut ImapClient, folder: &str, mail: &[Vec<u8>]) {
+pub fn fill(imap: &mut ImapClient, folder: &str, mail: &[Vec<u8>]) {
     for (at, message) in mail.iter().enumerate() {
         let flags: &[&str] = if at % 3 == 0 { &["\\Seen", "$Label1"] } else { &[] };
         let append = Append { message, flags, internaldate: Some(1_700_000_000 + at as i64) };

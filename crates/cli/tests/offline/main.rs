@@ -10,6 +10,8 @@ mod places;
 mod program;
 mod promoting;
 mod replicating;
+mod replicating_answers;
+mod replicating_damage;
 mod rolling;
 mod sample;
 mod serving;

@@ -19,14 +19,14 @@ use super::serving::{Server, users};
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// A replica that is served.
-struct Site {
+pub struct Site {
     directory: TempDir,
     server: Server,
     address: SocketAddr,
 }
 
 impl Site {
-    fn start() -> Self {
+    pub fn start() -> Self {
         let directory = scratch();
         let users = users(directory.path());
         let mut command = Command::new(CYLINDER);
@@ -37,16 +37,16 @@ impl Site {
         Self { directory, server, address }
     }
 
-    fn root(&self) -> PathBuf {
+    pub fn root(&self) -> PathBuf {
         self.directory.path().join("master")
     }
 
-    fn send(&self, conf: &Path, arguments: &[&str]) -> Ran {
+    pub fn send(&self, conf: &Path, arguments: &[&str]) -> Ran {
         send(self.address, conf, arguments)
     }
 
     /// What the replica has of accounts: messages by their mailbox. It is not served any more.
-    fn end(self, accounts: &[&str]) -> Vec<(u64, u64)> {
+    pub fn end(self, accounts: &[&str]) -> Vec<(u64, u64)> {
         assert_eq!(self.server.end(), Some(0));
         let conf = self.directory.path().join("replica/imapd.conf");
         let count = |account: &&str| {
@@ -61,7 +61,7 @@ impl Site {
     }
 }
 
-fn send(address: SocketAddr, conf: &Path, arguments: &[&str]) -> Ran {
+pub fn send(address: SocketAddr, conf: &Path, arguments: &[&str]) -> Ran {
     let mut command = Command::new(CYLINDER);
     command.args(["replicate", "--json", "--to", &format!("csync://repl@{address}")]);
     command.arg("-C").arg(conf).args(arguments);
@@ -71,7 +71,7 @@ fn send(address: SocketAddr, conf: &Path, arguments: &[&str]) -> Ran {
     Ran { code: output.status.code().expect("no signal"), stdout: output.stdout, stderr }
 }
 
-fn document(ran: &Ran) -> Value {
+pub fn document(ran: &Ran) -> Value {
     serde_json::from_slice(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {ran:?}"))
 }
 

@@ -248,7 +248,7 @@ impl<'a> Index<'a> {
 
     /// Everything that is wrong with the file, in the order of its bytes. Reads every record.
     pub fn problems(&self) -> Vec<IndexProblem> {
-        let mut problems = self.problems_of_the_whole();
+        let mut problems = self.problems_of_header();
         let mut previous = Uid(0);
         for (i, raw) in self.raw_records().enumerate() {
             let uid = (self.layout.load_key)(raw).uid;
@@ -263,8 +263,8 @@ impl<'a> Index<'a> {
         problems
     }
 
-    /// What is wrong with the header and with the file's length.
-    fn problems_of_the_whole(&self) -> Vec<IndexProblem> {
+    /// What is wrong with the header and with the file's length. Reads no record.
+    pub fn problems_of_header(&self) -> Vec<IndexProblem> {
         let mut problems = Vec::new();
         if self.header_crc == CrcState::Bad {
             problems.push(IndexProblem::HeaderCrc);

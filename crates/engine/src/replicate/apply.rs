@@ -212,7 +212,7 @@ impl<'r, 'a> Run<'r, 'a> {
             let findings = self.staged.send(sender, batch, self.peer)?;
             if !findings.is_empty() {
                 self.damaged(&send.told.mboxname, findings);
-                // Cyrus takes no mailbox of an account that has no INBOX.
+                // Cyrus takes no mailbox of a user who has no INBOX.
                 if send.is_new && batch.first() == new.first() {
                     let (told, _) = part_of(parcel, self.remote, &[]);
                     self.peer.mailbox(&told, &mut std::iter::empty())?;
@@ -312,14 +312,14 @@ impl<'r, 'a> Run<'r, 'a> {
 
     fn command(&self, step: &Step) -> Option<(MboxName, Command)> {
         let userid = self.local.userid.clone();
-        let account = || self.local.inbox.clone();
+        let account = || self.local.inbox.clone().unwrap_or_default();
         let script =
             |filename: &[u8]| SieveName { userid: userid.clone(), filename: filename.to_vec() };
         let subscription =
             |name: &MboxName| Subscription { userid: userid.clone(), mboxname: name.clone() };
         let (place, apply) = match step {
             Step::Send(_) => return None,
-            Step::Level(mailbox) => {
+            Step::Level(mailbox) | Step::Hollow(mailbox) => {
                 return Some((mailbox.mboxname.clone(), Command::Entry(mailbox.clone())));
             }
             Step::Remove { name, .. } => (name.clone(), Apply::UnMailbox(name.clone())),

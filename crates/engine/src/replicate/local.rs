@@ -6,8 +6,9 @@ use csync::mailbox::Mailbox;
 use csync::meta::{Quota, Seen};
 use csync::{record, stored};
 use cyrus_format::annotations::{Annotated, AnnotationDb, Note};
+use cyrus_format::db::Db;
 use cyrus_format::header::MailboxHeader;
-use cyrus_format::index::{Index, Tally};
+use cyrus_format::index::{Index, IndexHeader, Tally};
 use cyrus_format::mboxlist::{MailboxEntry, MboxList, MboxListEra};
 use cyrus_format::names::NameRules;
 use cyrus_format::quota::{self, Resource};
@@ -28,8 +29,8 @@ const INDEX_VERSION_MIN: u32 = 12;
 pub struct Local<'a> {
     /// Whose.
     pub userid: &'a Userid,
-    /// The name of its INBOX.
-    pub inbox: MboxName,
+    /// The name of its INBOX; shared mailboxes have none.
+    pub inbox: Option<MboxName>,
     /// Its mailboxes.
     pub mailboxes: BTreeMap<MailboxKey, LocalMailbox<'a>>,
     /// Its names without data: tombstones, and levels between mailboxes.
@@ -44,6 +45,20 @@ pub struct Local<'a> {
     pub scripts: Option<Scripts<'a>>,
     /// What cannot be replicated.
     pub problems: Vec<Problem>,
+    /// What nothing is known of.
+    pub unknown: Unknown,
+    rules: &'a NameRules,
+}
+
+/// What could not be read: that it is not here says nothing, and the replica keeps it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Unknown {
+    /// Annotations of mailboxes.
+    pub annotations: bool,
+    /// Quota roots.
+    pub quotas: bool,
+    /// Sieve scripts.
+    pub scripts: bool,
 }
 
 /// Sieve scripts as they were up to 3.4.
@@ -67,6 +82,7 @@ pub struct LocalMailbox<'a> {
     pub exists: u64,
     /// Whether it can be told at all.
     pub is_usable: bool,
+    entry: MailboxEntry,
     source: &'a SourceMailbox,
     owner: Option<Userid>,
 }
@@ -85,13 +101,14 @@ impl<'a> Local<'a> {
     ///
     /// # Errors
     /// If those are missing or damaged that tell which mailboxes there are.
-    pub fn of(account: &'a SourceAccount, rules: &NameRules) -> Result<Self, FormatError> {
+    pub fn of(account: &'a SourceAccount, rules: &'a NameRules) -> Result<Self, FormatError> {
         let foreign = |detail: String| FormatError::Foreign { what: "account", detail };
-        let inbox = rules.inbox_of(&account.userid).map_err(|error| foreign(error.to_string()))?;
+        let inbox = account.userid.user().map(|user| rules.inbox_of(user)).transpose();
+        let inbox = inbox.map_err(|error| foreign(error.to_string()))?;
         let list = file(account, "mailboxes")
             .ok_or_else(|| foreign("its mailboxes are not listed".to_owned()))?;
-        let list = db::read(list)?;
-        let pairs = list.entries.iter().map(|(key, value)| (key.as_ref(), value.as_ref()));
+        let records = db::read(list)?;
+        let pairs = records.entries.iter().map(|(key, value)| (key.as_ref(), value.as_ref()));
         let list = MboxList::parse(pairs, rules);
         let mut local = Self {
             userid: &account.userid,
@@ -103,13 +120,23 @@ impl<'a> Local<'a> {
             subscriptions: None,
             scripts: None,
             problems: Vec::new(),
+            unknown: Unknown::default(),
+            rules,
         };
-        local.read_mailboxes(account, &list, rules);
+        local.take_findings(account);
+        local.read_mailboxes(account, &list);
+        // A mailbox that went to another account leaves its name behind, too, but takes the record
+        // of its id along (3.6).
+        let ids = records.entries.iter().filter_map(|(key, _)| key.strip_prefix(b"I"));
+        let ids: BTreeSet<&[u8]> = ids.collect();
+        let is_here = |id: &UniqueId| list.era != MboxListEra::ById || ids.contains(id.as_bytes());
+        let is_gone = |entry: &&MailboxEntry| entry.uniqueid.as_ref().is_none_or(is_here);
         let without_data = list.entries.iter().filter(|entry| !entry.mbtype.has_data());
-        local.names.extend(without_data.map(|entry| (entry.name.clone(), entry.clone())));
+        let names = without_data.filter(|entry| !entry.mbtype.deleted || is_gone(entry));
+        local.names.extend(names.map(|entry| (entry.name.clone(), entry.clone())));
         local.read_quotas(account);
         local.read_seen(account);
-        local.read_subscriptions(account, rules);
+        local.read_subscriptions(account);
         if list.era != MboxListEra::ById {
             local.scripts = Some(scripts(account));
         }
@@ -146,12 +173,36 @@ impl<'a> Local<'a> {
 
     /// Whether this name is the account's, not counting what is deleted but kept.
     pub fn owns(&self, name: &MboxName) -> bool {
-        *name == self.inbox || is_below(name, &self.inbox)
+        match &self.inbox {
+            Some(inbox) => name == inbox || is_below(name, inbox),
+            None => self.rules.owner(name).is_none() && !self.rules.is_deleted(name),
+        }
     }
 
-    fn read_mailboxes(&mut self, account: &'a SourceAccount, list: &MboxList, rules: &NameRules) {
-        let notes = mailbox_notes(account, rules);
+    /// What could not be read of the account as a whole.
+    fn take_findings(&mut self, account: &SourceAccount) {
+        use FindingKind::{EntryUnreadable, MetadataUnreadable};
+        let findings = account.findings.iter();
+        for finding in findings.filter(|f| matches!(f.kind, EntryUnreadable | MetadataUnreadable)) {
+            // It does not say of which file.
+            self.unknown = Unknown { annotations: true, quotas: true, scripts: true };
+            let place = MboxName::from(finding.place.as_str());
+            let trouble = Trouble::Damaged(vec![finding.clone()]);
+            self.problems.push(Problem::new(&place, trouble));
+        }
+    }
+
+    fn read_mailboxes(&mut self, account: &'a SourceAccount, list: &MboxList) {
+        let rules = self.rules;
+        let notes = mailbox_notes(account, rules).unwrap_or_else(|error| {
+            self.unknown.annotations = true;
+            self.report_file("annotations", error);
+            BTreeMap::new()
+        });
         for (at, source) in account.mailboxes.iter().enumerate() {
+            // Only the header tells which quota root counts a mailbox.
+            let header = source.files.get("cyrus.header");
+            self.unknown.quotas |= header.is_none_or(|bytes| MailboxHeader::parse(bytes).is_err());
             let Some(entry) = list.get(&source.name) else { continue };
             let Some(id) = source.uniqueid.as_ref().filter(|id| !id.is_empty()) else {
                 self.problems.push(Problem::new(&source.name, Trouble::NoIdentity));
@@ -199,14 +250,17 @@ impl<'a> Local<'a> {
                     let quota = Quota { root: root.clone(), limits, modseq: found.modseq };
                     self.quotas.insert(root, quota);
                 }
-                Err(error) => self.report_file(&file.name, error),
+                Err(error) => {
+                    self.unknown.quotas = true;
+                    self.report_file(&file.name, error);
+                }
             }
         }
     }
 
     fn read_seen(&mut self, account: &SourceAccount) {
         let Some(bytes) = file(account, "seen") else { return };
-        let db = match db::read(bytes) {
+        let db = match whole(bytes) {
             Ok(db) => db,
             Err(error) => return self.report_file("seen", error),
         };
@@ -218,14 +272,14 @@ impl<'a> Local<'a> {
         }
     }
 
-    fn read_subscriptions(&mut self, account: &SourceAccount, rules: &NameRules) {
+    fn read_subscriptions(&mut self, account: &SourceAccount) {
         let Some(bytes) = file(account, "sub") else { return };
-        let db = match db::read(bytes) {
+        let db = match whole(bytes) {
             Ok(db) => db,
             Err(error) => return self.report_file("sub", error),
         };
         let pairs = db.entries.iter().map(|(key, value)| (key.as_ref(), value.as_ref()));
-        match subs::Subscriptions::parse(pairs, self.userid, rules) {
+        match subs::Subscriptions::parse(pairs, self.userid, self.rules) {
             Ok(found) => self.subscriptions = Some(found.mailboxes.into_iter().collect()),
             Err(error) => self.report_file("sub", error),
         }
@@ -264,6 +318,13 @@ impl<'a> LocalMailbox<'a> {
         if header.minor_version < INDEX_VERSION_MIN {
             return Err(Trouble::TooOld { version: header.minor_version });
         }
+        // Counters that cannot be relied on must not be compared with anything.
+        let problems = index.problems_of_header();
+        let findings = problems.iter().map(|problem| problem.finding(&source.name));
+        let findings: Vec<Finding> = findings.filter(is_lasting).collect();
+        if !findings.is_empty() {
+            return Err(Trouble::Damaged(findings));
+        }
         let mut told = stored::mailbox(entry, header);
         let cyrus_header = source.files.get("cyrus.header");
         let cyrus_header = cyrus_header.and_then(|bytes| MailboxHeader::parse(bytes).ok());
@@ -276,6 +337,7 @@ impl<'a> LocalMailbox<'a> {
             deletedmodseq: header.deletedmodseq,
             exists: header.exists.into(),
             is_usable: true,
+            entry: entry.clone(),
             source,
             owner,
         })
@@ -289,9 +351,23 @@ impl<'a> LocalMailbox<'a> {
             deletedmodseq: Modseq(0),
             exists: 0,
             is_usable: false,
+            entry: entry.clone(),
             source,
             owner: None,
         }
+    }
+
+    /// It as it would be without messages; `None` if nobody knows its UIDVALIDITY.
+    pub fn hollow(&self) -> Option<Mailbox> {
+        let told = self.told.contents.as_ref().map(|contents| contents.uidvalidity);
+        let mut header = IndexHeader::fresh(INDEX_VERSION_MIN).ok()?;
+        header.uidvalidity = self.entry.uidvalidity.or(told).filter(|known| known.0 != 0)?;
+        header.highestmodseq = Modseq(1);
+        let mut hollow = stored::mailbox(&self.entry, &header);
+        if let Some(contents) = &mut hollow.contents {
+            contents.records = csync::mailbox::Records::Listed;
+        }
+        Some(hollow)
     }
 
     /// Reads and checks its records.
@@ -302,10 +378,12 @@ impl<'a> LocalMailbox<'a> {
         let records = Records::read(&self.source.files);
         let header = self.source.files.get("cyrus.header").map(Vec::as_slice);
         let mut findings = records.check(&self.source.name, header);
-        findings.retain(|finding| {
-            use FindingKind::{HeaderCrc, IndexSizes, IndexTail};
-            !matches!(finding.kind, IndexTail | IndexSizes | HeaderCrc)
-        });
+        // Some file of it could not be read.
+        findings.extend(self.source.findings.iter().cloned());
+        // A record behind the end is one that was never confirmed, unless one is missing in front.
+        let alive = records.linked().filter(|record| !record.is_expunged()).count() as u64;
+        let is_short = alive < self.exists;
+        findings.retain(|f| is_short && f.kind == FindingKind::IndexTail || is_lasting(f));
         let header = header.and_then(|bytes| MailboxHeader::parse(bytes).ok());
         if header.is_none() && findings.is_empty() {
             let why = "there is no cyrus.header";
@@ -375,6 +453,11 @@ impl Opened<'_> {
     }
 }
 
+/// Whether it stands in the way: neither what a crash leaves behind, nor what is put right in reading.
+fn is_lasting(finding: &Finding) -> bool {
+    !matches!(finding.kind, FindingKind::IndexTail | FindingKind::IndexSizes)
+}
+
 /// Whether a mailbox is below another.
 pub fn is_below(name: &MboxName, top: &MboxName) -> bool {
     let rest = name.as_bytes().strip_prefix(top.as_bytes());
@@ -386,10 +469,20 @@ fn file<'a>(account: &'a SourceAccount, name: &str) -> Option<&'a [u8]> {
     found.map(|file| file.bytes.as_slice())
 }
 
+/// A database of which nothing is missing.
+fn whole(bytes: &[u8]) -> Result<Db<'_>, String> {
+    let db = db::read(bytes).map_err(|error| error.to_string())?;
+    db.recovered.clone().map_or(Ok(db), Err)
+}
+
 /// The annotations of mailboxes, by what names the mailbox: its name, or since 3.6 its id.
-pub fn mailbox_notes(account: &SourceAccount, rules: &NameRules) -> BTreeMap<Vec<u8>, Vec<Note>> {
+pub fn mailbox_notes(
+    account: &SourceAccount,
+    rules: &NameRules,
+) -> Result<BTreeMap<Vec<u8>, Vec<Note>>, String> {
     let mut notes: BTreeMap<Vec<u8>, Vec<Note>> = BTreeMap::new();
-    let Some(Ok(db)) = file(account, "annotations").map(db::read) else { return notes };
+    let Some(bytes) = file(account, "annotations") else { return Ok(notes) };
+    let db = whole(bytes)?;
     let owners = account.mailboxes.iter().flat_map(|mailbox| {
         let owner = rules.owner(&mailbox.name);
         let id = mailbox.uniqueid.as_ref().map(UniqueId::as_bytes);
@@ -404,7 +497,7 @@ pub fn mailbox_notes(account: &SourceAccount, rules: &NameRules) -> BTreeMap<Vec
         }
     }
     notes.values_mut().for_each(|notes| notes.sort());
-    notes
+    Ok(notes)
 }
 
 fn scripts(account: &SourceAccount) -> Scripts<'_> {

@@ -20,8 +20,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use csync::banner::Banner;
-use csync::command::Get;
-use csync::untagged::Untagged;
+use csync::reply::No;
 use cyrus_format::FormatError;
 use cyrus_format::names::NameRules;
 use model::state::MailboxKey;
@@ -98,6 +97,14 @@ pub enum ReplicateError {
     Peer(#[from] SessionError),
 }
 
+impl ReplicateError {
+    /// Whether somebody else holds the account's lock on the replica.
+    pub fn is_busy(&self) -> bool {
+        use SessionError::Refused;
+        matches!(self, ReplicateError::Peer(Refused { no: No::MailboxLocked, .. }))
+    }
+}
+
 /// Something that is left as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -152,60 +159,122 @@ pub fn replicate(
     options: &Options,
     monitor: &dyn Monitor,
 ) -> Result<Outcome, ReplicateError> {
-    let mut local = Local::of(account, rules).map_err(ReplicateError::Local)?;
-    if let Some(names) = &options.mailboxes {
-        local.keep_only(names);
+    let told = Told::ask(&account.userid, peer, options)?;
+    let replication = Replication::begin(account, rules, told, options)?;
+    match replication.settled() {
+        Some(outcome) => Ok(outcome),
+        None => replication.run(messages, peer, monitor),
     }
-    local.leave_out(&options.kinds_left_out);
-    let mut outcome = Outcome::default();
-    let mut doubtful = BTreeSet::new();
-    for round in 0..ROUNDS_MAX {
-        let (remote, plan) = look(&local, &doubtful, peer, options)?;
-        if round == 0 {
-            outcome.plan = plan.clone();
-        }
-        outcome.problems.clone_from(&plan.problems);
-        if options.dry_run || outcome.is_braked(options) || plan.is_empty() {
-            break;
-        }
-        let mut run = Run::new(&local, &remote, messages, peer, options, monitor);
-        let again = run.apply(&plan)?;
-        outcome.done.add(&run.done);
-        outcome.problems.append(&mut run.problems);
-        doubtful.append(&mut run.doubtful);
-        if !again {
-            break;
-        }
-    }
-    Ok(outcome)
 }
 
-/// The mailboxes that a replica has of an account, deleted ones included.
-///
-/// # Errors
-/// If it does not tell.
-pub fn mailboxes_there(
-    userid: &Userid,
-    peer: &mut dyn Peer,
-) -> Result<Vec<MboxName>, SessionError> {
-    let told = peer.ask(&Get::User(userid.clone()))?;
-    let name = |told| match told {
-        Untagged::Mailbox(mailbox) if !mailbox.is_entry() => Some(mailbox.mboxname),
-        _ => None,
-    };
-    Ok(told.into_iter().filter_map(name).collect())
+/// What a replica tells of an account, asked before the account is read: so nobody waits for it
+/// while anything is locked here.
+pub struct Told(Option<Remote>);
+
+impl Told {
+    /// Asks for an account. What can be asked for by names alone is left for later.
+    ///
+    /// # Errors
+    /// If the replica does not tell.
+    pub fn ask(
+        userid: &Userid,
+        peer: &mut dyn Peer,
+        options: &Options,
+    ) -> Result<Self, ReplicateError> {
+        let has_list = !userid.is_shared() && options.mailboxes.is_none();
+        Ok(Self(has_list.then(|| Remote::of_user(userid, peer)).transpose()?))
+    }
+
+    /// Whether it has told of any mailbox.
+    pub fn has_mailboxes(&self) -> bool {
+        self.0.as_ref().is_some_and(|told| !told.mailboxes.is_empty())
+    }
 }
 
-/// Asks the replica, and plans; asks again for what was not clear, or turned out to be `doubtful`.
+/// An account beside what the replica has told of it.
+pub struct Replication<'a> {
+    local: Local<'a>,
+    told: Option<Remote>,
+    options: &'a Options,
+}
+
+impl<'a> Replication<'a> {
+    /// Reads the account.
+    ///
+    /// # Errors
+    /// If what is here makes no sense.
+    pub fn begin(
+        account: &'a SourceAccount,
+        rules: &'a NameRules,
+        told: Told,
+        options: &'a Options,
+    ) -> Result<Self, ReplicateError> {
+        let mut local = Local::of(account, rules).map_err(ReplicateError::Local)?;
+        if let Some(names) = &options.mailboxes {
+            local.keep_only(names);
+        }
+        local.leave_out(&options.kinds_left_out);
+        Ok(Self { local, told: told.0, options })
+    }
+
+    /// What there is to say if nothing is to be done, and nothing more to be asked.
+    pub fn settled(&self) -> Option<Outcome> {
+        let told = self.told.as_ref().filter(|told| told.lacks(&self.local).next().is_none())?;
+        let plan = plan::plan(&self.local, told, self.options);
+        let problems = plan.problems.clone();
+        let is_settled = plan.is_empty() && plan.unclear.is_empty();
+        is_settled.then(|| Outcome { plan, problems, ..Outcome::default() })
+    }
+
+    /// Does what has to be done.
+    ///
+    /// # Errors
+    /// If the account as a whole cannot be replicated. What concerns one mailbox is a [`Problem`].
+    pub fn run(
+        self,
+        messages: &dyn MessageSource,
+        peer: &mut dyn Peer,
+        monitor: &dyn Monitor,
+    ) -> Result<Outcome, ReplicateError> {
+        let Self { local, mut told, options } = self;
+        let mut outcome = Outcome::default();
+        let mut doubtful = BTreeSet::new();
+        for round in 0..ROUNDS_MAX {
+            let (remote, plan) = look(&local, told.take(), &doubtful, peer, options)?;
+            if round == 0 {
+                outcome.plan = plan.clone();
+            }
+            outcome.problems.clone_from(&plan.problems);
+            if options.dry_run || outcome.is_braked(options) || plan.is_empty() {
+                break;
+            }
+            let mut run = Run::new(&local, &remote, messages, peer, options, monitor);
+            let again = run.apply(&plan)?;
+            outcome.done.add(&run.done);
+            outcome.problems.append(&mut run.problems);
+            doubtful.append(&mut run.doubtful);
+            if !again {
+                break;
+            }
+        }
+        Ok(outcome)
+    }
+}
+
+/// Asks the replica, beyond what it has `told`, and plans; asks again for what was not clear, or turned
+/// out to be `doubtful`.
 fn look(
     local: &Local<'_>,
+    told: Option<Remote>,
     doubtful: &BTreeSet<MailboxKey>,
     peer: &mut dyn Peer,
     options: &Options,
 ) -> Result<(Remote, Plan), SessionError> {
-    let mut remote = match &options.mailboxes {
-        None => Remote::of_account(local.userid, local, peer)?,
-        Some(names) => Remote::of_mailboxes(names, local, peer)?,
+    let mut remote = match (&options.mailboxes, told) {
+        (Some(names), _) => Remote::of_mailboxes(names, local, peer)?,
+        (None, Some(told)) => told.with_others(local, peer)?,
+        (None, None) if local.userid.is_shared() => Remote::of_shared(local, peer)?,
+        (None, None) => Remote::of_user(local.userid, peer)?.with_others(local, peer)?,
     };
     for key in doubtful {
         remote.ask_for_records(key, peer)?;

@@ -46,6 +46,9 @@ pub enum Step {
     Rename(Rename),
     /// Create a name without data, between mailboxes.
     Level(Box<Mailbox>),
+    /// Create a mailbox without its messages, which are damaged here: without an INBOX, Cyrus takes
+    /// nothing else of a user.
+    Hollow(Box<Mailbox>),
     /// Create a mailbox, or bring it up to date.
     Send(Box<Send>),
     /// Set limits.
@@ -112,6 +115,7 @@ impl fmt::Display for Step {
             Step::Remove { name, .. } => write!(f, "remove {name}"),
             Step::Rename(rename) => write!(f, "rename {} to {}", rename.old, rename.new),
             Step::Level(mailbox) => write!(f, "create the level {}", mailbox.mboxname),
+            Step::Hollow(mailbox) => write!(f, "create {} without messages", mailbox.mboxname),
             Step::Send(send) => send.fmt(f),
             Step::SetQuota(quota) => write!(f, "set the quota of {}", quota.root),
             Step::RemoveQuota(root) => write!(f, "remove the quota of {root}"),
@@ -190,6 +194,7 @@ pub fn plan(local: &Local<'_>, remote: &Remote, options: &Options) -> Plan {
     }
     let last = planner.removals();
     let blocked = planner.renames(moves);
+    planner.hollow_inbox();
     for (name, key) in creates {
         planner.create(&name, &key);
     }
@@ -219,12 +224,11 @@ impl Planner<'_, '_> {
     /// Whose names these are is judged before anything else.
     fn names(&mut self) {
         let (local, remote) = (self.local, self.remote);
-        let has_inbox = local.mailboxes.values().any(|own| own.told.mboxname == local.inbox);
-        let whole = self.options.mailboxes.is_none();
-        let inbox_there = remote.named(&local.inbox);
+        let has = |name: &MboxName| local.mailboxes.values().any(|own| own.told.mboxname == *name);
+        let inbox = local.inbox.as_ref().filter(|_| self.options.mailboxes.is_none());
+        let there = inbox.filter(|inbox| !has(inbox)).and_then(|inbox| remote.named(inbox));
         // What was deleted but kept is only renamed.
-        let would_go = inbox_there.is_some_and(|(key, _)| !local.mailboxes.contains_key(key));
-        if whole && !has_inbox && would_go {
+        if there.is_some_and(|(key, _)| !local.mailboxes.contains_key(key)) {
             self.plan.brakes.push(Brake::WholeAccount);
         }
         for (key, mailbox) in &local.mailboxes {
@@ -290,11 +294,11 @@ impl Planner<'_, '_> {
         let removed: BTreeSet<&MboxName> = self.plan.steps.iter().filter_map(removed).collect();
         let names = self.remote.mailboxes.values().map(|there| &there.mboxname);
         let taken = names.filter(|name| !removed.contains(name)).cloned().collect();
-        let inbox = &self.local.inbox;
-        let (ordered, blocked) = order(moves, taken, |step| {
+        let inbox = self.local.inbox.as_ref();
+        let (ordered, blocked) = order(moves, taken, |step| match inbox {
             // An INBOX cannot go aside within its own account.
-            let name = [inbox.as_bytes(), b".cylinder-", &step.key.0].concat();
-            (step.from != *inbox).then(|| MboxName::new(name))
+            Some(inbox) => (step.from != *inbox).then(|| aside(inbox, b".", &step.key)),
+            None => Some(aside(&step.from, b"-", &step.key)),
         });
         for Move { key, from, to } in ordered {
             let contents =
@@ -311,6 +315,26 @@ impl Planner<'_, '_> {
             self.problem(&step.from, Trouble::NameTaken(step.to.clone()));
         }
         blocked.into_iter().map(|step| step.key).collect()
+    }
+
+    /// An INBOX that is damaged as a whole, and that the replica does not have.
+    fn hollow_inbox(&mut self) {
+        let (local, remote) = (self.local, self.remote);
+        let Some(name) = &local.inbox else { return };
+        let mut own = local.mailboxes.iter().filter(|(_, own)| own.told.mboxname == *name);
+        let Some((key, own)) = own.next() else { return };
+        let is_there = remote.mailboxes.contains_key(key) || remote.named(name).is_some();
+        if is_there || own.is_usable && own.open().is_ok() {
+            return;
+        }
+        if let Some(mut mailbox) = own.hollow() {
+            if let Some(contents) =
+                mailbox.contents.as_mut().filter(|_| self.options.partition.is_some())
+            {
+                contents.partition.clone_from(&self.options.partition);
+            }
+            self.plan.steps.push(Step::Hollow(Box::new(mailbox)));
+        }
     }
 
     fn create(&mut self, name: &MboxName, key: &MailboxKey) {
@@ -359,6 +383,11 @@ impl Planner<'_, '_> {
             expunge: Vec::new(),
             counts: Counts::default(),
         };
+        if let Some(contents) =
+            send.told.contents.as_mut().filter(|_| self.local.unknown.annotations)
+        {
+            contents.annotations.clone_from(&have.annotations);
+        }
         if let Some(records) = self.remote.records.get(key) {
             let bounds = Bounds {
                 last_uid: own.last_uid,
@@ -456,6 +485,11 @@ impl Planner<'_, '_> {
             share: self.options.removals_max,
         }
     }
+}
+
+/// A name that no client gives, below or beside another one.
+fn aside(name: &MboxName, between: &[u8], key: &MailboxKey) -> MboxName {
+    MboxName::new([name.as_bytes(), between, b"cylinder-", &key.0].concat())
 }
 
 fn removed(step: &Step) -> Option<&MboxName> {

@@ -15,6 +15,9 @@ use peer::SessionError;
 use super::local::Local;
 use crate::ports::Peer;
 
+/// Names or ids of one question; Cyrus 3.2 asks for as many.
+const ASKED_MAX: usize = 1000;
+
 /// What a replica has.
 #[derive(Clone, Debug, Default)]
 pub struct Remote {
@@ -35,18 +38,13 @@ pub struct Remote {
 }
 
 impl Remote {
-    /// Asks for all of an account.
+    /// Asks for all of a user's account, as far as it has his name.
     ///
     /// # Errors
     /// If the replica does not tell.
-    pub fn of_account(
-        userid: &Userid,
-        local: &Local<'_>,
-        peer: &mut dyn Peer,
-    ) -> Result<Self, SessionError> {
+    pub fn of_user(userid: &Userid, peer: &mut dyn Peer) -> Result<Self, SessionError> {
         let mut remote = Self::default();
         peer.ask(&Get::User(userid.clone())).map(|told| remote.take(told))?;
-        remote.ask_for_others(local, peer)?;
         Ok(remote)
     }
 
@@ -60,50 +58,65 @@ impl Remote {
         peer: &mut dyn Peer,
     ) -> Result<Self, SessionError> {
         let mut remote = Self::default();
-        let names = names.iter().cloned().collect();
-        peer.ask(&Get::Mailboxes(names)).map(|told| remote.take(told))?;
-        remote.ask_for_others(local, peer)?;
+        let names: Vec<MboxName> = names.iter().cloned().collect();
+        for names in names.chunks(ASKED_MAX) {
+            peer.ask(&Get::Mailboxes(names.to_vec())).map(|told| remote.take(told))?;
+        }
+        remote.with_others(local, peer)
+    }
+
+    /// Asks for all of the shared mailboxes. No command tells which there are, so it is asked for
+    /// every name that is or was here: what the replica alone has does not show.
+    ///
+    /// # Errors
+    /// If the replica does not tell.
+    pub fn of_shared(local: &Local<'_>, peer: &mut dyn Peer) -> Result<Self, SessionError> {
+        let names = local.mailboxes.values().map(|mailbox| &mailbox.told.mboxname);
+        let names = names.chain(local.names.keys()).cloned().collect();
+        let mut remote = Self::of_mailboxes(&names, local, peer)?;
+        let contents = remote.mailboxes.values().filter_map(|there| there.contents.as_ref());
+        let named = contents.filter_map(|contents| contents.quotaroot.as_ref());
+        let named = named.filter(|root| local.owns(root));
+        let roots: BTreeSet<MboxName> = named.chain(local.quotas.keys()).cloned().collect();
+        for root in roots {
+            peer.ask(&Get::Quota(root)).map(|told| remote.take(told))?;
+        }
         Ok(remote)
     }
 
-    /// Asks for all of an account, and for mailboxes of these identities, whose ever they are.
-    ///
-    /// # Errors
-    /// If the server does not tell.
-    pub fn of_user(
-        userid: &Userid,
-        ids: Vec<UniqueId>,
-        peer: &mut dyn Peer,
-    ) -> Result<Self, SessionError> {
-        let mut remote = Self::default();
-        peer.ask(&Get::User(userid.clone())).map(|told| remote.take(told))?;
-        let missing = ids.into_iter().filter(|id| remote.of_id(id).is_none()).collect();
-        remote.ask_for_ids(missing, peer)?;
-        Ok(remote)
+    /// The mailboxes that were expected and did not come.
+    pub fn lacks<'l>(&self, local: &'l Local<'_>) -> impl Iterator<Item = &'l MailboxKey> {
+        local.mailboxes.keys().filter(|key| !self.mailboxes.contains_key(*key))
     }
 
     /// Asks for mailboxes that were expected and did not come: they may have other names, or be
     /// somebody else's. Replicas before 3.2 cannot tell.
-    fn ask_for_others(
-        &mut self,
-        local: &Local<'_>,
-        peer: &mut dyn Peer,
-    ) -> Result<(), SessionError> {
-        let missing = local.mailboxes.keys().filter(|key| !self.mailboxes.contains_key(*key));
-        let ids = missing.map(|key| UniqueId::new(key.0.as_slice())).collect();
-        self.ask_for_ids(ids, peer)
+    ///
+    /// # Errors
+    /// If the replica does not tell.
+    pub fn with_others(self, local: &Local<'_>, peer: &mut dyn Peer) -> Result<Self, SessionError> {
+        let ids = self.lacks(local).map(|key| UniqueId::new(key.0.as_slice())).collect();
+        self.with_ids(ids, peer)
     }
 
-    fn ask_for_ids(&mut self, ids: Vec<UniqueId>, peer: &mut dyn Peer) -> Result<(), SessionError> {
-        if ids.is_empty() {
-            return Ok(());
+    /// Asks for the mailboxes of these identities, whose ever they are, unless they have come.
+    ///
+    /// # Errors
+    /// If the replica does not tell.
+    pub fn with_ids(
+        mut self,
+        mut ids: Vec<UniqueId>,
+        peer: &mut dyn Peer,
+    ) -> Result<Self, SessionError> {
+        ids.retain(|id| self.of_id(id).is_none());
+        for ids in ids.chunks(ASKED_MAX) {
+            match peer.ask(&Get::UniqueIds(ids.to_vec())) {
+                Ok(told) => self.take(told),
+                Err(SessionError::Refused { no: No::ProtocolError, .. }) => break,
+                Err(error) => return Err(error),
+            }
         }
-        match peer.ask(&Get::UniqueIds(ids)) {
-            Ok(told) => self.take(told),
-            Err(SessionError::Refused { no: No::ProtocolError, .. }) => {}
-            Err(error) => return Err(error),
-        }
-        Ok(())
+        Ok(self)
     }
 
     /// Asks for the records of a mailbox.

@@ -8,7 +8,7 @@ use csync::meta::{Quota, Seen};
 use model::state::{AccountState, FileState, MailboxKey, MailboxState};
 use segment::names::escape;
 
-use super::local::Local;
+use super::local::{Local, Unknown};
 use super::remote::Remote;
 use crate::source::fingerprint;
 
@@ -25,12 +25,12 @@ pub fn describe(local: &Local<'_>, remote: &Remote) -> (AccountState, AccountSta
     let mut have = AccountState::empty(local.userid.clone());
     for (key, mailbox) in &remote.mailboxes {
         let other = local.mailboxes.get(key).map(|local| &local.told).unwrap_or(mailbox);
-        have.mailboxes.insert(key.clone(), described(mailbox, other));
+        have.mailboxes.insert(key.clone(), described(mailbox, other, local.unknown));
     }
     for (key, mailbox) in &local.mailboxes {
         let other = remote.mailboxes.get(key);
         let state = match (mailbox.is_usable, have.mailboxes.get(key)) {
-            (true, _) => described(&mailbox.told, other.unwrap_or(&mailbox.told)),
+            (true, _) => described(&mailbox.told, other.unwrap_or(&mailbox.told), local.unknown),
             // It is left alone, whatever the replica has.
             (false, Some(same)) => same.clone(),
             (false, None) => continue,
@@ -50,7 +50,7 @@ pub fn describe(local: &Local<'_>, remote: &Remote) -> (AccountState, AccountSta
     (want, have)
 }
 
-fn described(mailbox: &Mailbox, other: &Mailbox) -> MailboxState {
+fn described(mailbox: &Mailbox, other: &Mailbox, unknown: Unknown) -> MailboxState {
     let name = mailbox.mboxname.clone();
     let (Some(own), Some(others)) = (&mailbox.contents, &other.contents) else {
         return MailboxState { name, files: BTreeMap::new() };
@@ -62,11 +62,9 @@ fn described(mailbox: &Mailbox, other: &Mailbox) -> MailboxState {
     let kind = String::from_utf8_lossy(&mailbox.mboxtype);
     let attributes =
         format!("{kind} {} {folder} {:?} {:?}", own.uidvalidity, own.acl, sorted(&own.options),);
-    let mut annotations: Vec<String> = own
-        .annotations
-        .iter()
-        .map(|note| format!("{:?} {:?} {:?}", note.entry, note.userid, note.value))
-        .collect();
+    let known = own.annotations.iter().filter(|_| !unknown.annotations);
+    let mut annotations: Vec<String> =
+        known.map(|note| format!("{:?} {:?} {:?}", note.entry, note.userid, note.value)).collect();
     annotations.sort();
     let parts = [
         ("messages", format!("{} {}", mailbox.highestmodseq, messages(own, others))),
@@ -135,7 +133,11 @@ fn files_of_local(
         files.insert(subscription(name.as_bytes()), fingerprint(b""));
     }
     // What was read somewhere is never forgotten.
-    let had = have.iter().filter(|(name, _)| name.starts_with(SEEN));
+    let had = have.iter().filter(|(name, _)| {
+        name.starts_with(SEEN)
+            || local.unknown.quotas && name.starts_with(QUOTA)
+            || local.unknown.scripts && name.starts_with(ACTIVE_SCRIPT)
+    });
     files.extend(had.map(|(name, state)| (name.clone(), *state)));
     for seen in local.seen.values() {
         files.insert(seen_name(seen), seen_state(seen));

@@ -14,6 +14,8 @@ mod parts;
 mod past;
 mod replica;
 mod replicate;
+mod replicate_shared;
+mod replicate_unknown;
 mod restore;
 mod spool;
 mod tree;

@@ -174,6 +174,9 @@ impl Peer for MemoryReplica {
                 let held = self.mailboxes.values().filter(|held| ids.contains(&held.told.uniqueid));
                 held.map(|held| self.tell(held)).collect()
             }
+            Get::Quota(root) => {
+                self.quotas.get(root).cloned().map(Untagged::Quota).into_iter().collect()
+            }
             other => panic!("nobody asks for {}", other.name()),
         })
     }

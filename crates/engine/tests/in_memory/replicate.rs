@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use csync::record::Record as Told;
 use csync::reply::No;
 use cyrus_format::db::flat;
+use cyrus_format::dlist::Dlist;
 use cyrus_format::mboxlist::{MailboxEntry, MailboxType};
 use cyrus_format::names::NameRules;
 use engine::ports::Silent;
@@ -19,12 +20,14 @@ use super::replica::MemoryReplica;
 
 /// A master: an account that changes in time.
 #[derive(Clone, Debug)]
-struct Master {
-    account: Account,
+pub struct Master {
+    pub account: Account,
     /// When each entry of the list changed.
     foldermodseqs: BTreeMap<String, u64>,
     /// Names of mailboxes that were deleted, and their ids.
     tombstones: BTreeMap<String, String>,
+    /// Those of them that have gone to somebody else.
+    pub went_away: BTreeSet<String>,
     subscriptions: BTreeSet<String>,
     modseq: u64,
     ids: u32,
@@ -35,16 +38,22 @@ const NAMES: [&str; 4] = ["user.glad.a", "user.glad.a.b", "user.glad.c", "user.g
 
 impl Master {
     fn new() -> Self {
-        let mut master = Self {
-            account: Account::new("glad"),
+        let mut master = Self::of("glad");
+        master.create("user.glad");
+        master
+    }
+
+    /// One without a mailbox.
+    pub fn of(userid: &str) -> Self {
+        Self {
+            account: Account::new(userid),
             foldermodseqs: BTreeMap::new(),
             tombstones: BTreeMap::new(),
+            went_away: BTreeSet::new(),
             subscriptions: BTreeSet::new(),
             modseq: 1,
             ids: 0,
-        };
-        master.create("user.glad");
-        master
+        }
     }
 
     fn next(&mut self) -> u64 {
@@ -52,11 +61,11 @@ impl Master {
         self.modseq
     }
 
-    fn at(&self, name: &str) -> Option<usize> {
+    pub fn at(&self, name: &str) -> Option<usize> {
         self.account.mailboxes.iter().position(|mailbox| mailbox.name == name)
     }
 
-    fn create(&mut self, name: &str) {
+    pub fn create(&mut self, name: &str) {
         if self.at(name).is_some() {
             return;
         }
@@ -70,7 +79,7 @@ impl Master {
         self.tombstones.remove(name);
     }
 
-    fn delete(&mut self, name: &str) {
+    pub fn delete(&mut self, name: &str) {
         let Some(at) = self.at(name) else { return };
         let mailbox = self.account.mailboxes.remove(at);
         self.tombstones.insert(name.to_owned(), mailbox.id.expect("an id"));
@@ -78,7 +87,7 @@ impl Master {
         self.foldermodseqs.insert(name.to_owned(), modseq);
     }
 
-    fn rename(&mut self, from: &str, to: &str) {
+    pub fn rename(&mut self, from: &str, to: &str) {
         if let (Some(at), None) = (self.at(from), self.at(to)) {
             self.account.mailboxes[at].name = to.to_owned();
             let modseq = self.next();
@@ -87,13 +96,13 @@ impl Master {
         }
     }
 
-    fn swap(&mut self, one: &str, other: &str) {
+    pub fn swap(&mut self, one: &str, other: &str) {
         self.rename(one, "user.glad.between");
         self.rename(other, one);
         self.rename("user.glad.between", other);
     }
 
-    fn append(&mut self, name: &str, body: u8) {
+    pub fn append(&mut self, name: &str, body: u8) {
         let modseq = self.next();
         if let Some(at) = self.at(name) {
             let record = self.account.mailboxes[at].add(&[b'm', body], EPOCH);
@@ -148,7 +157,15 @@ impl Master {
         let records = entries
             .chain(tombstones)
             .flat_map(|entry| entry.to_by_id(&NameRules::v3()).expect("records"));
-        let records: BTreeMap<Vec<u8>, Vec<u8>> = records.collect();
+        let mut records: BTreeMap<Vec<u8>, Vec<u8>> = records.collect();
+        // A mailbox that is gone keeps the record of its id, as Cyrus has it.
+        let gone = self.tombstones.iter().filter(|(name, _)| !self.went_away.contains(*name));
+        for (name, id) in gone {
+            let dbname = NameRules::v3().to_dbname(&name.as_str().into()).expect("a name");
+            let fields = [(b"T", Dlist::bytes(b"d")), (b"N", Dlist::Bytes(dbname))];
+            let fields = fields.map(|(key, value)| (key.to_vec(), value));
+            records.insert([b"I", id.as_bytes()].concat(), Dlist::Kv(fields.into()).to_vec());
+        }
         let records: Vec<_> = records.into_iter().collect();
         account.files.insert("mailboxes".to_owned(), flat::write(&records).expect("a dump"));
         let lines = self.subscriptions.iter().map(|name| (name.as_bytes().to_vec(), Vec::new()));
@@ -157,18 +174,18 @@ impl Master {
         account
     }
 
-    fn sync(&self, replica: &mut MemoryReplica) -> Outcome {
+    pub fn sync(&self, replica: &mut MemoryReplica) -> Outcome {
         self.sync_with(replica, &options())
     }
 
-    fn sync_with(&self, replica: &mut MemoryReplica, options: &Options) -> Outcome {
+    pub fn sync_with(&self, replica: &mut MemoryReplica, options: &Options) -> Outcome {
         let (source, messages) = self.account().source();
         replicate(&source, &NameRules::v3(), &messages, replica, options, &Silent)
             .expect("the session goes on")
     }
 
     /// The replica has the mailboxes, and in each the messages, that are here.
-    fn assert_same(&self, replica: &MemoryReplica) {
+    pub fn assert_same(&self, replica: &MemoryReplica) {
         let names: Vec<String> = replica.mailboxes.keys().map(ToString::to_string).collect();
         let mut expected: Vec<String> =
             self.account.mailboxes.iter().map(|mailbox| mailbox.name.clone()).collect();
@@ -196,7 +213,7 @@ impl Master {
     }
 }
 
-fn options() -> Options {
+pub fn options() -> Options {
     Options {
         mailboxes: None,
         accept_removals: false,

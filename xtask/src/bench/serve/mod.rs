@@ -2,12 +2,11 @@
 
 mod page;
 
-use std::process::Command;
-
 use serde_json::Value;
 
+use super::computer::cyrus_version;
 use super::workbench::Workbench;
-use crate::{Failure, process};
+use crate::Failure;
 
 /// What the results are written to.
 const PAGE: &str = "docs/benchmarks-serve.md";
@@ -58,13 +57,7 @@ pub fn run(args: &[String]) -> Result<(), Failure> {
     let (bench, computer) = super::begin()?;
     let results = measure(&bench, &options)?;
     bench.clear()?;
-    let cyrus = process::output(Command::new("dpkg-query").args([
-        "--show",
-        "--showformat",
-        "${Version}",
-        "cyrus-imapd",
-    ]))?;
-    let page = page::render(&options.typed, &computer, &cyrus, &results);
+    let page = page::render(&options.typed, &computer, &cyrus_version()?, &results);
     super::publish(&page, options.write.then_some(PAGE))
 }
 
@@ -73,27 +66,16 @@ fn measure(bench: &Workbench, options: &Options) -> Result<Results, String> {
     if let Some(Race { messages, flagged, repeat, rounds }) = options.race {
         let numbers =
             [("messages", messages), ("flagged", flagged), ("repeat", repeat), ("rounds", rounds)];
-        results.race = Some(ask(bench, "race", &numbers)?);
+        results.race = Some(bench.ask(PROGRAM, "race", &numbers)?);
     }
     for records in &options.memory {
-        results.memory.push(ask(bench, "memory", &[("records", *records)])?);
+        results.memory.push(bench.ask(PROGRAM, "memory", &[("records", *records)])?);
     }
     if let Some(kills) = options.kills {
-        results.leftovers = Some(ask(bench, "leftovers", &[("kills", kills), ("seed", 1)])?);
+        let numbers = [("kills", kills), ("seed", 1)];
+        results.leftovers = Some(bench.ask(PROGRAM, "leftovers", &numbers)?);
     }
     Ok(results)
-}
-
-fn ask(bench: &Workbench, what: &str, numbers: &[(&str, u64)]) -> Result<Value, String> {
-    eprintln!("\n{what} {numbers:?}");
-    let mut command = Command::new(bench.program(PROGRAM));
-    // On the disk that all benchmarks are on.
-    command.env("TMPDIR", &bench.root).arg(what).args(["--cylinder", &bench.cylinder]);
-    for (name, number) in numbers {
-        command.args([format!("--{name}"), number.to_string()]);
-    }
-    let text = process::output(&mut command)?;
-    serde_json::from_str(&text).map_err(|e| format!("read the answer of {PROGRAM}: {e}"))
 }
 
 impl Options {

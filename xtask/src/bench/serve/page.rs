@@ -1,13 +1,13 @@
 //! docs/benchmarks-serve.md, from what was measured.
 
 use std::fmt::Write;
-use std::time::Duration;
 
 use serde_json::Value;
 
 use super::Results;
 use crate::bench::computer::Computer;
 use crate::bench::goals::Verdict;
+use crate::bench::json::{list, micros, number, text};
 use crate::bench::page::{count, machine, mib, time, verdicts};
 
 /// Most memory of a connection, in KiB.
@@ -177,20 +177,4 @@ fn leftovers(page: &mut String, of: &Value) {
     let [theirs, ours] =
         ["cyrus", "cylinder"].map(|server| mib(number(&of[server]["staged_bytes"])));
     let _ = writeln!(page, "| what staged files weigh | {theirs} | {ours} |");
-}
-
-fn list(value: &Value) -> impl Iterator<Item = &Value> {
-    value.as_array().into_iter().flatten()
-}
-
-fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or_default()
-}
-
-fn number(value: &Value) -> u64 {
-    value.as_u64().unwrap_or_default()
-}
-
-fn micros(value: &Value) -> Duration {
-    Duration::from_micros(number(value))
 }

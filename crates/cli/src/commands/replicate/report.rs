@@ -2,7 +2,6 @@
 
 use engine::replicate::apply::Done as Counts;
 use engine::replicate::{Outcome, Problem, Trouble};
-use model::MboxName;
 use serde_json::{Value, json};
 
 use super::target::Target;
@@ -21,8 +20,6 @@ pub struct Report<'r> {
     args: &'r ReplicateArgs,
     target: &'r Target,
     accounts: usize,
-    /// Mailboxes of no account, which are not replicated.
-    shared: Vec<MboxName>,
     documents: Vec<Value>,
     /// Of a dry run.
     plan: String,
@@ -34,17 +31,11 @@ pub struct Report<'r> {
 
 impl<'r> Report<'r> {
     /// Of so many accounts.
-    pub fn new(
-        args: &'r ReplicateArgs,
-        target: &'r Target,
-        accounts: usize,
-        shared: Vec<MboxName>,
-    ) -> Self {
+    pub fn new(args: &'r ReplicateArgs, target: &'r Target, accounts: usize) -> Self {
         Self {
             args,
             target,
             accounts,
-            shared,
             documents: Vec::new(),
             plan: String::new(),
             done: Counts::default(),
@@ -125,18 +116,9 @@ impl<'r> Report<'r> {
             CliError::plain(format!("{what} not tried: no connection, {LOST_MAX} times in a row"))
                 .report(false);
         }
-        if let Some(first) = self.shared.first().filter(|_| !self.args.talk.json) {
-            let what = count(self.shared.len() as u64, "shared mailbox");
-            CliError::plain(format!(
-                "{what} not replicated: {} and so on",
-                plain(&first.to_string())
-            ))
-            .report(false);
-        }
         let failed = self.failures.len() + not_tried;
         let text = if self.args.talk.json {
             self.documents.sort_by(|a, b| a["account"].as_str().cmp(&b["account"].as_str()));
-            let shared: Vec<String> = self.shared.iter().map(ToString::to_string).collect();
             let report = json!({
                 "accounts": self.documents,
                 "dry_run": self.args.dry_run,
@@ -145,7 +127,6 @@ impl<'r> Report<'r> {
                 "not_tried": not_tried,
                 "problems": self.problems,
                 "done": done_json(&self.done),
-                "shared_mailboxes_left_out": shared,
             });
             format!("{report:#}\n")
         } else {

@@ -1,11 +1,9 @@
 //! What two replicas leave behind that are killed in the same way.
 
 use serde_json::{Value, json};
+use testkit::bench::{Options, Outcome, cyrus, master};
 use testkit::kills::{Campaign, Victim, left_by};
 use testkit::served::Served;
-
-use crate::servers::{cyrus, master};
-use crate::{Options, Outcome};
 
 /// Kills both with the same seed, each with a master of its own.
 pub fn run(options: &Options) -> Outcome<Value> {

@@ -9,10 +9,9 @@ use csync::record::Record;
 use model::{Guid, Modseq, Partition, SystemFlags, Timestamp, Uid, UidValidity};
 use serde_json::{Value, json};
 use sha1::{Digest, Sha1};
+use testkit::bench::{Options, Outcome};
 use testkit::dialogue::Dialogue;
 use testkit::served::Served;
-
-use crate::{Options, Outcome};
 
 /// Different messages. Each has as many links as there are records for it.
 const MESSAGES: u32 = 1_000;

@@ -14,44 +14,17 @@ mod leftovers;
 mod made_up;
 mod race;
 mod replay;
-mod servers;
 
-use std::collections::BTreeMap;
-use std::error::Error;
-use std::path::PathBuf;
-
-type Outcome<T = ()> = Result<T, Box<dyn Error>>;
+use testkit::bench::{Options, Outcome};
 
 fn main() -> Outcome {
-    let mut arguments = std::env::args().skip(1);
-    let what = arguments.next().unwrap_or_default();
-    let mut options = Options::default();
-    while let Some(name) = arguments.next() {
-        let value = arguments.next().ok_or_else(|| format!("{name} takes a value"))?;
-        match name.as_str() {
-            "--cylinder" => options.cylinder = value.into(),
-            _ => drop(options.numbers.insert(name, value.parse()?)),
-        }
-    }
-    let document = match what.as_str() {
+    let options = Options::parse(std::env::args().skip(1))?;
+    let document = match options.what.as_str() {
         "race" => race::run(&options)?,
         "memory" => made_up::run(&options)?,
         "leftovers" => leftovers::run(&options)?,
-        _ => return Err(format!("nothing is called `{what}`").into()),
+        what => return Err(format!("nothing is called `{what}`").into()),
     };
     println!("{document}");
     Ok(())
-}
-
-/// What was asked for.
-#[derive(Debug, Default)]
-struct Options {
-    cylinder: PathBuf,
-    numbers: BTreeMap<String, u64>,
-}
-
-impl Options {
-    fn number(&self, name: &str) -> Outcome<u64> {
-        Ok(*self.numbers.get(name).ok_or_else(|| format!("{name} is missing"))?)
-    }
 }

@@ -5,14 +5,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use testkit::bench::{Options, Outcome, Run, cyrus, master, measure, median, micros};
 use testkit::imap::Append;
 use testkit::mail::{MailGenerator, Sizes, real_corpus};
 use testkit::served::Served;
 use testkit::{Cyrus, ImapClient};
 
 use crate::replay::{Recorder, Session, replay};
-use crate::servers::{Run, cyrus, master, sync};
-use crate::{Options, Outcome};
 
 /// Who has real mail, and who has many small messages.
 const CORPUS: &str = "glad";
@@ -227,7 +226,6 @@ fn tasks(repeat: usize) -> Vec<Task> {
 }
 
 fn document(measured: &[(&'static str, Times)], replayed: &Replayed) -> Value {
-    let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
     let of = |runs: &[Run], replayed: &[Duration]| {
         json!({
             "wall_us": micros(median(runs.iter().map(|run| run.wall))),
@@ -249,9 +247,8 @@ fn document(measured: &[(&'static str, Times)], replayed: &Replayed) -> Value {
     tasks.collect()
 }
 
-/// The middle one.
-fn median(times: impl Iterator<Item = Duration>) -> Duration {
-    let mut times: Vec<Duration> = times.collect();
-    times.sort_unstable();
-    times.get(times.len() / 2).copied().unwrap_or_default()
+/// Has the master send what a user has to a replica.
+fn sync(master: &Cyrus, to: SocketAddr, user: &str) -> Outcome<Run> {
+    let mut client = master.tool_command("sync_client");
+    measure(client.args(["-S", &to.to_string(), "-u", user]), b"")
 }

@@ -7,9 +7,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use csync::framer::{Event, Framer, Limits, Stream};
+use testkit::bench::Outcome;
 use testkit::dialogue::Dialogue;
-
-use crate::Outcome;
 
 const BUFFER: usize = 1 << 16;
 
