@@ -32,7 +32,7 @@ impl Gathered {
         }
         let others = match &mut self.others {
             Some(others) => others,
-            none => none.insert(replica.lock().scratch()?),
+            none => none.insert(replica.files().scratch()?),
         };
         let mut value = Vec::new();
         record.write(&mut value);

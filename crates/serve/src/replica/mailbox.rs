@@ -10,9 +10,10 @@ use csync::reply::No;
 use cyrus_format::header::{HeaderForm, MailboxHeader};
 use cyrus_format::mboxlist::{MailboxEntry, MailboxType};
 use model::crc::ThridText;
-use model::{Guid, Modseq, Partition, Record, SystemFlags, Uid, UniqueId};
+use model::{Guid, MboxName, Modseq, Partition, Record, SystemFlags, Uid, UniqueId};
 use spool::replica::{
-    Contents, Message, NewMessage, Recorded, Records, Revised, Revision, State, Update, rules,
+    Claim, Concern, Contents, Files, Message, NewMessage, Recorded, Records, Revised, Revision,
+    State, Update, rules,
 };
 
 use super::gathered::Gathered;
@@ -30,16 +31,19 @@ impl Session {
         modes: Modes,
     ) -> Result<(), Failure> {
         check_names(&mailbox)?;
-        let mut state = self.replica.lock();
-        let Some(told) = &mailbox.contents else { return put_name(&mut state, &mailbox) };
+        let Some(told) = &mailbox.contents else {
+            return put_name(&mut self.replica.lock(), &mailbox);
+        };
         let Some(partition) = &told.partition else {
             return Err(refuse(&mailbox, No::BadParameters, "it has no partition"));
         };
-        let (before, replaces) = find(&state, &mailbox, modes)?;
-        let there = state.mailbox(&mailbox.mboxname).filter(|_| before.is_some());
-        let records = there.map(|entry| state.records(entry)).transpose()?;
+        let identity = Concern::Identity(mailbox.uniqueid.clone());
+        let claim = self.replica.claim([Concern::owner_of(&mailbox.mboxname), identity]);
+        let files = self.replica.files();
+        let Found { entry, before, replaces } = find(&claim, files, &mailbox, modes)?;
+        let records = entry.as_ref().map(|entry| files.records(entry)).transpose()?;
         let records = records.unwrap_or_else(Records::none);
-        let partition = match there.and_then(|entry| entry.partition.clone()) {
+        let partition = match entry.and_then(|entry| entry.partition) {
             Some(partition) => Partition::new(partition),
             None => partition.clone(),
         };
@@ -47,7 +51,7 @@ impl Session {
         let count = told_records.len();
         let mut plan = |changes: usize| -> Result<(Plan<'_>, Recorded), Failure> {
             let mut plan = Plan::begin(&mailbox, before.as_ref(), &self.staged)?;
-            let mut revision = state.revise(&records, &partition, &plan.after, changes)?;
+            let mut revision = files.revise(&records, &partition, &plan.after, changes)?;
             plan.records(&mailbox, told_records.iter()?, &mut revision, modes)?;
             let revised = revision.finish(&plan.after)?;
             let records = plan.finish(&mailbox, told, revised)?;
@@ -61,7 +65,7 @@ impl Session {
             planned => planned,
         };
         let (Plan { after, messages, .. }, records) = planned?;
-        Ok(state.store(Update { partition, before, after, records, messages, replaces })?)
+        Ok(claim.store(Update { partition, before, after, records, messages, replaces })?)
     }
 }
 
@@ -100,30 +104,50 @@ fn put_name(state: &mut State, mailbox: &Mailbox) -> Result<(), Failure> {
     Ok(state.put_name(entry)?)
 }
 
-/// What is there of the mailbox, and which other has to go for it.
+/// What is there of a mailbox.
+#[derive(Default)]
+struct Found {
+    entry: Option<MailboxEntry>,
+    before: Option<Contents>,
+    /// Another one of its name, which has to go for it.
+    replaces: Option<UniqueId>,
+}
+
 fn find(
-    state: &State,
+    claim: &Claim<'_>,
+    files: &Files,
     mailbox: &Mailbox,
     modes: Modes,
-) -> Result<(Option<Contents>, Option<UniqueId>), Failure> {
-    let there = state.mailbox(&mailbox.mboxname).filter(|entry| entry.mbtype.has_data());
-    if let Some(entry) = there.filter(|entry| entry.uniqueid.as_ref() == Some(&mailbox.uniqueid)) {
-        let contents = state.contents(entry)?;
-        let kind = entry.mbtype.kind;
-        if kind != MailboxType::from_letters(&mailbox.mboxtype).kind {
+) -> Result<Found, Failure> {
+    let (there, same) = {
+        let state = claim.state();
+        let there = state.mailbox(&mailbox.mboxname).filter(|entry| entry.mbtype.has_data());
+        (there.cloned(), state.mailbox_by_id(&mailbox.uniqueid).map(|entry| entry.name.clone()))
+    };
+    let Some(entry) = there else {
+        return match same {
+            Some(other) => Err(other_name(mailbox, &other)),
+            None => Ok(Found::default()),
+        };
+    };
+    if entry.uniqueid.as_ref() == Some(&mailbox.uniqueid) {
+        let before = files.contents(&entry)?;
+        if entry.mbtype.kind != MailboxType::from_letters(&mailbox.mboxtype).kind {
             return Err(refuse(mailbox, No::Unknown, "it has another type"));
         }
-        return Ok((Some(contents), None));
+        return Ok(Found { entry: Some(entry), before: Some(before), replaces: None });
     }
-    if let Some(other) = state.mailbox_by_id(&mailbox.uniqueid) {
-        let why = format!("its uniqueid is that of {}", other.name);
-        return Err(refuse(mailbox, No::MailboxMoved, &why));
+    if let Some(other) = same {
+        return Err(other_name(mailbox, &other));
     }
-    let Some(entry) = there else { return Ok((None, None)) };
-    if !modes.force && state.summary(entry)?.index.last_uid != Uid(0) {
+    if !modes.force && files.summary(&entry)?.index.last_uid != Uid(0) {
         return Err(refuse(mailbox, No::MailboxMoved, "it has another uniqueid"));
     }
-    Ok((None, entry.uniqueid.clone()))
+    Ok(Found { replaces: entry.uniqueid, ..Found::default() })
+}
+
+fn other_name(mailbox: &Mailbox, other: &MboxName) -> Failure {
+    refuse(mailbox, No::MailboxMoved, &format!("its uniqueid is that of {other}"))
 }
 
 /// What the master believes, and what must not go back.

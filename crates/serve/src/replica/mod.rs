@@ -53,7 +53,7 @@ impl Session {
     /// Writes down what is only in memory, now that the master pauses. If that fails, it is tried
     /// again with the next change, and nothing is lost: all of it can be found out anew.
     fn settle(&self) -> Result<(), ReplicaError> {
-        self.replica.lock().flush()
+        self.replica.settle()
     }
 }
 
@@ -62,7 +62,7 @@ impl Handler for Session {
         if self.fault.is_some() {
             return;
         }
-        let arriving = self.replica.lock().arriving(&head.partition, head.guid);
+        let arriving = self.replica.files().arriving(&head.partition, head.guid);
         match arriving {
             Ok(arriving) => self.arriving = Some(arriving),
             Err(error) => self.note(failure(error)),

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use model::Guid;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sha1::{Digest, Sha1};
 use spool::replica::{Replica, ReplicaError};
 
@@ -122,6 +123,9 @@ fn what_kills_cyrus_is_refused_and_changes_nothing() {
 
 #[test]
 fn more_messages_than_a_process_may_have_open_are_taken_and_forgotten() {
+    // As many as most systems allow, and enough for other tests of this process.
+    let limit = Rlimit { current: Some(1024), ..getrlimit(Resource::Nofile) };
+    setrlimit(Resource::Nofile, limit).expect("fewer are allowed");
     let (top, replica) = replica();
     let mut master = Master::of(&replica);
     let texts: Vec<String> = (0..1500).map(|n| format!("A: {n}\r\n\r\nbody {n}\r\n")).collect();

@@ -75,7 +75,7 @@ fn a_large_index_is_changed_in_place_and_says_what_is_in_it() {
 
     // Whoever is told the records meanwhile is told what was there.
     let entry = replica.lock().mailbox(&"user.a".into()).cloned().expect("a mailbox");
-    let records = replica.lock().records_to_tell(&entry).expect("records");
+    let records = replica.files().records_to_tell(&entry).expect("records");
     let seen = mailbox("user.a", "ida", HERE, count + 1, &record(2, 9, "\\Seen"));
     assert_eq!(master.ask(&seen), OK);
     assert_ne!(index(&root).1, first);

@@ -12,3 +12,4 @@ mod promoted;
 mod recorded;
 #[path = "../../../csync/tests/recording/mod.rs"]
 mod recording;
+mod together;

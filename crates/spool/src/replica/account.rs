@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use cyrus_format::FormatError;
 use cyrus_format::db::{self, flat, twoskip};
@@ -17,7 +18,7 @@ use sha1::{Digest, Sha1};
 
 use super::batch::{Batch, Step};
 use super::contents::{damaged, encode};
-use super::disk::io_error;
+use super::disk::{Disk, io_error};
 use super::error::{ReplicaError, Result};
 use super::{Remains, State, rules};
 
@@ -34,21 +35,30 @@ pub struct ScriptFile {
     pub active: bool,
 }
 
-impl State {
-    /// What an account is subscribed to, sorted.
+/// What belongs to an account beside its mailboxes. Whoever uses it has claimed the account.
+#[derive(Debug)]
+pub struct Home {
+    disk: Arc<Disk>,
+    userid: Userid,
+    /// The identity of the account's INBOX, by which its files are placed.
+    id: Option<UniqueId>,
+}
+
+impl Home {
+    /// What it is subscribed to, sorted.
     ///
     /// # Errors
     /// If the file makes no sense.
-    pub fn subscriptions(&self, userid: &Userid) -> Result<Vec<MboxName>> {
-        Ok(self.load_subscriptions(userid)?.mailboxes)
+    pub fn subscriptions(&self) -> Result<Vec<MboxName>> {
+        Ok(self.load_subscriptions()?.mailboxes)
     }
 
     /// Adds a mailbox to the subscriptions, or takes it away.
     ///
     /// # Errors
     /// A name that has no form there, and what the disk says.
-    pub fn subscribe(&self, userid: &Userid, name: &MboxName, wanted: Wanted) -> Result<()> {
-        let mut subs = self.load_subscriptions(userid)?;
+    pub fn subscribe(&self, name: &MboxName, wanted: Wanted) -> Result<()> {
+        let mut subs = self.load_subscriptions()?;
         let had = subs.mailboxes.contains(name);
         if had == (wanted == Wanted::Yes) {
             return Ok(());
@@ -58,34 +68,34 @@ impl State {
             subs.mailboxes.push(name.clone());
             subs.mailboxes.sort();
         }
-        let mut records = subs.write(userid, &rules().names)?;
+        let mut records = subs.write(&self.userid, &rules().names)?;
         records.sort();
         records.dedup();
-        let path = self.user_file(userid, "sub")?;
+        let path = self.user_file("sub")?;
         let bytes = flat::write(&records).map_err(encode(&path))?;
         self.put(path, bytes)
     }
 
-    fn load_subscriptions(&self, userid: &Userid) -> Result<Subscriptions> {
-        let path = self.user_file(userid, "sub")?;
+    fn load_subscriptions(&self) -> Result<Subscriptions> {
+        let path = self.user_file("sub")?;
         let Some(bytes) = self.disk.read(&path)? else {
             let (mailboxes, unreadable) = (Vec::new(), Vec::new());
             return Ok(Subscriptions { version: SubsVersion::V2, mailboxes, unreadable });
         };
         let read = db::read(&bytes).map_err(damaged(&path))?;
         let records = read.entries.iter().map(|(key, value)| (key.as_ref(), value.as_ref()));
-        Subscriptions::parse(records, userid, &rules().names).map_err(|error| {
+        Subscriptions::parse(records, &self.userid, &rules().names).map_err(|error| {
             let detail = error.to_string();
             damaged(&path)(FormatError::Damaged { what: "subscriptions", offset: 0, detail })
         })
     }
 
-    /// What an account has read in mailboxes that keep no such state, by their identity.
+    /// What it has read in mailboxes that keep no such state, by their identity.
     ///
     /// # Errors
     /// If the file makes no sense.
-    pub fn seen(&self, userid: &Userid) -> Result<BTreeMap<UniqueId, Seen>> {
-        let path = self.user_file(userid, "seen")?;
+    pub fn seen(&self) -> Result<BTreeMap<UniqueId, Seen>> {
+        let path = self.user_file("seen")?;
         let Some(bytes) = self.disk.read(&path)? else { return Ok(BTreeMap::new()) };
         let read = db::read(&bytes).map_err(damaged(&path))?;
         let read = read.entries.iter().map(|(key, value)| {
@@ -94,26 +104,26 @@ impl State {
         read.collect()
     }
 
-    /// Replaces what an account has read in one of them.
+    /// Replaces what it has read in one of them.
     ///
     /// # Errors
     /// What the disk says.
-    pub fn set_seen(&self, userid: &Userid, id: UniqueId, seen: Seen) -> Result<()> {
-        let mut all = self.seen(userid)?;
+    pub fn set_seen(&self, id: UniqueId, seen: Seen) -> Result<()> {
+        let mut all = self.seen()?;
         all.insert(id, seen);
         let records: Vec<_> =
             all.iter().map(|(id, seen)| (id.as_bytes().to_vec(), seen.write())).collect();
-        let path = self.user_file(userid, "seen")?;
+        let path = self.user_file("seen")?;
         let bytes = twoskip::write_fresh(&records).map_err(encode(&path))?;
         self.put(path, bytes)
     }
 
-    /// The sieve scripts of an account that are files, by name.
+    /// Its sieve scripts that are files, by name.
     ///
     /// # Errors
     /// What the disk says.
-    pub fn scripts(&self, userid: &Userid) -> Result<Vec<ScriptFile>> {
-        let dir = self.sieve_dir(userid)?;
+    pub fn scripts(&self) -> Result<Vec<ScriptFile>> {
+        let dir = self.sieve_dir()?;
         let active = self.disk.read_link(&dir.join("defaultbc"))?;
         let active = active.as_deref().and_then(sieve::active_script);
         let mut scripts = Vec::new();
@@ -139,9 +149,9 @@ impl State {
     ///
     /// # Errors
     /// What the disk says.
-    pub fn script(&self, userid: &Userid, name: &[u8]) -> Result<Option<Vec<u8>>> {
+    pub fn script(&self, name: &[u8]) -> Result<Option<Vec<u8>>> {
         match sieve::script_file(name) {
-            Some(file) => self.disk.read(&self.sieve_dir(userid)?.join(OsString::from_vec(file))),
+            Some(file) => self.disk.read(&self.sieve_dir()?.join(OsString::from_vec(file))),
             None => Ok(None),
         }
     }
@@ -150,9 +160,9 @@ impl State {
     ///
     /// # Errors
     /// A name that is none, and what the disk says.
-    pub fn put_script(&self, userid: &Userid, name: &[u8], text: Vec<u8>) -> Result<()> {
+    pub fn put_script(&self, name: &[u8], text: Vec<u8>) -> Result<()> {
         let file = sieve::script_file(name).ok_or_else(|| no_script(name))?;
-        let path = self.sieve_dir(userid)?.join(OsString::from_vec(file));
+        let path = self.sieve_dir()?.join(OsString::from_vec(file));
         self.put(path, text)
     }
 
@@ -160,9 +170,9 @@ impl State {
     ///
     /// # Errors
     /// What the disk says.
-    pub fn remove_script(&self, userid: &Userid, name: &[u8]) -> Result<bool> {
-        let dir = self.sieve_dir(userid)?;
-        let found = self.scripts(userid)?.into_iter().find(|script| script.name == name);
+    pub fn remove_script(&self, name: &[u8]) -> Result<bool> {
+        let dir = self.sieve_dir()?;
+        let found = self.scripts()?.into_iter().find(|script| script.name == name);
         let (Some(found), Some(file)) = (found, sieve::script_file(name)) else { return Ok(false) };
         let mut batch = Batch::new(&self.disk);
         if found.active {
@@ -176,19 +186,55 @@ impl State {
     ///
     /// # Errors
     /// What the disk says.
-    pub fn activate_script(&self, userid: &Userid, name: Option<&[u8]>) -> Result<bool> {
-        let link = self.sieve_dir(userid)?.join("defaultbc");
+    pub fn activate_script(&self, name: Option<&[u8]>) -> Result<bool> {
+        let link = self.sieve_dir()?.join("defaultbc");
         let mut batch = Batch::new(&self.disk);
         match name {
             None => batch.then(Step::Remove(link)),
             Some(name) => {
-                let there = self.scripts(userid)?.iter().any(|script| script.name == name);
+                let there = self.scripts()?.iter().any(|script| script.name == name);
                 let target = sieve::active_target(name).filter(|_| there);
                 let Some(target) = target else { return Ok(false) };
                 batch.put_symlink(link, target);
             }
         }
         batch.commit().map(|()| true)
+    }
+
+    fn put(&self, path: PathBuf, bytes: Vec<u8>) -> Result<()> {
+        let mut batch = Batch::new(&self.disk);
+        batch.put(path, bytes);
+        batch.commit()
+    }
+
+    fn user_file(&self, suffix: &str) -> Result<PathBuf, NameError> {
+        let path = match &self.id {
+            Some(id) => rules().user_file_by_id(id, suffix)?,
+            None => rules().user_file_by_name(&self.userid, suffix)?,
+        };
+        Ok(Path::new("conf").join(path))
+    }
+
+    fn sieve_dir(&self) -> Result<PathBuf, NameError> {
+        let dir = match &self.id {
+            Some(id) => rules().sieve_dir_by_id(id)?,
+            None => rules().sieve_dir_by_name(&self.userid)?,
+        };
+        Ok(Path::new("conf/sieve").join(dir))
+    }
+}
+
+impl State {
+    /// What belongs to an account beside its mailboxes.
+    pub fn home(&self, userid: &Userid) -> Home {
+        let inbox = rules().names.inbox_of(userid).ok();
+        let inbox = inbox.and_then(|inbox| self.list.get(&inbox));
+        let inbox = inbox.filter(|entry| entry.mbtype.has_data());
+        Home {
+            disk: Arc::clone(&self.files.disk),
+            userid: userid.clone(),
+            id: inbox.and_then(|entry| entry.uniqueid.clone()),
+        }
     }
 
     /// Deletes an account: its mailboxes but those that are deleted and kept, and all that belongs
@@ -207,18 +253,15 @@ impl State {
             .map(|entry| (entry.clone(), Remains::Tombstone))
             .collect();
         let mut files = Vec::new();
-        let home = self.home_id(userid);
+        let home = self.home(userid);
         for suffix in ["sub", "seen"] {
-            files.push(Step::Remove(self.user_file(userid, suffix)?));
+            files.push(Step::Remove(home.user_file(suffix)?));
         }
-        if let Some(id) = &home {
-            let dir = self.user_file(userid, "sub")?;
+        if home.id.is_some() {
+            let dir = home.user_file("sub")?;
             files.push(Step::RemoveTree(super::disk::parent(&dir).to_owned()));
-            files
-                .push(Step::RemoveTree(Path::new("conf/sieve").join(rules().sieve_dir_by_id(id)?)));
-        } else {
-            files.push(Step::RemoveTree(self.sieve_dir(userid)?));
         }
+        files.push(Step::RemoveTree(home.sieve_dir()?));
         let roots: Vec<MboxName> = self.quotas.keys().filter(|root| is_of(root)).cloned().collect();
         for root in &roots {
             files.push(Step::Remove(Path::new("conf").join(rules().quota_file(root)?)));
@@ -237,8 +280,8 @@ impl State {
     fn is_any_there(&self, steps: &[Step]) -> Result<bool> {
         for step in steps {
             let there = match step {
-                Step::Remove(path) => self.disk.open_file(path)?.is_some(),
-                Step::RemoveTree(path) => self.disk.dir(path)?.is_some(),
+                Step::Remove(path) => self.files.disk.open_file(path)?.is_some(),
+                Step::RemoveTree(path) => self.files.disk.dir(path)?.is_some(),
                 Step::Rename { .. } | Step::Patch { .. } => true,
             };
             if there {
@@ -246,34 +289,6 @@ impl State {
             }
         }
         Ok(false)
-    }
-
-    fn put(&self, path: PathBuf, bytes: Vec<u8>) -> Result<()> {
-        let mut batch = Batch::new(&self.disk);
-        batch.put(path, bytes);
-        batch.commit()
-    }
-
-    /// The identity of an account's INBOX, by which its files are placed.
-    fn home_id(&self, userid: &Userid) -> Option<UniqueId> {
-        let inbox = rules().names.inbox_of(userid).ok()?;
-        self.list.get(&inbox).filter(|entry| entry.mbtype.has_data())?.uniqueid.clone()
-    }
-
-    fn user_file(&self, userid: &Userid, suffix: &str) -> Result<PathBuf, NameError> {
-        let path = match self.home_id(userid) {
-            Some(id) => rules().user_file_by_id(&id, suffix)?,
-            None => rules().user_file_by_name(userid, suffix)?,
-        };
-        Ok(Path::new("conf").join(path))
-    }
-
-    fn sieve_dir(&self, userid: &Userid) -> Result<PathBuf, NameError> {
-        let dir = match self.home_id(userid) {
-            Some(id) => rules().sieve_dir_by_id(&id)?,
-            None => rules().sieve_dir_by_name(userid)?,
-        };
-        Ok(Path::new("conf/sieve").join(dir))
     }
 }
 

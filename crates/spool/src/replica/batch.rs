@@ -22,6 +22,7 @@ use cyrus_format::db::flat;
 use model::{Timestamp, Uid};
 use rustix::fs::fsync;
 
+use super::dirs::NewDirs;
 use super::disk::{Disk, Unnamed, io_error, parent};
 use super::error::{ReplicaError, Result};
 use super::message::{self, Message};
@@ -90,7 +91,7 @@ struct Prepared {
     linked: Vec<usize>,
     files: Vec<File>,
     dirty: BTreeSet<PathBuf>,
-    new_dirs: BTreeSet<PathBuf>,
+    new_dirs: NewDirs,
     steps: Vec<Step>,
 }
 
@@ -131,10 +132,14 @@ impl<'d> Batch<'d> {
     pub fn commit(mut self) -> Result<()> {
         self.disk.check_whole()?;
         let mut prepared = Prepared::default();
+        let mut turn = None;
         let ready = self.prepare(&mut prepared).and_then(|()| match prepared.steps.as_slice() {
             [] => Ok(()),
             [step] if step.is_atomic() => forget_intent(self.disk),
-            steps => write_intent(self.disk, steps),
+            steps => {
+                turn = Some(self.disk.take_intent());
+                write_intent(self.disk, steps)
+            }
         });
         if let Err(error) = ready {
             // An intent that may be there needs what it names.
@@ -150,6 +155,7 @@ impl<'d> Batch<'d> {
             }
             steps => finish(self.disk, steps),
         };
+        drop(turn);
         done.inspect_err(|_| self.disk.set_broken())
     }
 
@@ -242,28 +248,31 @@ impl<'d> Batch<'d> {
         Ok(())
     }
 
-    fn sync(&self, prepared: &Prepared) -> Result<()> {
+    fn sync(&self, prepared: &mut Prepared) -> Result<()> {
         let links: usize = self.links.iter().map(|(_, messages)| messages.len()).sum();
         let count = prepared.files.len() + links + prepared.new_dirs.len();
+        let is_one = prepared.replaces_one_file() && links == 0;
+        let new_dirs = std::mem::take(&mut prepared.new_dirs);
         if count > SYNCED_SINGLY {
-            // Both, since either may be a file system of its own.
-            self.disk.sync_all(Path::new("conf"))?;
-            return self.disk.sync_all(Path::new("spool"));
+            self.disk.sync_everything()?;
+            self.disk.are_synced(new_dirs);
+            return Ok(());
         }
         for (path, messages) in &self.links {
             for message in messages {
                 let file = message.message.open(self.disk)?;
-                fsync(&file).map_err(|error| io_error("sync", path)(error.into()))?;
+                fsync(&*file).map_err(|error| io_error("sync", path)(error.into()))?;
             }
         }
         for file in &prepared.files {
             let path = Path::new("a new file");
             fsync(file).map_err(|error| io_error("sync", path)(error.into()))?;
         }
-        for dir in prepared.dirty.iter().chain(&prepared.new_dirs) {
-            self.disk.sync_dir(dir)?;
+        // The one rename that follows makes its own name durable, or leaves what was there.
+        if !is_one {
+            prepared.dirty.iter().try_for_each(|dir| self.disk.sync_dir(dir))?;
         }
-        Ok(())
+        self.disk.sync_new(new_dirs)
     }
 
     fn new_name(&self, path: &Path) -> PathBuf {
@@ -271,6 +280,14 @@ impl<'d> Batch<'d> {
         name.push(format!(".{}", self.disk.number()));
         name.push(OsStr::from_bytes(NEW));
         path.with_file_name(name)
+    }
+}
+
+impl Prepared {
+    /// Whether all that is done is that a new file takes a name in a directory that is there.
+    fn replaces_one_file(&self) -> bool {
+        let is_one = matches!(self.steps.as_slice(), [Step::Rename { .. }]);
+        is_one && self.made.len() == 1 && self.new_dirs.len() == 0
     }
 }
 
@@ -343,7 +360,7 @@ fn write_intent(disk: &Disk, steps: &[Step]) -> Result<()> {
     }
     text.push(b'\n');
     let path = Path::new(INTENT);
-    let dir = disk.make_dir(parent(path), &mut BTreeSet::new())?;
+    let dir = disk.make_passing_dir(parent(path))?;
     let file = disk.unnamed_with(parent(path), &text)?;
     fsync(&file.file).map_err(|error| io_error("sync", path)(error.into()))?;
     disk.name(&file.file, &dir, path).map_err(io_error("name", path))?;
@@ -365,6 +382,11 @@ fn finish(disk: &Disk, steps: &[Step]) -> Result<()> {
 
 /// Makes sure that no former intent comes back. Another intent does that, too, by replacing it.
 pub(super) fn forget_intent(disk: &Disk) -> Result<()> {
+    if disk.is_intent_gone() {
+        return Ok(());
+    }
+    let _turn = disk.take_intent();
+    // Meanwhile, another batch may have done it.
     if !disk.is_intent_gone() {
         disk.sync_dir(parent(Path::new(INTENT)))?;
         disk.set_intent_gone();

@@ -1,7 +1,7 @@
 //! Files below the root of a replica: made whole, named at once, and, but for parts of a large index,
 //! never written to again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -10,12 +10,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rustix::fs::{self, AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
+use rustix::process::{Resource, getrlimit};
 
 use super::batch;
+use super::dirs::{NewDirs, Unsynced};
 use super::error::{ReplicaError, Result};
 use super::records::Patches;
 use crate::tree::{Owner, give_to};
@@ -23,14 +25,14 @@ use crate::tree::{Owner, give_to};
 /// Where files lie that are not anonymous, on file systems that know no such thing.
 pub(super) const STAGE: &str = "spool/stage.";
 
-/// How many files in the making are kept by being open; others get a name. A process may usually
-/// have 1024 files open.
-const OPEN_MAX: usize = 256;
+/// How many files in the making are kept by being open, at most; others get a name. The system's limit
+/// for a process is shared with connections, so that a quarter of it has to do.
+const OPEN_MAX: usize = 8192;
 
 /// From this size on, an index is changed in place: a copy is more to write than an intent.
 const PATCHED_FROM: u64 = 1 << 20;
 
-const READ_DIR: OFlags =
+pub(super) const READ_DIR: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// A directory and what is below it. No path leads out of it, and no link is followed.
@@ -38,14 +40,20 @@ const READ_DIR: OFlags =
 pub(super) struct Disk {
     root: OwnedFd,
     path: PathBuf,
-    owner: Option<Owner>,
+    pub(super) owner: Option<Owner>,
     /// Counts files in the making, so that none has the name of another.
     made: AtomicU64,
     /// How many files in the making are kept by being open.
     open: Arc<AtomicUsize>,
+    open_max: usize,
     stage: OnceLock<Arc<OwnedFd>>,
+    /// Directories in which message after message is begun.
+    partitions: Mutex<HashMap<PathBuf, Arc<OwnedFd>>>,
+    pub(super) unsynced: Unsynced,
     /// A batch that counts could not be finished.
     broken: AtomicBool,
+    /// Held from the writing of an intent to its removal.
+    intent: Mutex<()>,
     /// No intent of a batch that is done can come back.
     intent_gone: AtomicBool,
 }
@@ -129,8 +137,12 @@ impl Disk {
             owner,
             made: AtomicU64::new(0),
             open: Arc::new(AtomicUsize::new(0)),
+            open_max: open_max(),
             stage: OnceLock::new(),
+            partitions: Mutex::default(),
+            unsynced: Unsynced::default(),
             broken: AtomicBool::new(false),
+            intent: Mutex::default(),
             intent_gone: AtomicBool::new(true),
         })
     }
@@ -149,6 +161,11 @@ impl Disk {
             }),
             false => Ok(()),
         }
+    }
+
+    /// Waits until no batch of others has an intent: there is one at a time.
+    pub fn take_intent(&self) -> MutexGuard<'_, ()> {
+        self.intent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the last batch's intent is gone for good.
@@ -175,26 +192,8 @@ impl Disk {
         self.walk(path, &mut |_, _| Ok(false)).map_err(io_error("open", path))
     }
 
-    /// A directory, which is made if it is not there; the parents of those that are made are added
-    /// to `dirty`.
-    pub fn make_dir(&self, path: &Path, dirty: &mut BTreeSet<PathBuf>) -> Result<OwnedFd> {
-        let mut make = |above: &OwnedFd, below: &Path| {
-            let name = below.file_name().unwrap_or_default();
-            match fs::mkdirat(above, name, Mode::RWXU) {
-                Ok(()) | Err(Errno::EXIST) => {}
-                Err(error) => return Err(error.into()),
-            }
-            let dir = fs::openat(above, name, READ_DIR, Mode::empty())?;
-            give_to(&dir, self.owner)?;
-            dirty.insert(below.parent().unwrap_or(Path::new("")).to_owned());
-            Ok(true)
-        };
-        let made = self.walk(path, &mut make).map_err(io_error("make", path))?;
-        made.ok_or_else(|| io_error("make", path)(io::ErrorKind::NotFound.into()))
-    }
-
     /// Opens component by component; `missing` may make what is not there.
-    fn walk(
+    pub(super) fn walk(
         &self,
         path: &Path,
         missing: &mut dyn FnMut(&OwnedFd, &Path) -> io::Result<bool>,
@@ -280,14 +279,37 @@ impl Disk {
 
     /// Begins a file on the file system of `near`, a directory.
     pub fn unnamed(&self, near: &Path) -> Result<Unnamed> {
-        let mut dirty = BTreeSet::new();
-        let dir = self.make_dir(near, &mut dirty)?;
-        dirty.iter().try_for_each(|dir| self.sync_dir(dir))?;
+        self.unnamed_in(&self.make_durable_dir(near)?, near)
+    }
+
+    /// The same in a directory that stays for good, and need not be looked for each time.
+    pub fn unnamed_on(&self, partition: &Path) -> Result<Unnamed> {
+        let mut partitions = self.partitions.lock().unwrap_or_else(PoisonError::into_inner);
+        let dir = match partitions.get(partition) {
+            Some(dir) => Arc::clone(dir),
+            None => {
+                let dir = Arc::new(self.make_durable_dir(partition)?);
+                partitions.insert(partition.to_owned(), Arc::clone(&dir));
+                dir
+            }
+        };
+        drop(partitions);
+        self.unnamed_in(&dir, partition)
+    }
+
+    fn make_durable_dir(&self, path: &Path) -> Result<OwnedFd> {
+        let mut new = NewDirs::default();
+        let dir = self.make_dir(path, &mut new)?;
+        self.sync_new(new)?;
+        Ok(dir)
+    }
+
+    fn unnamed_in(&self, dir: &OwnedFd, near: &Path) -> Result<Unnamed> {
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
         let counted = Kept::Open { _counted: Counted(Arc::clone(&self.open)) };
-        let is_free = self.open.fetch_add(1, Ordering::Relaxed) < OPEN_MAX;
+        let is_free = self.open.fetch_add(1, Ordering::Relaxed) < self.open_max;
         let opened = match is_free {
-            true => fs::openat(&dir, ".", flags, Mode::RUSR | Mode::WUSR),
+            true => fs::openat(dir, ".", flags, Mode::RUSR | Mode::WUSR),
             false => Err(Errno::OPNOTSUPP),
         };
         let unnamed = match opened {
@@ -306,7 +328,7 @@ impl Disk {
         let dir = match self.stage.get() {
             Some(dir) => Arc::clone(dir),
             None => {
-                let made = Arc::new(self.make_dir(stage, &mut BTreeSet::new())?);
+                let made = Arc::new(self.make_passing_dir(stage)?);
                 Arc::clone(self.stage.get_or_init(|| made))
             }
         };
@@ -439,16 +461,29 @@ impl Disk {
         fs::fsync(&dir).map_err(|error| io_error("sync", path)(error.into()))
     }
 
-    /// Makes everything durable that was written to the file system of a directory.
-    pub fn sync_all(&self, path: &Path) -> Result<()> {
-        let Some(dir) = self.dir(path)? else { return Ok(()) };
-        fs::syncfs(&dir).map_err(|error| io_error("sync", path)(error.into()))
+    /// Makes everything durable that was written, on one file system or on two.
+    pub fn sync_everything(&self) -> Result<()> {
+        let mut devices = BTreeSet::new();
+        for path in ["conf", "spool"].map(Path::new) {
+            let Some(dir) = self.dir(path)? else { continue };
+            let stat = fs::fstat(&dir).map_err(|error| io_error("examine", path)(error.into()))?;
+            if devices.insert(stat.st_dev) {
+                fs::syncfs(&dir).map_err(|error| io_error("sync", path)(error.into()))?;
+            }
+        }
+        Ok(())
     }
 
     /// A number that no other file in the making has.
     pub fn number(&self) -> u64 {
         self.made.fetch_add(1, Ordering::Relaxed)
     }
+}
+
+/// How many files in the making may be open here.
+fn open_max() -> usize {
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    usize::try_from(limit / 4).unwrap_or(OPEN_MAX).min(OPEN_MAX)
 }
 
 /// The directory of a path.
@@ -479,13 +514,13 @@ mod tests {
         let top = tempfile::tempdir().expect("a directory");
         let replica = Replica::open(&top.path().join("replica")).expect("a replica");
         let mut state = replica.lock();
-        state.disk.open.store(OPEN_MAX, Ordering::Relaxed);
+        state.files.disk.open.store(OPEN_MAX, Ordering::Relaxed);
         let (partition, guid) = (Partition::new("default"), Guid(Sha1::digest("text").into()));
-        let mut arriving = state.arriving(&partition, guid).expect("a file");
+        let mut arriving = replica.files().arriving(&partition, guid).expect("a file");
         arriving.write(b"text").expect("written");
-        let forgotten = state.arriving(&partition, guid).expect("another file");
+        let forgotten = replica.files().arriving(&partition, guid).expect("another file");
         let message = Arc::new(arriving.finish().expect("the bytes of the GUID"));
-        assert_eq!(state.disk.names(Path::new(STAGE)).expect("a directory").len(), 2);
+        assert_eq!(state.files.disk.names(Path::new(STAGE)).expect("a directory").len(), 2);
         let header = MailboxHeader {
             form: HeaderForm::Dlist,
             name: Some("user.glad".into()),
@@ -494,7 +529,7 @@ mod tests {
         };
         let mut after = Contents::new(header).expect("a mailbox");
         let none = Records::none();
-        let mut revision = state.revise(&none, &partition, &after, 1).expect("a file");
+        let mut revision = replica.files().revise(&none, &partition, &after, 1).expect("a file");
         let record = Record { uid: Uid(1), guid, size: 4, ..Record::default() };
         assert_eq!(revision.take(Uid(1), &after).expect("readable"), None);
         revision.put(record, &after).expect("written");
@@ -506,11 +541,12 @@ mod tests {
         let update = Update { partition, before, after, records, messages, replaces };
         state.store(update).expect("stored");
         drop(forgotten);
-        assert_eq!(state.disk.names(Path::new(STAGE)).expect("a directory"), []);
+        assert_eq!(state.files.disk.names(Path::new(STAGE)).expect("a directory"), []);
         let path = Path::new("spool/default/uuid/s/o/someid/1.");
-        assert_eq!(state.disk.read(path).expect("readable").as_deref(), Some(&b"text"[..]));
+        assert_eq!(state.files.disk.read(path).expect("readable").as_deref(), Some(&b"text"[..]));
+        let near = state.mailboxes_near(&["user.glad".into()]);
         assert_eq!(
-            state.find_messages(&["user.glad".into()], &[guid].into()).map(|m| m.len()).ok(),
+            replica.files().find_messages(&near, &[guid].into()).map(|m| m.len()).ok(),
             Some(1)
         );
     }

@@ -46,7 +46,7 @@ impl State {
                 ReplicaError::Vanished { mailbox, .. } => {
                     (FindingKind::MailboxMissing, mailbox.to_string())
                 }
-                _ => (FindingKind::MailboxDamaged, self.disk.path().display().to_string()),
+                _ => (FindingKind::MailboxDamaged, self.files.disk.path().display().to_string()),
             };
             tell(Finding::new(kind, place, error.explained()));
         }
@@ -74,21 +74,21 @@ impl Examination<'_> {
         let (name, dir) = (&entry.name, list::dir_of(entry)?);
         self.done.mailboxes += 1;
         self.done.sieve_mailboxes += u64::from(entry.mbtype.kind == b'f');
-        let contents = self.state.contents(entry)?;
-        let bytes = self.state.disk.read(&dir.join(INDEX))?.unwrap_or_default();
+        let contents = self.state.files.contents(entry)?;
+        let bytes = self.state.files.disk.read(&dir.join(INDEX))?.unwrap_or_default();
         let index = Index::parse(&bytes).map_err(super::contents::damaged(&dir.join(INDEX)))?;
         for problem in index.problems() {
             (self.tell)(problem.finding(name));
         }
-        let header = self.state.disk.read(&dir.join(HEADER))?.unwrap_or_default();
+        let header = self.state.files.disk.read(&dir.join(HEADER))?.unwrap_or_default();
         if file_crc(&header) != contents.index.header_file_crc {
             let detail = "it is not the one that the index was written with";
             (self.tell)(Finding::new(FindingKind::HeaderCrc, name, detail));
         }
         let missing = || ReplicaError::NoSuchMailbox(name.clone());
-        let opened = self.state.disk.dir(&dir)?.ok_or_else(missing)?;
+        let opened = self.state.files.disk.dir(&dir)?.ok_or_else(missing)?;
         let (mut sums, flags) = (Sums::default(), contents.header.flag_crcs());
-        for record in &self.state.records(entry)? {
+        for record in &self.state.files.records(entry)? {
             let record = record?;
             sums.add(&record, &flags, contents.notes_of(record.uid));
             if record.is_unlinked() {
@@ -130,7 +130,7 @@ impl Examination<'_> {
         if self.depth == Depth::Sizes {
             return None;
         }
-        match self.state.message(entry, record.uid, record.guid) {
+        match self.state.files.message(entry, record.uid, record.guid) {
             Ok(Some((_, Some(_)))) => None,
             Ok(_) => Some((GuidMismatch, format!("its bytes are not those of {}", record.guid))),
             Err(error) => Some((MessageUnreadable, error.explained())),
@@ -142,11 +142,9 @@ impl Examination<'_> {
         let names = self.state.list.entries().map(|entry| &entry.name);
         let owners: BTreeSet<_> = names.filter_map(|name: &MboxName| list::owner(name)).collect();
         for owner in &owners {
-            let read = [
-                self.state.subscriptions(owner).map(drop),
-                self.state.seen(owner).map(drop),
-                self.state.scripts(owner).map(drop),
-            ];
+            let home = self.state.home(owner);
+            let read =
+                [home.subscriptions().map(drop), home.seen().map(drop), home.scripts().map(drop)];
             for error in read.into_iter().filter_map(Result::err) {
                 let detail = error.explained();
                 (self.tell)(Finding::new(FindingKind::MetadataUnreadable, owner, detail));

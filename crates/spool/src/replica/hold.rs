@@ -62,7 +62,7 @@ impl Held {
 }
 
 fn lock(disk: &Disk, path: &Path, mode: ofd::Mode) -> Result<File> {
-    let dir = disk.make_dir(parent(path), &mut BTreeSet::new())?;
+    let dir = disk.make_passing_dir(parent(path))?;
     // Truncated as by Cyrus, so that readers can tell that the file is in use.
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let name = path.file_name().unwrap_or_default();

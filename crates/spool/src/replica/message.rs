@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
 use cyrus_format::sent::Sent;
@@ -9,7 +10,7 @@ use model::{Guid, Partition, Timestamp};
 use rustix::fs::{Timespec, Timestamps};
 use sha1::{Digest, Sha1};
 
-use super::State;
+use super::Files;
 use super::disk::{Disk, Kept, Staged, Unnamed, io_error};
 use super::error::{ReplicaError, Result};
 
@@ -35,6 +36,25 @@ enum Bytes {
     Staged(Staged),
     /// A file of a mailbox of the replica.
     Stored(PathBuf),
+}
+
+/// The file of a message.
+#[derive(Debug)]
+pub(super) enum Opened<'m> {
+    /// It is open all the time.
+    Kept(&'m File),
+    Once(File),
+}
+
+impl Deref for Opened<'_> {
+    type Target = File;
+
+    fn deref(&self) -> &File {
+        match self {
+            Opened::Kept(file) => file,
+            Opened::Once(file) => file,
+        }
+    }
 }
 
 /// A message that is arriving.
@@ -144,15 +164,17 @@ impl Message {
         self.sent
     }
 
-    /// Opens its file, wherever in it reading begins.
-    pub(super) fn open(&self, disk: &Disk) -> Result<File> {
+    /// Its file, opened if it is not, wherever in it reading begins.
+    pub(super) fn open(&self, disk: &Disk) -> Result<Opened<'_>> {
         let name = Path::new("a new message");
         match &self.bytes {
-            Bytes::Open(unnamed) => unnamed.file.try_clone().map_err(io_error("open", name)),
-            Bytes::Staged(staged) => staged.open().map_err(io_error("open", name)),
+            Bytes::Open(unnamed) => Ok(Opened::Kept(&unnamed.file)),
+            Bytes::Staged(staged) => {
+                staged.open().map(Opened::Once).map_err(io_error("open", name))
+            }
             Bytes::Stored(path) => {
                 let gone = || io_error("open", path)(io::ErrorKind::NotFound.into());
-                disk.open_file(path)?.ok_or_else(gone)
+                disk.open_file(path)?.map(Opened::Once).ok_or_else(gone)
             }
         }
     }
@@ -195,14 +217,14 @@ pub(super) fn check(file: &File, guid: Guid, path: &Path) -> Result<Option<Messa
     Ok(same.then_some(Message { guid, size, header_size, sent, bytes }))
 }
 
-impl State {
+impl Files {
     /// Begins to take a message. It belongs to nobody until a mailbox refers to it, and is gone
     /// with what is returned, or with the process.
     ///
     /// # Errors
     /// If the partition has no name that imapd.conf can hold, or no file can be made.
     pub fn arriving(&self, partition: &Partition, announced: Guid) -> Result<Arriving> {
-        let unnamed = self.disk.unnamed(&super::partition_dir(partition)?)?;
+        let unnamed = self.disk.unnamed_on(&super::partition_dir(partition)?)?;
         Ok(Arriving { announced, unnamed, digest: Digesting::default() })
     }
 }

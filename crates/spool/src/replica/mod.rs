@@ -14,10 +14,13 @@
 
 mod account;
 mod batch;
+mod claims;
 mod contents;
+mod dirs;
 mod disk;
 mod error;
 mod examine;
+mod files;
 mod hold;
 mod list;
 mod message;
@@ -28,11 +31,12 @@ mod quota;
 mod records;
 mod revision;
 mod scratch;
+mod store;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::RwLock;
 
 use cyrus_format::annotations::Annotated;
 use cyrus_format::db::twoskip;
@@ -40,25 +44,28 @@ use cyrus_format::mboxlist::MailboxEntry;
 use cyrus_format::names::NameRules;
 use cyrus_format::paths::{DirHash, PathRules};
 use cyrus_format::quota::Quota;
-use model::{Guid, MboxName, Partition, Uid, UidValidity, UniqueId, Userid};
+use model::{MboxName, Partition, UidValidity, UniqueId, Userid};
 
-pub use account::{ScriptFile, Wanted};
+pub use account::{Home, ScriptFile, Wanted};
 pub use batch::NewMessage;
+pub use claims::Concern;
 pub use contents::{Contents, INDEX_VERSION, MailboxExtra, Summary};
 pub use cyrus_format::annotations::Note;
 pub use error::{ReplicaError, Result};
 pub use examine::{Depth, Examined};
+pub use files::Files;
 pub use message::{Arriving, Message};
 pub use records::Records;
 pub use revision::{Recorded, Revised, Revision};
 pub use scratch::Scratch;
+pub use store::{Claim, Update, Whole};
 
 use batch::{Batch, Step};
+use claims::Claims;
 use contents::Place;
-use disk::Disk;
+use dirs::NewDirs;
 use hold::Held;
 use list::{List, MAILBOXES_DB};
-use records::Told;
 
 use crate::lock::ofd;
 
@@ -71,13 +78,15 @@ const SHARE: usize = 64;
 /// A replica that is open: no other process can open it.
 #[derive(Debug)]
 pub struct Replica {
-    state: Mutex<State>,
+    files: Files,
+    claims: Claims,
+    state: RwLock<State>,
 }
 
-/// What a replica holds, for as long as nobody else may look at it or change it.
+/// What is known of a replica. Its files are read and changed by those who have [claimed](Claim) them.
 #[derive(Debug)]
 pub struct State {
-    disk: Disk,
+    files: Files,
     /// Held for as long as the replica is open.
     _lock: File,
     list: List,
@@ -94,24 +103,6 @@ pub struct State {
     unassigned: BTreeSet<MboxName>,
     /// Directories that are no mailboxes any more.
     damaged: Vec<ReplicaError>,
-    told: Told,
-}
-
-/// A mailbox as it is to be.
-#[derive(Debug)]
-pub struct Update {
-    /// Its partition. It must be the one that the mailbox has, if there is one.
-    pub partition: Partition,
-    /// What is there; `None` if it is a new mailbox.
-    pub before: Option<Contents>,
-    /// What is to be there. Its header has name and uniqueid.
-    pub after: Contents,
-    /// What becomes of its records.
-    pub records: Recorded,
-    /// The messages that become files with it.
-    pub messages: Vec<NewMessage>,
-    /// A mailbox of the same name that goes at the same time.
-    pub replaces: Option<UniqueId>,
 }
 
 /// What becomes of a name whose mailbox goes.
@@ -130,7 +121,9 @@ impl Replica {
     /// that holds something else, [`ReplicaError::Promoted`] for one that held a replica, and what the
     /// system says.
     pub fn open(root: &Path) -> Result<Self> {
-        Ok(Self { state: Mutex::new(State::open(root)?) })
+        let state = State::open(root)?;
+        let (files, claims) = (state.files.clone(), Claims::default());
+        Ok(Self { files, claims, state: RwLock::new(state) })
     }
 
     /// Opens a replica that is there.
@@ -144,12 +137,6 @@ impl Replica {
             return Err(ReplicaError::NoReplica { path: root.to_owned() });
         }
         Self::open(root)
-    }
-
-    /// Waits until nobody else works on it.
-    pub fn lock(&self) -> MutexGuard<'_, State> {
-        // A panic elsewhere leaves nothing half done that `Batch` does not know of.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -186,99 +173,6 @@ impl State {
         found.into_iter().map(|(_, _, entry)| entry).collect()
     }
 
-    /// A mailbox, but for its records.
-    ///
-    /// # Errors
-    /// [`ReplicaError::NoSuchMailbox`] if it has none, and whatever its files are wrong with.
-    pub fn contents(&self, entry: &MailboxEntry) -> Result<Contents> {
-        let dir = self.dir_of(entry)?;
-        let owner = list::owner(&entry.name);
-        Contents::load(&self.disk, &dir, owner.as_ref())?
-            .ok_or_else(|| ReplicaError::NoSuchMailbox(entry.name.clone()))
-    }
-
-    /// The counters of a mailbox.
-    ///
-    /// # Errors
-    /// As for [`State::contents`].
-    pub fn summary(&self, entry: &MailboxEntry) -> Result<Summary> {
-        let dir = self.dir_of(entry)?;
-        Summary::load(&self.disk, &dir)?
-            .ok_or_else(|| ReplicaError::NoSuchMailbox(entry.name.clone()))
-    }
-
-    /// A message of a mailbox and its open file. `None` if the file is not there; without a message
-    /// if its bytes are not those of the GUID.
-    ///
-    /// # Errors
-    /// If it cannot be read.
-    pub fn message(
-        &self,
-        entry: &MailboxEntry,
-        uid: Uid,
-        guid: Guid,
-    ) -> Result<Option<(File, Option<Message>)>> {
-        let path = self.dir_of(entry)?.join(format!("{uid}."));
-        let Some(file) = self.disk.open_file(&path)? else { return Ok(None) };
-        let message = message::check(&file, guid, &path)?;
-        Ok(Some((file, message)))
-    }
-
-    /// Makes a mailbox, or brings it up to date: all of it or nothing, durably.
-    ///
-    /// # Errors
-    /// Then nothing has changed, unless the disk failed in the middle.
-    pub fn store(&mut self, update: Update) -> Result<()> {
-        let Update { partition, before, mut after, records, messages, replaces } = update;
-        let name = after.header.name.clone().unwrap_or_default();
-        let id = after.header.uniqueid.clone().unwrap_or_default();
-        rules().names.to_dbname(&name)?;
-        after.header.quotaroot = self.quota_root_of(&name).cloned();
-        self.add_partition(&partition)?;
-        let dir = mailbox_dir(&partition, &id)?;
-        let mut batch = Batch::new(&self.disk);
-        batch.link(&dir, messages);
-        let owner = list::owner(&name);
-        let place = self.place(&dir, owner.as_ref());
-        after.put(before.as_ref(), records, &place, &mut batch)?;
-        if let Some(gone) = replaces.as_ref().and_then(|id| self.list.by_id(id)) {
-            batch.then(Step::RemoveTree(self.dir_of(gone)?));
-        }
-        let mut held = Held::of_mailboxes(&self.disk, [&name])?;
-        held = held.and_mailbox(&self.disk, &name, &id, ofd::Mode::Shared)?;
-        if let Some(gone) = &replaces {
-            held = held.and_mailbox(&self.disk, &name, gone, ofd::Mode::Exclusive)?;
-        }
-        batch.commit()?;
-        drop(held);
-        if let Some(gone) = replaces {
-            self.notes.remove(&gone);
-        }
-        let old = self.list.get(&name);
-        let mut entry = MailboxEntry {
-            name,
-            uniqueid: Some(id.clone()),
-            mbtype: cyrus_format::mboxlist::MailboxType::from_letters(&after.header.mbtype),
-            partition: Some(partition.as_bytes().to_vec()),
-            acl: after.header.acl,
-            history: old.map(|old| old.history.clone()).unwrap_or_default(),
-            ..MailboxEntry::default()
-        };
-        let root = after.header.quotaroot.clone();
-        let notes = after.extra.notes.clone();
-        list::take_counters(&mut entry, &Summary { index: after.index, extra: after.extra });
-        if old != Some(&entry) {
-            self.unwritten += 1;
-        }
-        self.list.insert(entry);
-        self.uncounted.extend(root);
-        self.set_notes(id, notes);
-        if self.unwritten * SHARE >= self.list.len() {
-            self.follow();
-        }
-        Ok(())
-    }
-
     /// Gives a mailbox another name, another partition, or both.
     ///
     /// # Errors
@@ -295,8 +189,8 @@ impl State {
         let mut entry = entry.ok_or_else(missing)?.clone();
         rules().names.to_dbname(new)?;
         let id = entry.uniqueid.clone().unwrap_or_default();
-        let held = Held::of_mailboxes(&self.disk, [old, new])?;
-        let _held = held.and_mailbox(&self.disk, old, &id, ofd::Mode::Exclusive)?;
+        let held = Held::of_mailboxes(&self.files.disk, [old, new])?;
+        let _held = held.and_mailbox(&self.files.disk, old, &id, ofd::Mode::Exclusive)?;
         if entry.partition.as_deref() != Some(partition.as_bytes()) {
             self.move_to(&mut entry, partition)?;
         }
@@ -304,13 +198,13 @@ impl State {
             self.follow();
             return Ok(());
         }
-        let before = self.contents(&entry)?;
+        let before = self.files.contents(&entry)?;
         let mut after = before.clone();
         after.header.name = Some(new.clone());
         after.header.quotaroot = self.quota_root_of(new).cloned();
         after.index.uidvalidity = uidvalidity.unwrap_or(after.index.uidvalidity);
         after.extra.foldermodseq = after.extra.foldermodseq.max(after.index.highestmodseq);
-        let (dir, owner) = (self.dir_of(&entry)?, list::owner(new));
+        let (dir, owner) = (list::dir_of(&entry)?, list::owner(new));
         let mut list = List::default();
         std::mem::swap(&mut list, &mut self.list);
         let mut renamed = entry.clone();
@@ -323,8 +217,9 @@ impl State {
         let former = list.remove(new);
         list.insert(renamed);
         std::mem::swap(&mut list, &mut self.list);
-        let mut batch = Batch::new(&self.disk);
-        let place = self.place(&dir, owner.as_ref());
+        let mut batch = Batch::new(&self.files.disk);
+        let (disk, is_told) = (&self.files.disk, self.files.told.has(&dir.join(contents::INDEX)));
+        let place = Place { disk, dir: &dir, owner: owner.as_ref(), is_told };
         let put = after.put(Some(&before), Recorded::Same, &place, &mut batch);
         let done = put.and_then(|()| self.list.write()).and_then(|bytes| {
             batch.put(PathBuf::from(MAILBOXES_DB), bytes);
@@ -345,12 +240,12 @@ impl State {
     /// Moves the files of a mailbox to another partition.
     fn move_to(&mut self, entry: &mut MailboxEntry, partition: &Partition) -> Result<()> {
         let id = entry.uniqueid.clone().unwrap_or_default();
-        let (from, to) = (self.dir_of(entry)?, mailbox_dir(partition, &id)?);
+        let (from, to) = (list::dir_of(entry)?, mailbox_dir(partition, &id)?);
         self.add_partition(partition)?;
-        let mut dirty = BTreeSet::new();
-        self.disk.make_dir(disk::parent(&to), &mut dirty)?;
-        dirty.iter().try_for_each(|dir| self.disk.sync_dir(dir))?;
-        let mut batch = Batch::new(&self.disk);
+        let mut new = NewDirs::default();
+        self.files.disk.make_dir(disk::parent(&to), &mut new)?;
+        self.files.disk.sync_new(new)?;
+        let mut batch = Batch::new(&self.files.disk);
         batch.then(Step::Rename { from, to });
         batch.commit()?;
         entry.partition = Some(partition.as_bytes().to_vec());
@@ -398,14 +293,15 @@ impl State {
 
     /// Deletes mailboxes and files at once.
     fn remove_all(&mut self, gone: Vec<(MailboxEntry, Remains)>, files: Vec<Step>) -> Result<()> {
-        let mut held = Held::of_mailboxes(&self.disk, gone.iter().map(|(entry, _)| &entry.name))?;
+        let mut held =
+            Held::of_mailboxes(&self.files.disk, gone.iter().map(|(entry, _)| &entry.name))?;
         for (entry, _) in gone.iter().filter(|(entry, _)| entry.mbtype.has_data()) {
             let id = entry.uniqueid.clone().unwrap_or_default();
-            held = held.and_mailbox(&self.disk, &entry.name, &id, ofd::Mode::Exclusive)?;
+            held = held.and_mailbox(&self.files.disk, &entry.name, &id, ofd::Mode::Exclusive)?;
         }
-        let mut batch = Batch::new(&self.disk);
+        let mut batch = Batch::new(&self.files.disk);
         for (entry, _) in gone.iter().filter(|(entry, _)| entry.mbtype.has_data()) {
-            batch.then(Step::RemoveTree(self.dir_of(entry)?));
+            batch.then(Step::RemoveTree(list::dir_of(entry)?));
         }
         files.into_iter().for_each(|step| batch.then(step));
         for (entry, remains) in &gone {
@@ -468,22 +364,28 @@ impl State {
         if self.unwritten == 0 && self.uncounted.is_empty() {
             return Ok(());
         }
-        let mut batch = Batch::new(&self.disk);
+        let mut batch = Batch::new(&self.files.disk);
         if self.unwritten > 0 {
-            for (path, bytes) in
-                [(MAILBOXES_DB, self.list.write()?), (ANNOTATIONS_DB, self.annotations_db()?)]
-            {
-                let path = PathBuf::from(path);
-                if self.disk.read(&path)?.as_ref() != Some(&bytes) {
-                    batch.put(path, bytes);
-                }
-            }
+            self.put_databases(&mut batch)?;
         }
         let counted = self.count_quotas(&mut batch)?;
         batch.commit()?;
         self.quotas.extend(counted);
         self.unwritten = 0;
         self.uncounted.clear();
+        Ok(())
+    }
+
+    /// Adds mailboxes.db and annotations.db to a batch, as far as they have changed.
+    fn put_databases(&self, batch: &mut Batch<'_>) -> Result<()> {
+        for (path, bytes) in
+            [(MAILBOXES_DB, self.list.write()?), (ANNOTATIONS_DB, self.annotations_db()?)]
+        {
+            let path = PathBuf::from(path);
+            if self.files.disk.read(&path)?.as_ref() != Some(&bytes) {
+                batch.put(path, bytes);
+            }
+        }
         Ok(())
     }
 
@@ -514,21 +416,13 @@ impl State {
     fn add_partition(&mut self, partition: &Partition) -> Result<()> {
         let dir = partition_dir(partition)?;
         if !self.partitions.contains(partition) {
-            let mut dirty = BTreeSet::new();
-            self.disk.make_dir(&dir, &mut dirty)?;
-            dirty.iter().try_for_each(|dir| self.disk.sync_dir(dir))?;
+            let mut new = NewDirs::default();
+            self.files.disk.make_dir(&dir, &mut new)?;
+            self.files.disk.sync_new(new)?;
             self.partitions.insert(partition.clone());
             self.write_conf()?;
         }
         Ok(())
-    }
-
-    fn place<'p>(&'p self, dir: &'p Path, owner: Option<&'p Userid>) -> Place<'p> {
-        Place { disk: &self.disk, dir, owner, is_told: self.told.has(&dir.join(contents::INDEX)) }
-    }
-
-    fn dir_of(&self, entry: &MailboxEntry) -> Result<PathBuf> {
-        list::dir_of(entry)
     }
 }
 

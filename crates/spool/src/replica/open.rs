@@ -11,11 +11,12 @@ use rustix::fs::{self, FileType, Mode, OFlags};
 
 use super::batch::{self, Batch, NEW};
 use super::contents::{HEADER, INDEX, STATE, damaged};
+use super::dirs::NewDirs;
 use super::disk::{Disk, STAGE, io_error};
 use super::error::{ReplicaError, Result};
 use super::list::{self, List};
-use super::records::{self, Told};
-use super::{ANNOTATIONS_DB, MailboxExtra, Note, State};
+use super::records;
+use super::{ANNOTATIONS_DB, Files, MailboxExtra, Note, State};
 use crate::lock::ofd;
 use crate::tree::Owner;
 
@@ -54,9 +55,8 @@ impl State {
             uncounted: BTreeSet::new(),
             unassigned: BTreeSet::new(),
             damaged: broken,
-            told: Told::default(),
             list,
-            disk,
+            files: Files::of(disk),
             _lock: lock,
         };
         state.load_notes()?;
@@ -73,7 +73,7 @@ impl State {
 
     fn load_notes(&mut self) -> Result<()> {
         for entry in self.list.entries().filter(|entry| entry.mbtype.has_data()) {
-            let MailboxExtra { notes, .. } = self.summary(entry)?.extra;
+            let MailboxExtra { notes, .. } = self.files.summary(entry)?.extra;
             if let (Some(id), false) = (&entry.uniqueid, notes.is_empty()) {
                 self.notes.insert(id.clone(), notes);
             }
@@ -83,7 +83,7 @@ impl State {
 
     /// Writes imapd.conf, if it is not as it should be.
     pub(super) fn write_conf(&self) -> Result<()> {
-        let root = self.disk.path().display();
+        let root = self.files.disk.path().display();
         let mut text = format!(
             "# Made by cylinder: serves this replica once it is promoted.\n\
              configdirectory: {root}/conf\n\
@@ -102,10 +102,10 @@ impl State {
         let default = names.iter().find(|name| *name == "default").unwrap_or(&names[0]);
         text.push_str(&format!("defaultpartition: {default}\n"));
         let path = Path::new(CONF);
-        if self.disk.read(path)?.as_deref() == Some(text.as_bytes()) {
+        if self.files.disk.read(path)?.as_deref() == Some(text.as_bytes()) {
             return Ok(());
         }
-        let mut batch = Batch::new(&self.disk);
+        let mut batch = Batch::new(&self.files.disk);
         batch.put(path.to_owned(), text.into_bytes());
         batch.commit()
     }
@@ -125,8 +125,8 @@ fn take(disk: &Disk, root: &Path) -> Result<File> {
             return Err(ReplicaError::Foreign { path: root.to_owned() });
         }
     }
-    let mut dirty = BTreeSet::new();
-    let dir = disk.make_dir(Path::new("conf"), &mut dirty)?;
+    let mut new = NewDirs::default();
+    let dir = disk.make_dir(Path::new("conf"), &mut new)?;
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let name = lock.file_name().unwrap_or_default();
     let file = fs::openat(&dir, name, flags, Mode::RUSR | Mode::WUSR)
@@ -137,9 +137,10 @@ fn take(disk: &Disk, root: &Path) -> Result<File> {
     }
     // Nothing else is there before the file is that says what it is.
     disk.sync_dir(Path::new("conf"))?;
-    dirty.iter().try_for_each(|dir| disk.sync_dir(dir))?;
-    disk.make_dir(Path::new("spool"), &mut dirty)?;
-    dirty.iter().try_for_each(|dir| disk.sync_dir(dir))?;
+    disk.sync_new(new)?;
+    let mut new = NewDirs::default();
+    disk.make_dir(Path::new("spool"), &mut new)?;
+    disk.sync_new(new)?;
     Ok(file)
 }
 

@@ -28,7 +28,7 @@ impl State {
 
     /// What lies at one place for the whole server.
     fn misplaced_roots(&self, conf: &ImapdConf) -> Vec<Finding> {
-        let root = self.disk.path();
+        let root = self.files.disk.path();
         let is_there = |path: &str| root.join(path).exists();
         let mut places = vec![("configdirectory", conf.configdirectory().to_owned(), "conf")];
         for (option, theirs, ours) in [
@@ -53,7 +53,7 @@ impl State {
         if !self.quotas.is_empty() && conf.quota_db() != QUOTA_DB {
             other("quota_db", "quotas are files of their own here: quotalegacy");
         }
-        let named = self.disk.names(Path::new("conf/user")).unwrap_or_default();
+        let named = self.files.disk.names(Path::new("conf/user")).unwrap_or_default();
         if conf.fulldirhash() && named.iter().any(|(name, _)| name != "uuid") {
             other("fulldirhash", "accounts without an INBOX have files in other directories");
         }
@@ -71,7 +71,7 @@ impl State {
         let mut findings = Vec::new();
         for name in used {
             let shown = String::from_utf8_lossy(name);
-            let ours = self.disk.path().join("spool").join(&*shown);
+            let ours = self.files.disk.path().join("spool").join(&*shown);
             let Some(theirs) = conf.partition(name) else {
                 let option = format!("partition-{shown}");
                 let detail = format!("it is not set; mailboxes are in {}", ours.display());

@@ -32,13 +32,11 @@ impl Replica {
         state.unwritten += 1;
         state.flush()?;
         if let Some(owner) = owner {
-            state.disk.give_tree(Path::new(""), owner)?;
+            state.files.disk.give_tree(Path::new(""), owner)?;
         }
-        for path in ["conf", "spool"] {
-            state.disk.sync_all(Path::new(path))?;
-        }
-        let mut batch = Batch::new(&state.disk);
-        for (_, dir) in list::mailbox_dirs(&state.disk)? {
+        state.files.disk.sync_everything()?;
+        let mut batch = Batch::new(&state.files.disk);
+        for (_, dir) in list::mailbox_dirs(&state.files.disk)? {
             batch.then(Step::Remove(dir.join(STATE)));
         }
         // `fulldirhash` and `virtdomains` have their say in where these are.

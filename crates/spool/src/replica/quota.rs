@@ -79,7 +79,7 @@ impl State {
             quota.set(resource, Usage { used, limit: limits[resource as usize] });
         }
         let is_new = old.is_none();
-        let mut batch = Batch::new(&self.disk);
+        let mut batch = Batch::new(&self.files.disk);
         batch.put(path_of(root, &rules())?, bytes_of(&quota));
         batch.commit()?;
         self.quotas.insert(root.clone(), quota);
@@ -99,7 +99,7 @@ impl State {
         if !self.quotas.contains_key(root) {
             return Ok(());
         }
-        let mut batch = Batch::new(&self.disk);
+        let mut batch = Batch::new(&self.files.disk);
         batch.then(Step::Remove(path_of(root, &rules())?));
         batch.commit()?;
         self.quotas.remove(root);
@@ -136,7 +136,7 @@ impl State {
     /// Lets the header of a mailbox name the root that it counts for.
     pub(super) fn assign_root(&mut self, name: &MboxName) -> Result<()> {
         let Some(entry) = self.list.get(name).cloned() else { return Ok(()) };
-        let before = self.contents(&entry)?;
+        let before = self.files.contents(&entry)?;
         let after = before.clone();
         let partition = Partition::new(entry.partition.unwrap_or_default());
         let (records, messages, replaces) = (Recorded::Same, Vec::new(), None);
@@ -152,7 +152,7 @@ impl State {
             let mut used = [0_u64; 4];
             let entries = self.list.entries().filter(|entry| entry.mbtype.has_data());
             for entry in entries.filter(|entry| self.quota_root_of(&entry.name) == Some(root)) {
-                let index = self.summary(entry)?.index;
+                let index = self.files.summary(entry)?.index;
                 let parts =
                     [index.quota_mailbox_used, index.exists.into(), index.quota_annot_used, 1];
                 for (sum, part) in used.iter_mut().zip(parts) {

@@ -17,8 +17,9 @@ use model::{Guid, MboxName, Partition, Record, Uid, Userid};
 use super::contents::{INDEX, damaged, encode};
 use super::disk::{Disk, Unnamed, io_error};
 use super::error::Result;
+use super::list::dir_of;
 use super::message::Message;
-use super::{State, partition_dir, rules};
+use super::{Files, State, partition_dir, rules};
 
 /// How much is read or written at a time.
 const PIECE: usize = 1 << 16;
@@ -191,7 +192,7 @@ impl Rewritten {
     fn begin(disk: &Disk, near: &Path, minor_version: u32) -> Result<Self> {
         // The header comes last.
         let piece = vec![0; sizes(minor_version).unwrap_or_default().0];
-        let (unnamed, path) = (disk.unnamed(near)?, near.join(INDEX));
+        let (unnamed, path) = (disk.unnamed_on(near)?, near.join(INDEX));
         Ok(Self { unnamed, path, minor_version, piece, count: 0 })
     }
 
@@ -244,44 +245,37 @@ impl Told {
     }
 }
 
-impl State {
-    /// The records of a mailbox, for as long as this is held; none if it has none yet.
+impl Files {
+    /// The records of a mailbox, for as long as it is claimed; none if it has none yet.
     ///
     /// # Errors
     /// What its index is wrong with.
     pub fn records(&self, entry: &MailboxEntry) -> Result<Records> {
-        let found = open(&self.disk, &self.dir_of(entry)?)?;
+        let found = open(&self.disk, &dir_of(entry)?)?;
         Ok(found.map_or_else(Records::none, |(_, records)| records))
     }
 
     /// The same for whoever takes his time: they stay as they are, whatever happens to the mailbox.
     ///
     /// # Errors
-    /// As for [`State::records`].
+    /// As for [`Files::records`].
     pub fn records_to_tell(&self, entry: &MailboxEntry) -> Result<Records> {
-        let told = self.told.enter(self.dir_of(entry)?.join(INDEX));
+        let told = self.told.enter(dir_of(entry)?.join(INDEX));
         Ok(Records { _told: Some(told), ..self.records(entry)? })
     }
 
-    /// The messages of these that the accounts have to whom the mailboxes belong, wherever they lie.
-    /// Those that are damaged are not among them.
+    /// The messages of these that mailboxes have. Those that are damaged are not among them.
     ///
     /// # Errors
     /// If an index cannot be read.
     pub fn find_messages(
         &self,
-        near: &[MboxName],
+        mailboxes: &[MailboxEntry],
         wanted: &BTreeSet<Guid>,
     ) -> Result<Vec<Arc<Message>>> {
-        let names = &rules().names;
-        let owners: BTreeSet<Userid> = near.iter().filter_map(|name| names.owner(name)).collect();
-        let is_near = |entry: &&MailboxEntry| {
-            let owner = names.owner(&entry.name);
-            near.contains(&entry.name) || owner.is_some_and(|owner| owners.contains(&owner))
-        };
         let mut missing = wanted.clone();
         let mut found = Vec::new();
-        for entry in self.list.entries().filter(|entry| entry.mbtype.has_data()).filter(is_near) {
+        for entry in mailboxes {
             if missing.is_empty() {
                 break;
             }
@@ -302,6 +296,20 @@ impl State {
 
     pub(super) fn rewrite(&self, partition: &Partition, minor_version: u32) -> Result<Rewritten> {
         Rewritten::begin(&self.disk, &partition_dir(partition)?, minor_version)
+    }
+}
+
+impl State {
+    /// These mailboxes, and all others of the accounts that they belong to.
+    pub fn mailboxes_near(&self, near: &[MboxName]) -> Vec<MailboxEntry> {
+        let names = &rules().names;
+        let owners: BTreeSet<Userid> = near.iter().filter_map(|name| names.owner(name)).collect();
+        let is_near = |entry: &&MailboxEntry| {
+            let owner = names.owner(&entry.name);
+            near.contains(&entry.name) || owner.is_some_and(|owner| owners.contains(&owner))
+        };
+        let there = self.list.entries().filter(|entry| entry.mbtype.has_data());
+        there.filter(is_near).cloned().collect()
     }
 }
 

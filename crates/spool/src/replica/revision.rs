@@ -9,7 +9,7 @@ use model::{Partition, Record, Uid};
 use super::contents::{Contents, INDEX_VERSION};
 use super::error::Result;
 use super::records::{Iter, Records, Rewritten};
-use super::{Note, State};
+use super::{Files, Note};
 
 /// Up to so many records are changed by themselves, if they are a small part of all. They are kept in
 /// memory, and written down twice if the index is changed in place.
@@ -214,7 +214,7 @@ impl Revised {
     }
 }
 
-impl State {
+impl Files {
     /// Begins to change so many records of a mailbox. If they are few, the others are not looked at,
     /// and its counters have to be right; [`usize::MAX`] relies on nothing.
     ///

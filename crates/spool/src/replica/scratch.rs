@@ -3,7 +3,7 @@
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
-use super::State;
+use super::Files;
 use super::disk::{Unnamed, io_error};
 use super::error::Result;
 
@@ -68,7 +68,7 @@ fn read_value(mut file: impl Read) -> io::Result<Vec<u8>> {
     Ok(value)
 }
 
-impl State {
+impl Files {
     /// A new scratch file.
     ///
     /// # Errors
@@ -87,7 +87,7 @@ mod tests {
     fn values_come_back_as_often_as_they_are_asked_for() {
         let top = tempfile::tempdir().expect("a directory");
         let replica = Replica::open(&top.path().join("replica")).expect("a replica");
-        let mut scratch = replica.lock().scratch().expect("a file");
+        let mut scratch = replica.files().scratch().expect("a file");
         let values: Vec<Vec<u8>> = (0..3000_usize).map(|n| vec![b'x'; n % 97]).collect();
         values.iter().for_each(|value| scratch.push(value).expect("written"));
         for _ in 0..2 {
