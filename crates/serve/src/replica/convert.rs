@@ -8,7 +8,7 @@ use cyrus_format::header::MailboxHeader;
 use cyrus_format::index::MailboxOptions;
 use cyrus_format::mboxlist::MailboxEntry;
 use model::crc::is_virtual;
-use model::{MboxName, Modseq, Record, UserFlags};
+use model::{MboxName, Modseq, Record, SystemFlags, UserFlags};
 use spool::replica::{Contents, INDEX_VERSION, Note, Summary};
 
 /// Letters as bits; those that are not told stay as they are.
@@ -44,6 +44,17 @@ pub fn notes(annotations: Vec<Annotation>) -> Vec<Note> {
         .collect();
     notes.sort();
     notes
+}
+
+/// What JMAP notes of a message that is to come back later.
+const SNOOZED: &[u8] = b"/vendor/cmu/cyrus-imapd/snoozed";
+
+/// Says in the record, too, whether a message sleeps. Masters tell the note alone; Cyrus 3.6 looks at the
+/// record when it is time.
+pub fn repeat_snoozed(record: &mut Record, notes: &[Note]) {
+    let snoozed = SystemFlags::SNOOZED.0;
+    let sleeps = notes.iter().any(|note| note.entry == SNOOZED && note.userid.is_empty());
+    record.system_flags.0 = record.system_flags.0 & !snoozed | if sleeps { snoozed } else { 0 };
 }
 
 /// Takes over what a master says of a message. `false` if there are too many flags.

@@ -269,6 +269,7 @@ impl<'a> Plan<'a> {
             return Err((No::Unknown, "has a flag too many for the mailbox"));
         }
         let told_notes = convert::notes(told.annotations);
+        convert::repeat_snoozed(&mut record, &told_notes);
         match told_notes.is_empty() {
             true => drop(notes.remove(&told.uid)),
             false => drop(notes.insert(told.uid, told_notes)),
@@ -313,6 +314,7 @@ impl<'a> Plan<'a> {
             None => return Err((No::ProtocolError, "was not sent")),
         }
         let notes = convert::notes(told.annotations);
+        convert::repeat_snoozed(&mut record, &notes);
         if !notes.is_empty() {
             self.after.notes.insert(told.uid, notes);
         }

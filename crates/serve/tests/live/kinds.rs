@@ -129,6 +129,35 @@ fn users_of_domains_have_their_mail_and_quotas() {
     users.iter().for_each(|user| promoted.assert_same(user));
 }
 
+/// What JMAP notes of a message that sleeps until a certain time.
+const SNOOZED: &str = "{\"until\":\"2040-01-01T00:00:00Z\"}";
+
+#[test]
+fn snoozed_messages_sleep_on() {
+    let Some(pair) = Pair::start("snoozed_messages_sleep_on") else { return };
+    pair.master.create_user("glad").expect("a user");
+    let mut imap = pair.client("glad");
+    for message in MailGenerator::new(14, Sizes::Small).messages(3) {
+        append(&mut imap, "INBOX", &message);
+    }
+    imap.select("INBOX").expect("selected");
+    let entry = "/vendor/cmu/cyrus-imapd/snoozed";
+    imap.annotate("2", entry, "value.shared", SNOOZED).expect("annotated");
+    imap.unselect().expect("closed");
+    pair.sync(&["-u", "glad"]);
+    pair.assert_in_sync("glad");
+    let flags = |cyrus: &Cyrus| {
+        let examined = cyrus.tool("mbexamine", &["user/glad"]).expect("examined");
+        let flags = examined.stdout.lines().filter(|line| line.contains("INTERNALFLAGS"));
+        flags.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let of_master = flags(&pair.master);
+    let promoted = pair.promote();
+    promoted.assert_same("glad");
+    assert!(of_master[1].contains("SNOOZED"), "{of_master:?}");
+    assert_eq!(of_master, flags(&promoted.cyrus));
+}
+
 const FILTER: &str = "require [\"fileinto\"];\r\n\
     if header :contains \"subject\" \"file me\" { fileinto \"INBOX/Filed\"; }\r\n";
 
