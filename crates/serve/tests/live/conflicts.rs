@@ -1,6 +1,12 @@
 //! A replica that has become another than its master believes. It is the master who repairs that; we
 //! only refuse.
 
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use cyrus_format::index::{Index, write_header};
+use model::UidValidity;
 use testkit::mail::{MailGenerator, Sizes};
 use testkit::process::wait_until;
 use testkit::{Cyrus, ImapClient};
@@ -85,4 +91,53 @@ fn a_mailbox_of_another_identity_is_replaced_only_by_force() {
     assert!(other.tool("sync_client", &["-S", &to, "-u", "glad"]).is_err());
     await_refusals(2);
     pair.promote().assert_same("glad");
+}
+
+/// One mailbox of one identity, whose UIDs begin anew on the second master.
+#[test]
+fn of_two_uidvalidities_both_masters_take_the_higher_one() {
+    let Some(pair) = Pair::start("of_two_uidvalidities") else { return };
+    let mut one = fill(&pair);
+    one.create("INBOX/both").expect("created");
+    append(&mut one, "INBOX/both", b"Subject: of one\r\n\r\nbody\r\n");
+    let other = other_master(&pair);
+    pair.sync(&["-u", "glad"]);
+    let higher = uidvalidity(&mut one) + 100;
+    begin_uids_anew(&other, "user/glad/both", higher);
+    let mut two = other.imap_as("glad").expect("a client");
+    assert_eq!(uidvalidity(&mut two), higher);
+    append(&mut two, "INBOX/both", b"Subject: of two\r\n\r\nbody\r\n");
+
+    pair.sync_from(&other, &["-u", "glad"]);
+    let lines = pair.sync(&["-u", "glad"]);
+    let refused = "APPLY MAILBOX was answered with NO IMAP_SYNC_C";
+    assert!(lines.iter().any(|line| line.contains(refused)), "{lines:#?}");
+    assert_eq!(uidvalidity(&mut one), higher);
+    one.select("INBOX/both").expect("selected");
+    for subject in ["of one", "of two"] {
+        let found = one.search(&format!("SUBJECT \"{subject}\"")).expect("searched");
+        assert_eq!(found.len(), 1, "{subject}");
+    }
+    one.unselect().expect("closed");
+    pair.sync(&["-u", "glad"]);
+    pair.assert_in_sync("glad");
+    pair.promote().assert_same("glad");
+}
+
+/// Writes it into the index: nothing that a client can ask for changes it.
+fn begin_uids_anew(cyrus: &Cyrus, mailbox: &str, uidvalidity: u64) {
+    let found = cyrus.tool("mbpath", &[mailbox]).expect("a directory");
+    let path = Path::new(found.stdout.trim()).join("cyrus.index");
+    let bytes = fs::read(&path).expect("an index");
+    let mut header = Index::parse(&bytes).expect("a good one").header().clone();
+    header.uidvalidity = UidValidity(u32::try_from(uidvalidity).expect("a number"));
+    let raw = write_header(&header).expect("a header");
+    let index = File::options().write(true).open(&path).expect("an index");
+    index.write_all_at(&raw, 0).expect("written");
+}
+
+fn uidvalidity(imap: &mut ImapClient) -> u64 {
+    let selected = imap.examine("INBOX/both").expect("opened");
+    imap.unselect().expect("closed");
+    selected.uid_validity
 }

@@ -109,3 +109,20 @@ fn a_master_with_a_wrong_password_is_blamed() {
     let _client = Group::spawn_guarded(&mut client).expect("it starts");
     pair.server.logged("login as repl failed: no such user, or a wrong password");
 }
+
+/// A master that takes everybody for an IMAP server first is told at once that this is none, and comes
+/// again as it should.
+#[test]
+fn a_master_that_tries_imap_first_is_told_that_this_is_none() {
+    let tries = |builder: testkit::CyrusBuilder| builder.option("sync_try_imap", "yes");
+    let Some(pair) = Pair::start_with("a_master_that_tries_imap", tries) else { return };
+    pair.master.create_user("glad").expect("a user");
+    let mut imap = pair.client("glad");
+    for message in MailGenerator::new(13, Sizes::Small).messages(3) {
+        append(&mut imap, "INBOX", &message);
+    }
+    let lines = pair.sync(&["-u", "glad"]);
+    assert_eq!(lines.iter().filter(|line| line.contains("logged in")).count(), 1, "{lines:#?}");
+    pair.assert_in_sync("glad");
+    pair.promote().assert_same("glad");
+}
