@@ -467,8 +467,7 @@ pub struct ServeArgs {
     /// Who may log in: a file with a line for each, `name:hash`, that only its owner can read
     #[arg(long, value_name = "FILE")]
     pub users: PathBuf,
-    /// Add this user to the file, or give him another password, which is read from standard input;
-    /// a server that runs knows it at once
+    /// Add this user, or give him another password, read from standard input; it holds at once
     #[arg(long, value_name = "NAME", conflicts_with_all = ["listen", "tls_listen", "tls_cert"])]
     pub add_user: Option<String>,
     /// Where the replica is kept; made if it is not there
@@ -486,6 +485,9 @@ pub struct ServeArgs {
     /// Its key, in PEM
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
+    /// Offer compression where there is no TLS, for a slow tunnel: masters spend most time on it
+    #[arg(long)]
+    pub compress: bool,
     /// Take at most this many connections at the same time
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u16).range(1..))]
     pub max_connections: u16,

@@ -60,6 +60,8 @@ pub struct Config {
     pub users: UsersFile,
     /// How much, and how long.
     pub limits: Limits,
+    /// Whether masters without TLS are offered to compress what they say.
+    pub deflate: bool,
     /// What it is about.
     pub handlers: Handlers,
     /// Who hears of it.

@@ -62,7 +62,7 @@ impl<'s> Session<'s> {
             mechanisms: mechanisms(secret || is_private(peer.ip())),
             starttls: !secret && shared.config.identity.is_some(),
             // Cyrus compresses what TLS has not made incompressible.
-            deflate: !secret,
+            deflate: !secret && shared.config.deflate,
             ..Banner::new(&shared.config.name, &shared.config.version)
         };
         let server = Server::start(banner, shared.config.limits.wire, &mut out);

@@ -64,6 +64,7 @@ fn serve(args: &ServeArgs, spool: &Path) -> Result<Exit, CliError> {
         identity,
         users,
         limits: Limits { connections_max: args.max_connections.into(), ..Limits::default() },
+        deflate: args.compress,
         handlers: Box::new(move || Box::new(Session::new(replica.clone()))),
         watch: Box::new(move |event| watch(event, &notify)),
     };

@@ -60,6 +60,7 @@ impl Server {
             ),
             users: UsersFile::open(&users).expect("a good file"),
             limits,
+            deflate: true,
             handlers,
             watch: Box::new(move |event| {
                 lines.lock().expect("no panic").push(event.to_string());
