@@ -22,6 +22,7 @@ pub const PASSWORD: &str = "any";
 pub struct Served {
     group: Option<Group>,
     program: PathBuf,
+    more: Vec<String>,
     address: SocketAddr,
     spool: PathBuf,
     directory: TempDir,
@@ -34,6 +35,15 @@ impl Served {
     ///
     /// If it does not come up.
     pub fn start(program: &Path) -> io::Result<Self> {
+        Self::start_with(program, &[])
+    }
+
+    /// The same with more arguments.
+    ///
+    /// # Errors
+    ///
+    /// If it does not come up.
+    pub fn start_with(program: &Path, more: &[&str]) -> io::Result<Self> {
         let mut directory = tempfile::Builder::new();
         // Cyrus' user has to be able to look into it.
         directory.prefix("cylinder-replica-").permissions(Permissions::from_mode(0o755));
@@ -48,7 +58,8 @@ impl Served {
         }
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         let program = program.to_owned();
-        let mut server = Self { group: None, program, address, spool, directory };
+        let more = more.iter().map(|argument| (*argument).to_owned()).collect();
+        let mut server = Self { group: None, program, more, address, spool, directory };
         server.resume()?;
         Ok(server)
     }
@@ -62,6 +73,7 @@ impl Served {
         let mut command = Command::new(&self.program);
         command.args(["serve", "--listen", "127.0.0.1:0", "--users"]);
         command.arg(self.directory.path().join("users")).arg("--spool").arg(&self.spool);
+        command.args(&self.more);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut group = Group::spawn_guarded(&mut command)?;
         let stderr = group.leader().stderr.take();

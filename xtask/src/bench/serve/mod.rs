@@ -40,6 +40,8 @@ struct Race {
     flagged: u64,
     /// How often short tasks are repeated.
     repeat: u64,
+    /// How often replicas begin with nothing.
+    rounds: u64,
 }
 
 /// What `bench-serve` answered.
@@ -68,8 +70,9 @@ pub fn run(args: &[String]) -> Result<(), Failure> {
 
 fn measure(bench: &Workbench, options: &Options) -> Result<Results, String> {
     let mut results = Results::default();
-    if let Some(Race { messages, flagged, repeat }) = options.race {
-        let numbers = [("messages", messages), ("flagged", flagged), ("repeat", repeat)];
+    if let Some(Race { messages, flagged, repeat, rounds }) = options.race {
+        let numbers =
+            [("messages", messages), ("flagged", flagged), ("repeat", repeat), ("rounds", rounds)];
         results.race = Some(ask(bench, "race", &numbers)?);
     }
     for records in &options.memory {
@@ -122,10 +125,10 @@ impl Options {
     fn of(quick: bool) -> Self {
         let (write, typed) = (false, String::new());
         if quick {
-            let race = Some(Race { messages: 600, flagged: 1_000, repeat: 3 });
+            let race = Some(Race { messages: 600, flagged: 1_000, repeat: 3, rounds: 1 });
             return Self { race, memory: vec![10_000], kills: Some(5), write, typed };
         }
-        let race = Some(Race { messages: 6_046, flagged: 10_000, repeat: 15 });
+        let race = Some(Race { messages: 6_046, flagged: 10_000, repeat: 15, rounds: 3 });
         let memory = vec![10_000, 100_000, 1_000_000];
         Self { race, memory, kills: Some(500), write, typed }
     }

@@ -3,7 +3,8 @@
 //!
 //! Usage: `bench-serve race|memory|leftovers --cylinder PROGRAM [OPTION]...`. Prints JSON.
 //!
-//! - `race`: `--messages N` of the corpus, `--flagged N` small ones, `--repeat N` of what is short.
+//! - `race`: `--messages N` of the corpus, `--flagged N` small ones, `--repeat N` of what is short,
+//!   `--rounds N` of what is first, with new replicas each.
 //! - `memory`: `--records N`, the size of the mailbox that a made-up master sends.
 //! - `leftovers`: `--kills N`, `--seed N`.
 //!

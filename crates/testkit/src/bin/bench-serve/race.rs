@@ -1,5 +1,6 @@
 //! What a user waits for, with a real client and with the same sessions replayed.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -16,6 +17,11 @@ use crate::{Options, Outcome};
 /// Who has real mail, and who has many small messages.
 const CORPUS: &str = "glad";
 const SMALL: &str = "ann";
+
+/// The tasks that are done for the first time, and by whom.
+const INITIAL: [(&str, &str); 2] = [("initial", CORPUS), ("initial, small", SMALL)];
+
+const WHO: [&str; 2] = ["Cyrus", "Cylinder"];
 
 /// Messages that are appended at once on the master.
 const APPENDED: usize = 200;
@@ -36,6 +42,8 @@ type Change = Box<dyn FnMut(&mut ImapClient, usize) -> Outcome>;
 struct Times {
     cyrus: Vec<Run>,
     cylinder: Vec<Run>,
+    /// Ours where compression is offered, as Cyrus does it.
+    compressed: Vec<Run>,
     sessions: Vec<Session>,
 }
 
@@ -71,13 +79,94 @@ pub fn run(options: &Options) -> Outcome<Value> {
         eprintln!("{}: Cyrus {cyrus:.3?}, Cylinder {cylinder:.3?}", task.name);
         measured.push((task.name, times));
     }
-    drop((real, ours, recorded));
-    let replayed = [replay_on_cyrus(&measured)?, replay_on_cylinder(options, &measured)?];
-    Ok(json!({
+    // Nothing is removed before all is measured: without a journal, ext4 looks at each inode that was
+    // removed within the last minute before it makes another one.
+    let mut kept = Vec::new();
+    let mut replayed = Replayed::new();
+    for round in 0..options.number("--rounds")? {
+        let (pair, again) = (Fresh::start(options)?, Fresh::start(options)?);
+        let compressing = Served::start_with(&options.cylinder, &["--compress"])?;
+        pair.begin_anew(&master, &mut measured, round)?;
+        for (name, user) in INITIAL {
+            let run = sync(&master, compressing.address(), user)?;
+            times_of(&mut measured, name)?.compressed.push(run);
+        }
+        again.replay(&measured, &mut replayed, round)?;
+        kept.push((pair, again, compressing));
+    }
+    let document = json!({
         "corpus": corpus,
         "small": small,
+        "rounds": options.number("--rounds")?,
         "tasks": document(&measured, &replayed),
-    }))
+    });
+    drop((real, ours, recorded, kept));
+    Ok(document)
+}
+
+/// What each session of each task took when it was replayed: on Cyrus, and on ours.
+type Replayed = BTreeMap<&'static str, [Vec<Duration>; 2]>;
+
+/// Two replicas that have nothing yet.
+struct Fresh {
+    real: Cyrus,
+    ours: Served,
+}
+
+fn times_of<'m>(measured: &'m mut [(&'static str, Times)], name: &str) -> Outcome<&'m mut Times> {
+    let found = measured.iter_mut().find(|(task, _)| *task == name);
+    Ok(found.map(|(_, times)| times).ok_or("a task is missing")?)
+}
+
+impl Fresh {
+    fn start(options: &Options) -> Outcome<Self> {
+        Ok(Self { real: cyrus()?.start()?, ours: Served::start(&options.cylinder)? })
+    }
+
+    /// Nobody is always the first.
+    fn in_turns(&self, round: u64) -> [(usize, SocketAddr); 2] {
+        let [cyrus, ours] = [(0, self.real.sync_address()), (1, self.ours.address())];
+        if round.is_multiple_of(2) { [cyrus, ours] } else { [ours, cyrus] }
+    }
+
+    /// Replicates for the first time once more.
+    fn begin_anew(
+        &self,
+        master: &Cyrus,
+        measured: &mut [(&'static str, Times)],
+        round: u64,
+    ) -> Outcome {
+        for (name, user) in INITIAL {
+            let times = times_of(measured, name)?;
+            for (at, address) in self.in_turns(round) {
+                let run = sync(master, address, user)?;
+                eprintln!("{name}, round {round}, {}: {:.3?}", WHO[at], run.wall);
+                [&mut times.cyrus, &mut times.cylinder][at].push(run);
+            }
+        }
+        Ok(())
+    }
+
+    /// Says what was recorded, session by session.
+    fn replay(
+        &self,
+        measured: &[(&'static str, Times)],
+        replayed: &mut Replayed,
+        round: u64,
+    ) -> Outcome {
+        for (at, address) in self.in_turns(round) {
+            for (name, times) in measured {
+                for session in &times.sessions {
+                    let took = replay(address, session)?;
+                    if INITIAL.iter().any(|(initial, _)| initial == name) {
+                        eprintln!("{name}, replayed, round {round}, {}: {took:.3?}", WHO[at]);
+                    }
+                    replayed.entry(name).or_default()[at].push(took);
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Gives the master its mail: how many real and how many small messages.
@@ -103,8 +192,8 @@ fn tasks(repeat: usize) -> Vec<Task> {
     let mut news = MailGenerator::new(5, Sizes::Small);
     let task = |name, user, times, change: Change| Task { name, user, times, change };
     vec![
-        task("initial", CORPUS, 1, Box::new(|_, _| Ok(()))),
-        task("initial, small", SMALL, 1, Box::new(|_, _| Ok(()))),
+        task(INITIAL[0].0, CORPUS, 1, Box::new(|_, _| Ok(()))),
+        task(INITIAL[1].0, SMALL, 1, Box::new(|_, _| Ok(()))),
         task("unchanged", CORPUS, repeat, Box::new(|_, _| Ok(()))),
         task(
             "all flags",
@@ -137,24 +226,7 @@ fn tasks(repeat: usize) -> Vec<Task> {
     ]
 }
 
-/// How long each session of each task takes on a replica that has nothing before.
-fn replay_all(to: SocketAddr, measured: &[(&'static str, Times)]) -> Outcome<Vec<Vec<Duration>>> {
-    let of = |times: &Times| times.sessions.iter().map(|session| replay(to, session)).collect();
-    measured.iter().map(|(_, times)| of(times)).collect()
-}
-
-fn replay_on_cyrus(measured: &[(&'static str, Times)]) -> Outcome<Vec<Vec<Duration>>> {
-    replay_all(cyrus()?.start()?.sync_address(), measured)
-}
-
-fn replay_on_cylinder(
-    options: &Options,
-    measured: &[(&'static str, Times)],
-) -> Outcome<Vec<Vec<Duration>>> {
-    replay_all(Served::start(&options.cylinder)?.address(), measured)
-}
-
-fn document(measured: &[(&'static str, Times)], replayed: &[Vec<Vec<Duration>>; 2]) -> Value {
+fn document(measured: &[(&'static str, Times)], replayed: &Replayed) -> Value {
     let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
     let of = |runs: &[Run], replayed: &[Duration]| {
         json!({
@@ -163,12 +235,15 @@ fn document(measured: &[(&'static str, Times)], replayed: &[Vec<Vec<Duration>>; 
             "replayed_us": micros(median(replayed.iter().copied())),
         })
     };
-    let tasks = measured.iter().enumerate().map(|(at, (name, times))| {
+    let nothing = [Vec::new(), Vec::new()];
+    let tasks = measured.iter().map(|(name, times)| {
+        let [cyrus, cylinder] = replayed.get(name).unwrap_or(&nothing);
         json!({
             "name": name,
             "times": times.cylinder.len(),
-            "cyrus": of(&times.cyrus, &replayed[0][at]),
-            "cylinder": of(&times.cylinder, &replayed[1][at]),
+            "cyrus": of(&times.cyrus, cyrus),
+            "cylinder": of(&times.cylinder, cylinder),
+            "compressed": of(&times.compressed, &[]),
         })
     });
     tasks.collect()

@@ -96,6 +96,8 @@ fn split(said: &[u8]) -> Outcome<Session> {
 /// Says a session to a replica, each command once the one before is answered. How long that took,
 /// from the login on.
 pub fn replay(to: SocketAddr, session: &Session) -> Outcome<Duration> {
+    // As for a real master: a sync of a file system would wait for what others wrote before.
+    nix::unistd::sync();
     let mut dialogue = Dialogue::begin(to)?;
     let mut start = Instant::now();
     for command in session {
