@@ -244,3 +244,15 @@ fn a_server_takes_the_sockets_that_systemd_opened() {
     greeted(address);
     assert_eq!(server.end(), Some(0));
 }
+
+#[test]
+fn compression_is_offered_where_it_is_asked_for() {
+    let directory = scratch();
+    let (users, spool) = (users(directory.path()), directory.path().join("spool"));
+    for (more, is_offered) in [(None, false), (Some("--compress"), true)] {
+        let mut server = Server::start(serving(&users, &spool).args(more));
+        let (_stream, greeting) = greeted(server.address());
+        assert_eq!(greeting.contains("* COMPRESS DEFLATE"), is_offered, "{greeting}");
+        assert_eq!(server.end(), Some(0));
+    }
+}
