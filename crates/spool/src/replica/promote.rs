@@ -27,7 +27,10 @@ impl Replica {
     /// [`State::damaged`]: super::State::damaged
     /// [`State::misplaced`]: super::State::misplaced
     pub fn promote(self, conf: &ImapdConf, owner: Option<Owner>) -> Result<()> {
-        let mut state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let Self { files, state, .. } = self;
+        // What is done when the disk is closed is done while it is locked.
+        drop(files);
+        let mut state = state.into_inner().unwrap_or_else(PoisonError::into_inner);
         state.list.forget_vanished();
         state.unwritten += 1;
         state.flush()?;
