@@ -193,7 +193,8 @@ fn look(
     peer: &mut dyn Peer,
     options: &Options,
 ) -> Result<(Remote, Plan), RestoreError> {
-    let mut remote = Remote::of_user(wish.userid, plan::ids(wish, options), peer)?;
+    let mut remote =
+        Remote::of_user(wish.userid, peer)?.with_ids(plan::ids(wish, options), peer)?;
     loop {
         let plan = plan::plan(wish, &remote, past, options)?;
         if plan.unclear.is_empty() {

@@ -156,7 +156,8 @@ fn look(
     ledger: &Ledger,
     peer: &mut dyn Peer,
 ) -> Result<(Remote, Plan), SessionError> {
-    let mut remote = Remote::of_user(userid, ledger.names.keys().cloned().collect(), peer)?;
+    let mut remote =
+        Remote::of_user(userid, peer)?.with_ids(ledger.names.keys().cloned().collect(), peer)?;
     loop {
         let plan = ledger.plan(&remote);
         if plan.unclear.is_empty() {

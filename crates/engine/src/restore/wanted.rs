@@ -78,9 +78,13 @@ impl<'a> Wish<'a> {
     /// Reads what was selected of a snapshot.
     pub fn of(account: &'a SourceAccount, which: Messages) -> Self {
         let rules = NameRules::v3();
-        let notes = mailbox_notes(account, &rules);
-        let seen = flags::seen(account);
         let (mut mailboxes, mut problems) = (Vec::new(), Vec::new());
+        let notes = mailbox_notes(account, &rules).unwrap_or_else(|error| {
+            let damaged = Finding::new(FindingKind::MetadataUnreadable, "annotations", error);
+            problems.push(Problem::new(&"annotations".into(), Trouble::Damaged(vec![damaged])));
+            BTreeMap::new()
+        });
+        let seen = flags::seen(account);
         for (at, source) in account.mailboxes.iter().enumerate() {
             let read = Wanted::read(at, source, account, which).map(|mut wanted| {
                 let names = [source.name.as_bytes(), wanted.uniqueid.as_bytes()];
