@@ -66,7 +66,7 @@ impl Only<'_> {
     }
 
     /// Those of its mailboxes that are wanted.
-    pub fn of<'e>(self, mut entries: Vec<&'e MailboxEntry>) -> Vec<&'e MailboxEntry> {
+    pub fn of(self, mut entries: Vec<&MailboxEntry>) -> Vec<&MailboxEntry> {
         match self {
             Only::All => {}
             Only::Mailboxes(names) => entries.retain(|entry| names.contains(&entry.name)),

@@ -185,7 +185,8 @@ fn whatever_changes_is_on_the_replica_a_moment_later() {
             let begun = Instant::now();
             lmtp.deliver(&["glad"], &mail.message()).expect("delivered");
             let arrived = || there.status("INBOX", &["MESSAGES"]).expect("it is there") == [number];
-            assert!(wait_until(PATIENCE, arrived), "{}", rolling.said());
+            let arrived = wait_until(PATIENCE, arrived);
+            assert!(arrived, "{number}: {:#}\n{}", rolling.status(), rolling.said());
             begun.elapsed()
         })
         .collect();

@@ -33,7 +33,7 @@ impl Waker {
     /// Does so.
     pub fn wake(&self) {
         // It fails only if the daemon is about to be woken many times already.
-        let _ = rustix::io::write(&self.event, &1_u64.to_ne_bytes());
+        let _ = rustix::io::write(&self.event, &[1; 8]);
     }
 }
 
