@@ -67,6 +67,7 @@ use dirs::NewDirs;
 use hold::Held;
 use list::{List, MAILBOXES_DB};
 
+use crate::catalog::Owned;
 use crate::lock::ofd;
 
 const ANNOTATIONS_DB: &str = "conf/annotations.db";
@@ -161,12 +162,14 @@ impl State {
     /// kept.
     pub fn mailboxes_of(&self, userid: &Userid) -> Vec<&MailboxEntry> {
         let names = &rules().names;
+        // Asked of every name that there is: none is taken apart for it.
+        let owned = userid.user().and_then(|user| Owned::by(user, &rules()));
+        let is_his =
+            |name: &MboxName| owned.as_ref().is_some_and(|own| own.has_name(name.as_bytes()));
         let mut found: Vec<_> = self
             .list
             .entries()
-            .filter(|entry| {
-                !entry.mbtype.deleted && names.owner(&entry.name).as_ref() == Some(userid)
-            })
+            .filter(|entry| !entry.mbtype.deleted && is_his(&entry.name))
             .map(|entry| (names.is_deleted(&entry.name), names.to_dbname(&entry.name).ok(), entry))
             .collect();
         found.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
