@@ -85,7 +85,8 @@ impl SyncLog {
         }
     }
 
-    /// What there is to be taken; `None` if nothing has happened since the last time.
+    /// What there is to be taken; `None` if nothing has happened since the last time. A log of which
+    /// nothing is written yet is its writer's.
     ///
     /// # Errors
     ///
@@ -94,7 +95,10 @@ impl SyncLog {
         let mut all: Option<Waiting> = None;
         for path in [self.left(), self.log()] {
             let found = fs::metadata(&path).or_none().map_err(|e| failed("examine", &path, e))?;
-            let Some(found) = found.map(|found| Waiting::of(&found)) else { continue };
+            let is_begun = |found: &fs::Metadata| path == self.left() || found.size() > 0;
+            let Some(found) = found.filter(is_begun).map(|found| Waiting::of(&found)) else {
+                continue;
+            };
             all = Some(match all {
                 Some(left) => {
                     Waiting { bytes: left.bytes + found.bytes, since: left.since.min(found.since) }
@@ -116,6 +120,13 @@ impl SyncLog {
         let was_left = path.try_exists().map_err(|e| failed("examine", &path, e))?;
         if !was_left {
             let log = self.log();
+            // Whoever has just made it is about to lock it, and begins anew if it has lost its name by
+            // then; after 64 times he gives up, and his line is lost. On a busy machine, a reader that is
+            // woken by each new file gets in between every time.
+            let found = fs::metadata(&log).or_none().map_err(|e| failed("examine", &log, e))?;
+            if found.is_none_or(|found| found.size() == 0) {
+                return Ok(None);
+            }
             let renamed = fs::rename(&log, &path).or_none();
             if renamed.map_err(|e| failed("rename", &log, e))?.is_none() {
                 return Ok(None);
@@ -246,7 +257,7 @@ mod tests {
     #[test]
     fn the_last_writer_is_waited_for_and_the_next_one_begins_anew() {
         let stage = Stage::new();
-        stage.write("log", "");
+        stage.write("log", "MAILBOX user.early\n");
         let mut writer = OpenOptions::new().append(true).open(stage.path("log")).expect("a log");
         assert!(ofd::try_lock(&writer, Mode::Exclusive).expect("it locks"));
         let text = thread::scope(|scope| {
@@ -259,7 +270,27 @@ mod tests {
             drop(writer);
             reader.join().expect("it ends")
         });
-        assert_eq!(text.as_deref(), Some("MAILBOX user.late\n"));
+        assert_eq!(text.as_deref(), Some("MAILBOX user.early\nMAILBOX user.late\n"));
+    }
+
+    #[test]
+    fn a_log_that_is_only_made_yet_keeps_its_name() {
+        let stage = Stage::new();
+        let path = stage.path("log");
+        // As Cyrus writes a line; the reader is there at every step.
+        let mut writer = OpenOptions::new().append(true).create(true).open(&path).expect("a log");
+        assert!(stage.log.waiting().expect("a look").is_none() && stage.take().is_none());
+        assert!(ofd::try_lock(&writer, Mode::Exclusive).expect("it locks"));
+        assert!(stage.take().is_none());
+        let has_its_name = || {
+            let (own, there) = (writer.metadata().expect("a file"), fs::metadata(&path));
+            there.is_ok_and(|there| there.ino() == own.ino())
+        };
+        assert!(has_its_name(), "the writer would have to begin anew, 64 times at most");
+        writer.write_all(b"MAILBOX user.a\n").expect("written");
+        drop(writer);
+        assert!(stage.log.waiting().expect("a look").is_some());
+        assert_eq!(stage.take().expect("a log").1, "MAILBOX user.a\n");
     }
 
     #[test]

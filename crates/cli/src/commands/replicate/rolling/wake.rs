@@ -54,7 +54,8 @@ impl Wake {
     /// Watches the directory of a log, which Cyrus may not have made yet.
     pub fn watch(&mut self, directory: &Path) {
         let Some(inotify) = self.inotify.as_ref().filter(|_| !self.is_watched) else { return };
-        let events = WatchFlags::CREATE | WatchFlags::MODIFY | WatchFlags::MOVED_TO;
+        // Not that a log was made: then nothing is in it yet.
+        let events = WatchFlags::MODIFY | WatchFlags::MOVED_TO;
         self.is_watched = inotify::add_watch(inotify, directory, events).is_ok();
     }
 
