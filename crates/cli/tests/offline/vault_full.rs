@@ -6,6 +6,7 @@ use std::process::Command;
 
 use testkit::disk::SmallDisk;
 use testkit::mail::{MailGenerator, Sizes};
+use testkit::s3::S3Server;
 use testkit::spool_builder::{EPOCH, Era, NewMessage, Spool, SpoolBuilder, SpoolOptions};
 
 use crate::program::{CYLINDER, Ran, cylinder, run};
@@ -175,15 +176,36 @@ fn what_was_dropped_is_deleted_from_a_full_disk() {
     assert_eq!(restored(&scene, "4"), 9);
 }
 
-/// What is larger than 16 MiB is kept in a temporary file until its name is known.
+/// A directory takes a large segment as it is made: what did not fit has no name, and is gone.
+#[test]
+fn a_large_backup_that_finds_the_disk_full_leaves_nothing_of_itself() {
+    let scene = Scene::new();
+    let test = "a_large_backup_that_finds_the_disk_full";
+    let Some(disk) = SmallDisk::or_skip(test, &scene.path("vault"), 32_768) else { return };
+    back_up(&scene, 1).expect(0);
+    let spool = spool(&scene, 8, 2 << 20);
+    let arguments = backup_arguments(&spool, &scene.vault(), &["glad"]);
+    disk.fill_but(500 * PAGE).expect("full");
+    let ran = cylinder(&arguments).expect(1);
+    assert_says_full(&ran);
+    assert_no_litter(&scene);
+    assert_eq!(scene.numbers(), [1]);
+    disk.free().expect("room");
+    cylinder(&arguments).expect(0);
+    assert_eq!(restored(&scene, "2"), 8);
+}
+
+/// For an object store, what is larger than 16 MiB is kept in a temporary file until its name is known.
 #[test]
 fn no_room_for_temporary_files_is_said_and_where_to_find_some() {
     let scene = Scene::new();
     let test = "no_room_for_temporary_files";
     let Some(_disk) = SmallDisk::or_skip(test, &scene.path("tmp"), 1024) else { return };
+    let server = S3Server::start().expect("a server");
     let spool = spool(&scene, 40, 2 << 20);
     let mut command = Command::new(CYLINDER);
-    command.args(backup_arguments(&spool, &scene.vault(), &["glad"]));
+    command.args(backup_arguments(&spool, &server.url("mail"), &["glad"]));
+    command.envs(server.settings()).env("CYLINDER_CACHE_DIR", "");
     let ran = run(command.env("TMPDIR", scene.path("tmp"))).expect(1);
     assert_says_full(&ran);
     assert!(ran.text().contains("TMPDIR"), "{}", ran.text());
