@@ -245,6 +245,10 @@ impl<'a> Replication<'a> {
                 outcome.plan = plan.clone();
             }
             outcome.problems.clone_from(&plan.problems);
+            if round > 0 {
+                // What a closer look has shown may be braked, too.
+                outcome.plan.brakes.extend(plan.brakes.iter().cloned());
+            }
             if options.dry_run || outcome.is_braked(options) || plan.is_empty() {
                 break;
             }

@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -143,8 +143,9 @@ impl Store {
             }
         }
         let mut backlog = Backlog::new(rules);
-        let mut reader = io::BufReader::with_capacity(PIECE_BYTES, &log.file);
-        read_all(&mut reader, &mut backlog).map_err(|e| self.failed("read", &self.directory, e))?;
+        // What is short but has many lines was read to its end.
+        let read = (&log.file).rewind().and_then(|()| read_all(&mut &log.file, &mut backlog));
+        read.map_err(|e| self.failed("read", &self.directory, e))?;
         let work = backlog.finish();
         let entries: Vec<Vec<u8>> = work.entries().map(|entry| entry.line()).collect();
         let mut chunks = Vec::new();
