@@ -557,7 +557,7 @@ impl<'d> Daemon<'d> {
         let document = format!("{:#}\n", status.document());
         let metrics = self.args.rolling.metrics.as_ref().map(|path| (path, status.metrics()));
         let own = self.store.status();
-        let files = [Some((&own, document.clone()))].into_iter().flatten();
+        let files = [(&own, document.clone())].into_iter();
         let files =
             files.chain(self.args.rolling.status_file.as_ref().map(|path| (path, document)));
         for (path, text) in files.chain(metrics) {

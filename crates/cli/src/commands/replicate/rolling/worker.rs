@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
-use std::time::{Duration, Instant};
 
 use engine::ports::{Peer, Silent};
 use engine::replicate::ReplicateError;
@@ -45,8 +44,6 @@ pub struct Report {
     pub messages: u64,
     /// Mailboxes of a kind that the replica cannot keep.
     pub left_out: u64,
-    /// How long it took.
-    pub took: Duration,
 }
 
 /// One of them.
@@ -65,7 +62,6 @@ impl Worker {
         let acting = self.sending.server.act_as_cyrus();
         let mut session = None;
         while let Ok(order) = self.orders.recv() {
-            let begun = Instant::now();
             let mut report = Report { number: self.number, ..Report::default() };
             match (order, &acting) {
                 (Order::Send(task), Err(error)) => {
@@ -81,7 +77,6 @@ impl Worker {
                 (Order::Close, _) => session.take().into_iter().for_each(Session::close),
             }
             report.is_connected = session.is_some();
-            report.took = begun.elapsed();
             if self.reports.send(report).is_err() {
                 break;
             }
