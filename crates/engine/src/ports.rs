@@ -88,11 +88,7 @@ pub trait Peer {
     ///
     /// # Errors
     /// If it is not answered.
-    fn fetch(
-        &mut self,
-        fetch: &Fetch,
-        take: &mut dyn FnMut(&[u8]),
-    ) -> Result<bool, SessionError>;
+    fn fetch(&mut self, fetch: &Fetch, take: &mut dyn FnMut(&[u8])) -> Result<bool, SessionError>;
 
     /// Has something done, which is neither a mailbox nor messages.
     ///

@@ -59,7 +59,8 @@ pub fn run(args: &CompareArgs) -> Result<Exit, CliError> {
 /// What the arguments name.
 fn accounts(args: &CompareArgs, places: [&Place; 2]) -> Result<Vec<Userid>, CliError> {
     if !args.all {
-        let named: BTreeSet<Userid> = args.account.iter().map(|u| Userid::from(u.as_str())).collect();
+        let named: BTreeSet<Userid> =
+            args.account.iter().map(|u| Userid::from(u.as_str())).collect();
         return Ok(named.into_iter().collect());
     }
     let [a, b] = [places[0].accounts()?, places[1].accounts()?];
@@ -113,7 +114,8 @@ impl Work<'_> {
     ) -> Result<Comparison, CliError> {
         let begun = Instant::now();
         let mut last = self.look(userid, threads, progress)?;
-        if last.differences.is_empty() || !self.places.iter().all(|place| place.is_live()) {
+        let is_settled = last.differences.is_empty() && !last.is_moving();
+        if is_settled || !self.places.iter().all(|place| place.is_live()) {
             return Ok(last);
         }
         loop {

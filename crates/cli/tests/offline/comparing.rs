@@ -90,7 +90,10 @@ fn what_one_side_alone_has_is_named_with_what_mends_it() {
     // Checksums tell that something is different, and records tell what.
     let found = everywhere.document(&here, &there, &["glad"], 4);
     let codes: Vec<&Value> = codes(&found["accounts"][0]);
-    assert!(codes.contains(&&json!("last_uid")) && codes.contains(&&json!("sync_crc")), "{found:#}");
+    assert!(
+        codes.contains(&&json!("last_uid")) && codes.contains(&&json!("sync_crc")),
+        "{found:#}"
+    );
     for (a, b, side) in [(&here, &there, "a"), (&there, &here, "b"), (&here, &vault, "a")] {
         let found = everywhere.document(a, b, &["glad", "--records"], 4);
         let account = &found["accounts"][0];
@@ -102,7 +105,10 @@ fn what_one_side_alone_has_is_named_with_what_mends_it() {
         assert_eq!((&alone[0]["uid"], &alone[0]["side"]), (&json!(6), &json!(side)), "{found:#}");
     }
     let text = everywhere.compare(&here, &there, &["glad"]).expect(4).text();
-    let mend = format!("to mend it: cylinder replicate -C {} --to {there} --user glad", everywhere.conf.display());
+    let mend = format!(
+        "to mend it: cylinder replicate -C {} --to {there} --user glad",
+        everywhere.conf.display()
+    );
     assert!(text.starts_with("glad: differs\n") && text.contains(&mend), "{text}");
     assert!(text.ends_with("1 account: 0 equal, 1 differ, 0 cannot be told, 0 failed\n"), "{text}");
     // The snapshot is as old as the replica.

@@ -67,7 +67,8 @@ impl FlagNames {
         ];
         let system = SYSTEM.iter().filter(|(_, flag)| brief.system_flags.contains(*flag));
         let mut flags: Vec<String> = system.map(|(name, _)| (*name).to_owned()).collect();
-        let names = brief.user_flags.iter().filter_map(|number| self.names.get(usize::from(*number)));
+        let names =
+            brief.user_flags.iter().filter_map(|number| self.names.get(usize::from(*number)));
         flags.extend(names.map(|name| String::from_utf8_lossy(name).into_owned()));
         flags
     }

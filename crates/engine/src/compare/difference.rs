@@ -102,7 +102,9 @@ impl Difference {
     /// The place that has what the other lacks, or whose bytes are wrong.
     pub fn side(&self) -> Option<Side> {
         match &self.what {
-            What::OnlyAt(side, _) | What::ExpungedAt(side) | What::Subscribed(side, _) => Some(*side),
+            What::OnlyAt(side, _) | What::ExpungedAt(side) | What::Subscribed(side, _) => {
+                Some(*side)
+            }
             What::Content { at, .. } => Some(*at),
             What::File(_, side) => *side,
             What::Guid(_) | What::Flags(_) | What::Value(..) => None,

@@ -50,8 +50,10 @@ pub(super) fn records(
     differences.extend(alone.map(|(b, _)| (b.uid, What::OnlyAt(Side::A, Some(b.guid)))));
     differences.sort();
     comparison.messages += had.len() as u64;
-    comparison.differences.extend(differences.into_iter().map(|(uid, what)| {
-        Difference { mailbox: Some(name.clone()), uid: Some(uid), what }
+    comparison.differences.extend(differences.into_iter().map(|(uid, what)| Difference {
+        mailbox: Some(name.clone()),
+        uid: Some(uid),
+        what,
     }));
     Ok(())
 }
@@ -104,8 +106,10 @@ pub(super) fn content(
         });
         read.map_err(side.lost())?;
         damaged.sort();
-        comparison.differences.extend(damaged.into_iter().map(|(uid, what)| {
-            Difference { mailbox: Some(name.clone()), uid: Some(uid), what }
+        comparison.differences.extend(damaged.into_iter().map(|(uid, what)| Difference {
+            mailbox: Some(name.clone()),
+            uid: Some(uid),
+            what,
         }));
     }
     Ok(())

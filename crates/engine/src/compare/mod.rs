@@ -10,11 +10,12 @@ pub mod difference;
 mod messages;
 pub mod place;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use csync::mailbox::{Contents, Mailbox};
+use csync::meta::{Quota, Seen};
 use model::state::MailboxKey;
-use model::{MboxName, Modseq};
+use model::{Guid, MboxName, Modseq};
 use peer::SessionError;
 use thiserror::Error;
 
@@ -72,7 +73,17 @@ pub enum Verdict {
 
 impl Unclear {
     fn new(side: Side, mailbox: &MboxName, trouble: &Trouble) -> Self {
-        Self { side: Some(side), mailbox: mailbox.clone(), why: trouble.to_string() }
+        match trouble {
+            // It was a moment ago.
+            Trouble::NotHere => Self::moving(mailbox.clone()),
+            trouble => {
+                Self { side: Some(side), mailbox: mailbox.clone(), why: trouble.to_string() }
+            }
+        }
+    }
+
+    fn moving(mailbox: MboxName) -> Self {
+        Self { side: None, mailbox, why: MOVING.to_owned() }
     }
 }
 
@@ -96,11 +107,7 @@ impl Comparison {
         let mut confirmed = Self { differences: lasting, ..later.clone() };
         let moving: BTreeSet<MboxName> =
             moving.into_iter().map(|moved| moved.mailbox.unwrap_or_default()).collect();
-        confirmed.unclear.extend(moving.into_iter().map(|mailbox| Unclear {
-            side: None,
-            mailbox,
-            why: MOVING.to_owned(),
-        }));
+        confirmed.unclear.extend(moving.into_iter().map(Unclear::moving));
         confirmed
     }
 
@@ -117,7 +124,7 @@ impl Comparison {
 
 /// A place that no longer answers.
 #[derive(Debug, Error)]
-#[error(transparent)]
+#[error("{source}")]
 pub struct Lost {
     /// Which.
     pub side: Side,
@@ -125,7 +132,7 @@ pub struct Lost {
     pub source: SessionError,
 }
 
-const MOVING: &str = "it changed while it was compared, each time";
+const MOVING: &str = "it changed each time while it was compared";
 
 /// Looks at an account at both places.
 ///
@@ -185,48 +192,24 @@ impl Comparison {
                 self.differs(None, What::Subscribed(side, name.clone()));
             }
         }
-        let seen = |sight: &Sight| -> Vec<(String, String)> {
-            let states = sight.seen.values();
-            states
-                .map(|seen| {
-                    let state = &seen.state;
-                    let text = String::from_utf8_lossy(&state.uids.write()).into_owned();
-                    (format!("seen/{}", seen.uniqueid), format!("{} {text}", state.last_uid))
-                })
-                .collect()
-        };
         self.files(&seen(a), &seen(b));
         if let (Some(own), Some(other)) = (&a.quotas, &b.quotas) {
-            let limits = |quotas: &std::collections::BTreeMap<MboxName, csync::meta::Quota>| {
-                let quotas = quotas.values();
-                quotas
-                    .map(|quota| (format!("quota/{}", quota.root), format!("{:?}", quota.limits)))
-                    .collect::<Vec<_>>()
-            };
             self.files(&limits(own), &limits(other));
         }
         if let (Some(own), Some(other)) = (&a.scripts, &b.scripts) {
-            let texts = |scripts: &std::collections::BTreeMap<Vec<u8>, model::Guid>| {
-                let scripts = scripts.iter();
-                scripts
-                    .map(|(name, guid)| {
-                        (format!("sieve/{}", String::from_utf8_lossy(name)), guid.to_string())
-                    })
-                    .collect::<Vec<_>>()
-            };
-            self.files(&texts(own), &texts(other));
+            self.files(&scripts(own), &scripts(other));
         }
     }
 
-    fn files(&mut self, a: &[(String, String)], b: &[(String, String)]) {
+    fn files(&mut self, a: &Files, b: &Files) {
         for (name, text) in a {
-            match b.iter().find(|(other, _)| other == name) {
-                Some((_, other)) if other == text => {}
+            match b.get(name) {
+                Some(other) if other == text => {}
                 Some(_) => self.differs(None, What::File(name.clone(), None)),
                 None => self.differs(None, What::File(name.clone(), Some(Side::A))),
             }
         }
-        for (name, _) in b.iter().filter(|(name, _)| a.iter().all(|(other, _)| other != name)) {
+        for name in b.keys().filter(|name| !a.contains_key(*name)) {
             self.differs(None, What::File(name.clone(), Some(Side::B)));
         }
     }
@@ -291,6 +274,25 @@ impl Comparison {
     }
 }
 
+/// Files of an account by their names in a snapshot, each with what must be equal.
+type Files = BTreeMap<String, String>;
+
+fn seen(sight: &Sight) -> Files {
+    let states = sight.seen.values();
+    let text = |seen: &Seen| format!("{} {}", seen.state.last_uid, seen.state.uids.write());
+    states.map(|seen| (format!("seen/{}", seen.uniqueid), text(seen))).collect()
+}
+
+fn limits(quotas: &BTreeMap<MboxName, Quota>) -> Files {
+    let quotas = quotas.values();
+    quotas.map(|quota| (format!("quota/{}", quota.root), format!("{:?}", quota.limits))).collect()
+}
+
+fn scripts(scripts: &BTreeMap<Vec<u8>, Guid>) -> Files {
+    let name = |name: &[u8]| format!("sieve/{}", String::from_utf8_lossy(name));
+    scripts.iter().map(|(script, guid)| (name(script), guid.to_string())).collect()
+}
+
 /// What tells that messages differ, without a look at them.
 fn counters(
     a_modseq: Modseq,
@@ -325,8 +327,8 @@ fn notes(contents: &Contents) -> String {
     let notes = contents.annotations.iter();
     let mut notes: Vec<String> = notes
         .map(|note| {
-            let [entry, userid, value] = [&note.entry[..], note.userid.as_bytes(), &note.value]
-                .map(String::from_utf8_lossy);
+            let [entry, userid, value] =
+                [&note.entry[..], note.userid.as_bytes(), &note.value].map(String::from_utf8_lossy);
             format!("{entry} {userid} {value}")
         })
         .collect();

@@ -117,11 +117,7 @@ pub struct Kept<'a> {
 
 impl<'a> Kept<'a> {
     /// This account, whose messages so many threads read, if they are to be read at all.
-    pub fn new(
-        local: Local<'a>,
-        messages: Option<&'a dyn MessageSource>,
-        workers: usize,
-    ) -> Self {
+    pub fn new(local: Local<'a>, messages: Option<&'a dyn MessageSource>, workers: usize) -> Self {
         let unusable = local.mailboxes.iter().filter(|(_, mailbox)| !mailbox.is_usable);
         let scripts = local.scripts.as_ref().filter(|_| !local.unknown.scripts);
         let scripts = scripts.map(|scripts| {
@@ -234,7 +230,8 @@ impl Place for Told<'_> {
         let names = missing.iter().filter_map(|key| Some(&other.mailboxes.get(*key)?.mboxname));
         let names: BTreeSet<MboxName> = names.cloned().collect();
         let remote = std::mem::take(&mut self.remote);
-        let remote = if self.userid.is_shared() { remote.with_names(&names, self.peer)? } else { remote };
+        let remote =
+            if self.userid.is_shared() { remote.with_names(&names, self.peer)? } else { remote };
         self.remote = remote.with_ids(ids, self.peer)?;
         self.see();
         Ok(())
@@ -245,7 +242,9 @@ impl Place for Told<'_> {
         key: &MailboxKey,
         take: &mut dyn FnMut(Record),
     ) -> Result<Result<(), Trouble>, SessionError> {
-        let Some(mailbox) = self.remote.mailboxes.get(key) else { return Ok(Err(Trouble::NotHere)) };
+        let Some(mailbox) = self.remote.mailboxes.get(key) else {
+            return Ok(Err(Trouble::NotHere));
+        };
         let told = self.peer.ask_for_records(&mailbox.mboxname, take)?;
         Ok(match told {
             Some(told) if told.uniqueid == mailbox.uniqueid => Ok(()),

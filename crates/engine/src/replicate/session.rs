@@ -38,11 +38,7 @@ impl Peer for Session {
         }
     }
 
-    fn fetch(
-        &mut self,
-        fetch: &Fetch,
-        take: &mut dyn FnMut(&[u8]),
-    ) -> Result<bool, SessionError> {
+    fn fetch(&mut self, fetch: &Fetch, take: &mut dyn FnMut(&[u8])) -> Result<bool, SessionError> {
         let mut is_there = false;
         let get = Command::Get(Get::Fetch(fetch.clone()));
         let told = self.command(&get, &mut |event| match event {

@@ -50,11 +50,7 @@ impl Peer for Mortal<'_> {
         self.server.ask_for_records(name, take)
     }
 
-    fn fetch(
-        &mut self,
-        fetch: &Fetch,
-        take: &mut dyn FnMut(&[u8]),
-    ) -> Result<bool, SessionError> {
+    fn fetch(&mut self, fetch: &Fetch, take: &mut dyn FnMut(&[u8])) -> Result<bool, SessionError> {
         self.server.fetch(fetch, take)
     }
 
@@ -102,11 +98,7 @@ impl Peer for Busy {
         self.server.ask_for_records(name, take)
     }
 
-    fn fetch(
-        &mut self,
-        fetch: &Fetch,
-        take: &mut dyn FnMut(&[u8]),
-    ) -> Result<bool, SessionError> {
+    fn fetch(&mut self, fetch: &Fetch, take: &mut dyn FnMut(&[u8])) -> Result<bool, SessionError> {
         self.server.fetch(fetch, take)
     }
 

@@ -95,8 +95,9 @@ impl Place {
             return Ok(Place::Server(Box::new(target)));
         }
         if !Path::new(text).is_file() {
-            return Err(CliError::usage(format!("{text} is no place to compare"))
-                .hint("use spool:FILE, csync://HOST, vault:PLACE, or the name of an archive file"));
+            return Err(CliError::usage(format!("{text} is no place to compare")).hint(
+                "use spool:FILE, csync://HOST, vault:PLACE, or the name of an archive file",
+            ));
         }
         Archives::open(&[PathBuf::from(text)]).map(Place::Archive)
     }
@@ -147,9 +148,9 @@ impl Place {
             Place::Vault(vault) => {
                 let account = vault.account(userid);
                 if account.is_unknown().map_err(vaults::explain)? {
- then(&mut Absent::default());
- return Ok(());
-}
+                    then(&mut Absent::default());
+                    return Ok(());
+                }
                 let history = account.history().map_err(vaults::explain)?;
                 let entry = vaults::choose(&history, &userid.to_string(), looking.at)?;
                 let lineage = account.open(&history.lineage(&entry.name.own));
@@ -162,9 +163,9 @@ impl Place {
                 let segments = archives.segments()?;
                 let component = segment::names::account(userid.as_bytes());
                 if !segment::chain::accounts(&segments).contains(&component.as_str()) {
- then(&mut Absent::default());
- return Ok(());
-}
+                    then(&mut Absent::default());
+                    return Ok(());
+                }
                 let chain = archive::newest_chain(&segments, userid)?;
                 let snapshot = archive::choose(&chain, looking.at)?;
                 from_snapshot(&chain, snapshot, looking, then)
@@ -177,10 +178,8 @@ fn open_spool(path: &str, args: &CompareArgs) -> Result<Place, CliError> {
     let path = if path.is_empty() { Path::new(CONF) } else { Path::new(path) };
     // A replica has its configuration beside it.
     let conf = if path.is_dir() { path.join("imapd.conf") } else { path.to_owned() };
-    let options = spool::Options {
-        lock_timeout: args.lock_wait,
-        cyrus_version: args.cyrus_version.clone(),
-    };
+    let options =
+        spool::Options { lock_timeout: args.lock_wait, cyrus_version: args.cyrus_version.clone() };
     let server = Server::open(&conf, &options).map_err(spool_error::explain)?;
     Ok(Place::Spool(Box::new(server)))
 }
@@ -193,7 +192,10 @@ fn from_spool(
 ) -> Result<(), CliError> {
     let acting = server.act_as_cyrus().map_err(spool_error::explain)?;
     let frozen = match server.freeze(userid) {
-        Err(SpoolError::NoSuchAccount { .. }) => return go_on(then, &mut Absent::default()),
+        Err(SpoolError::NoSuchAccount { .. }) => {
+            then(&mut Absent::default());
+            return Ok(());
+        }
         frozen => frozen.map_err(spool_error::explain)?,
     };
     let done = match looking.messages {
