@@ -1,5 +1,6 @@
 //! What can be typed. The doc comments here are the help text and the manual page.
 
+mod compare;
 mod durations;
 mod restore;
 mod rolling;
@@ -12,6 +13,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::watching::notify::Notify;
 use durations::{seconds, span};
 
+pub use compare::CompareArgs;
 pub use restore::RestoreArgs;
 pub use rolling::RollingArgs;
 
@@ -19,7 +21,7 @@ pub use rolling::RollingArgs;
 ///
 /// Data goes to standard output, talk to standard error. Exit codes: 0 done; 1 failed; 2 wrong
 /// usage; 3 done, but something was found wrong (each finding is printed and kept in the
-/// snapshot); 75 a lock was not to be had in time, try again later; 255 a bug.
+/// snapshot); 4 mail that is not whole, or not the same; 75 a lock was not to be had in time, try again later; 255 a bug.
 #[derive(Debug, Parser)]
 #[command(name = "cylinder", version, max_term_width = 100, disable_help_subcommand = true)]
 pub struct Cli {
@@ -118,6 +120,13 @@ pub enum Command {
     /// has no use for is removed. Then nobody can replicate into it any more. May be stopped at any
     /// time and run again. What is left to do is printed.
     Promote(PromoteArgs),
+    /// Compare accounts at two places: a spool, a server, a vault, an archive.
+    ///
+    /// Says of each account whether it is the same at both, with each difference, the place that has
+    /// what the other lacks, and the command that mends it. Nothing is changed anywhere. Where both
+    /// places are servers, what differs is looked at again, for it may only be on its way. Exit code 4
+    /// if anything differs or cannot be compared; 75 if it only changed too fast, or was busy.
+    Compare(CompareArgs),
     /// Remove what dead processes have left where messages wait: in stage. and sync.
     ///
     /// Whoever kills or merely ends a sync_server leaves the messages that it was given in

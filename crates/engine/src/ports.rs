@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 
-use csync::command::{Apply, Get};
+use csync::command::{Apply, Fetch, Get};
 use csync::framer::FileHead;
 use csync::mailbox::Mailbox;
 use csync::record::Record;
@@ -82,6 +82,13 @@ pub trait Peer {
         name: &MboxName,
         take: &mut dyn FnMut(Record),
     ) -> Result<Option<Mailbox>, SessionError>;
+
+    /// Asks for the bytes of a message, which nobody has compared with its GUID yet; `false` if they are
+    /// not there.
+    ///
+    /// # Errors
+    /// If it is not answered.
+    fn fetch(&mut self, fetch: &Fetch, take: &mut dyn FnMut(&[u8])) -> Result<bool, SessionError>;
 
     /// Has something done, which is neither a mailbox nor messages.
     ///

@@ -3,6 +3,7 @@
 
 mod account;
 mod chain_check;
+mod compare;
 mod exports;
 mod flags;
 mod kill;

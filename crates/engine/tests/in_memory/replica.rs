@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::Read;
 
-use csync::command::{Apply, Get};
+use csync::command::{Apply, Fetch, Get};
 use csync::framer::FileHead;
 use csync::mailbox::Mailbox;
 use csync::record::Record;
@@ -191,6 +191,14 @@ impl Peer for MemoryReplica {
         held.records.values().cloned().for_each(take);
         let Untagged::Mailbox(told) = self.tell(held) else { return Ok(None) };
         Ok(Some(*told))
+    }
+
+    fn fetch(
+        &mut self,
+        _fetch: &Fetch,
+        _take: &mut dyn FnMut(&[u8]),
+    ) -> Result<bool, SessionError> {
+        panic!("it keeps no bytes")
     }
 
     fn apply(&mut self, apply: &Apply) -> Result<Vec<Untagged>, SessionError> {
