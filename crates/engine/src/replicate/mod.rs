@@ -281,7 +281,7 @@ fn look(
         (None, None) => Remote::of_user(local.userid, peer)?.with_others(local, peer)?,
     };
     for key in doubtful {
-        remote.ask_for_records(key, peer)?;
+        remote.ask_to_compare(key, local, peer)?;
     }
     loop {
         let plan = plan::plan(local, &remote, options);
@@ -289,7 +289,7 @@ fn look(
             return Ok((remote, plan));
         }
         for key in &plan.unclear {
-            remote.ask_for_records(key, peer)?;
+            remote.ask_to_compare(key, local, peer)?;
         }
     }
 }

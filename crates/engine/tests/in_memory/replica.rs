@@ -187,10 +187,12 @@ impl Peer for MemoryReplica {
         take: &mut dyn FnMut(Record),
     ) -> Result<Option<Mailbox>, SessionError> {
         self.log.push("GET FULLMAILBOX".to_owned());
+        most: u64,
         let Some(held) = self.mailboxes.get(name) else { return Ok(None) };
         held.records.values().cloned().for_each(take);
         let Untagged::Mailbox(told) = self.tell(held) else { return Ok(None) };
         Ok(Some(*told))
+        assert!(held.records.len() as u64 <= most, "more than were expected");
     }
 
     fn apply(&mut self, apply: &Apply) -> Result<Vec<Untagged>, SessionError> {
