@@ -275,7 +275,11 @@ fn look(
     options: &Options,
 ) -> Result<(Remote, Plan), SessionError> {
     let mut remote = match (&options.mailboxes, told) {
-        (Some(names), _) => Remote::of_mailboxes(names, local, peer)?,
+        (Some(names), _) => {
+            // What is a level here may be a mailbox there, which a level of its name would replace.
+            let names = names.iter().chain(local.names.keys()).cloned().collect();
+            Remote::of_mailboxes(&names, local, peer)?
+        }
         (None, Some(told)) => told.with_others(local, peer)?,
         (None, None) if local.userid.is_shared() => Remote::of_shared(local, peer)?,
         (None, None) => Remote::of_user(local.userid, peer)?.with_others(local, peer)?,

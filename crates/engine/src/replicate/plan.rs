@@ -262,7 +262,11 @@ impl Planner<'_, '_> {
         let wanted: BTreeMap<&MboxName, &MailboxKey> =
             local.mailboxes.iter().map(|(key, own)| (&own.told.mboxname, key)).collect();
         let mut last = Vec::new();
-        for (key, there) in &remote.mailboxes {
+        // Of the levels above single mailboxes, it was only asked what they are there.
+        let asked = self.options.mailboxes.as_ref();
+        let is_asked = |name: &MboxName| asked.is_none_or(|names| names.contains(name));
+        let there = remote.mailboxes.iter().filter(|(_, there)| is_asked(&there.mboxname));
+        for (key, there) in there {
             if local.mailboxes.contains_key(key) {
                 continue;
             }

@@ -26,7 +26,9 @@ pub struct Master {
     foldermodseqs: BTreeMap<String, u64>,
     /// Names of mailboxes that were deleted, and their ids.
     tombstones: BTreeMap<String, String>,
-    /// Those of them that have gone to somebody else.
+    /// Names of levels between mailboxes, and their ids.
+    levels: BTreeMap<String, String>,
+    /// Those tombstones whose mailboxes have gone to somebody else.
     pub went_away: BTreeSet<String>,
     subscriptions: BTreeSet<String>,
     modseq: u64,
@@ -49,6 +51,7 @@ impl Master {
             account: Account::new(userid),
             foldermodseqs: BTreeMap::new(),
             tombstones: BTreeMap::new(),
+            levels: BTreeMap::new(),
             went_away: BTreeSet::new(),
             subscriptions: BTreeSet::new(),
             modseq: 1,
@@ -147,15 +150,19 @@ impl Master {
             foldermodseq: self.foldermodseqs.get(&mailbox.name).copied().map(Modseq),
             ..MailboxEntry::default()
         });
-        let tombstones = self.tombstones.iter().map(|(name, id)| MailboxEntry {
+        let tombstone = MailboxType { deleted: true, ..MailboxType::default() };
+        let level = MailboxType { intermediate: true, ..MailboxType::default() };
+        let names = self.tombstones.iter().map(|named| (named, tombstone));
+        let names = names.chain(self.levels.iter().map(|named| (named, level)));
+        let names = names.map(|((name, id), mbtype)| MailboxEntry {
             name: name.as_str().into(),
             uniqueid: Some(id.as_str().into()),
-            mbtype: MailboxType { deleted: true, ..MailboxType::default() },
+            mbtype,
             foldermodseq: self.foldermodseqs.get(name).copied().map(Modseq),
             ..MailboxEntry::default()
         });
         let records = entries
-            .chain(tombstones)
+            .chain(names)
             .flat_map(|entry| entry.to_by_id(&NameRules::v3()).expect("records"));
         let mut records: BTreeMap<Vec<u8>, Vec<u8>> = records.collect();
         // A mailbox that is gone keeps the record of its id, as Cyrus has it.
@@ -522,6 +529,35 @@ fn single_mailboxes_are_sent_and_nothing_else() {
     let sent: Vec<String> = outcome.plan.steps.iter().map(ToString::to_string).collect();
     assert_eq!(sent, ["update user.glad.a: 1 new, 0 changed, 0 expunged"]);
     assert_eq!(inbox(&mut replica).records.len(), 2);
+}
+
+#[test]
+fn a_level_above_a_single_mailbox_is_made_once_and_replaces_no_mailbox() {
+    let (mut master, mut replica) = pair();
+    let b = Some([MboxName::from("user.glad.a.b")].into());
+    let one = Options { mailboxes: b, ..options() };
+    master.create("user.glad.a.b");
+    master.append("user.glad.a.b", 7);
+    // What is a level here by now is still a mailbox over there.
+    master.delete("user.glad.a");
+    let id = master.tombstones.remove("user.glad.a").expect("it was deleted");
+    master.levels.insert("user.glad.a".to_owned(), id);
+    let outcome = master.sync_with(&mut replica, &one);
+    assert_eq!((&outcome.problems[..], &outcome.plan.brakes[..]), (&[][..], &[][..]));
+    let sent: Vec<String> = outcome.plan.steps.iter().map(ToString::to_string).collect();
+    assert_eq!(sent, ["create user.glad.a.b: 1 new"]);
+    let a = replica.mailboxes.get(&MboxName::from("user.glad.a")).expect("it is left alone");
+    assert_eq!(a.records.len(), 1);
+    // One that is not there is made, and not made again.
+    let (mut master, mut replica) = pair();
+    master.create("user.glad.x.y");
+    master.levels.insert("user.glad.x".to_owned(), "id90".to_owned());
+    let one = Options { mailboxes: Some([MboxName::from("user.glad.x.y")].into()), ..options() };
+    let outcome = master.sync_with(&mut replica, &one);
+    let sent: Vec<String> = outcome.plan.steps.iter().map(ToString::to_string).collect();
+    assert_eq!(sent, ["create the level user.glad.x", "create user.glad.x.y: 0 new"]);
+    let again = master.sync_with(&mut replica, &one);
+    assert!(again.plan.is_empty() && again.problems.is_empty(), "{again:?}");
 }
 
 /// With delete_mode: delayed, a user who is deleted is renamed, mailbox by mailbox; later on, what was kept
