@@ -31,6 +31,7 @@ use thiserror::Error;
 use crate::ports::{MessageSource, Monitor, Peer};
 use crate::source::SourceAccount;
 use apply::{Done, Run};
+use brake::Brake;
 use compare::Difference;
 use local::Local;
 use plan::Plan;
@@ -71,7 +72,7 @@ pub fn kinds_left_out(banner: &Banner, sieve_mailbox: bool) -> Vec<u8> {
 /// What became of an account.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
-    /// The plan that was made first.
+    /// The plan that was made first, with all brakes: what a closer look has shown may be braked, too.
     pub plan: Plan,
     /// What was done, all in all.
     pub done: Done,
@@ -80,9 +81,16 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Whether the brake stopped it.
-    pub fn is_braked(&self, options: &Options) -> bool {
-        !self.plan.brakes.is_empty() && !options.accept_removals
+    /// Whether the brake stopped it, before anything was done or in the middle; it stops nobody who
+    /// [accepts removals](Options::accept_removals).
+    pub fn is_braked(&self, accept_removals: bool) -> bool {
+        !self.plan.brakes.is_empty() && !accept_removals
+    }
+
+    fn add_brakes(&mut self, brakes: &[Brake]) {
+        let new = brakes.iter().filter(|brake| !self.plan.brakes.contains(brake)).cloned();
+        let new: Vec<Brake> = new.collect();
+        self.plan.brakes.extend(new);
     }
 }
 
@@ -241,15 +249,12 @@ impl<'a> Replication<'a> {
         let mut doubtful = BTreeSet::new();
         for round in 0..ROUNDS_MAX {
             let (remote, plan) = look(&local, told.take(), &doubtful, peer, options)?;
-            if round == 0 {
-                outcome.plan = plan.clone();
+            match round {
+                0 => outcome.plan = plan.clone(),
+                _ => outcome.add_brakes(&plan.brakes),
             }
             outcome.problems.clone_from(&plan.problems);
-            if round > 0 {
-                // What a closer look has shown may be braked, too.
-                outcome.plan.brakes.extend(plan.brakes.iter().cloned());
-            }
-            if options.dry_run || outcome.is_braked(options) || plan.is_empty() {
+            if options.dry_run || outcome.is_braked(options.accept_removals) || plan.is_empty() {
                 break;
             }
             let mut run = Run::new(&local, &remote, messages, peer, options, monitor);

@@ -432,6 +432,37 @@ fn most_of_an_account_does_not_go_at_once() {
     master.assert_same(&replica);
 }
 
+/// The counters promise one new message. Only the checksum shows that most of what the replica has is
+/// gone here, and that is known when the account is looked at for the second time.
+#[test]
+fn what_a_second_look_shows_is_stopped_by_the_brake_as_well() {
+    let (mut master, mut replica) = (Master::new(), MemoryReplica::default());
+    (0..1500_u32).for_each(|n| {
+        let modseq = master.next();
+        let record = master.account.mailboxes[0].add(format!("m{n}").as_bytes(), EPOCH);
+        record.modseq = Modseq(modseq);
+    });
+    assert_eq!(master.sync(&mut replica).problems, []);
+    replica.log.clear();
+    let mailbox = &mut master.account.mailboxes[0];
+    mailbox.deletedmodseq = mailbox.records.last().expect("a message").modseq.0;
+    mailbox.records.drain(..1100);
+    master.append("user.glad", 7);
+    let outcome = master.sync(&mut replica);
+    let expected = Brake::Removals { what: "messages", gone: 1100, of: 1501 };
+    assert_eq!(outcome.plan.brakes, [expected]);
+    assert!(outcome.is_braked(false));
+    assert!(replica.log.contains(&"GET FULLMAILBOX".to_owned()), "{:?}", replica.log);
+    assert!(!replica.log.contains(&"APPLY EXPUNGE".to_owned()), "{:?}", replica.log);
+    let alive = inbox(&mut replica).records.values().filter(|record| !record.is_expunged());
+    assert_eq!(alive.count(), 1500);
+    // With consent, the brakes are told all the same.
+    let consent = Options { accept_removals: true, ..options() };
+    let outcome = master.sync_with(&mut replica, &consent);
+    assert!(!outcome.is_braked(true) && outcome.plan.brakes.len() == 1, "{outcome:?}");
+    master.assert_same(&replica);
+}
+
 #[test]
 fn a_renamed_user_keeps_his_mail_on_the_replica() {
     let (mut master, mut replica) = pair();
