@@ -117,6 +117,11 @@ impl Account {
         absorbed
     }
 
+    /// The connection has not broken over it.
+    pub fn forgive(&mut self) {
+        (self.strikes, self.not_before) = (0, Moment(i64::MIN));
+    }
+
     /// What is to be done now: what is pending, or another try.
     pub fn start(&mut self) -> Scope {
         let entries = std::mem::take(&mut self.pending);

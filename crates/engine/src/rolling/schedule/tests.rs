@@ -178,6 +178,25 @@ fn who_breaks_the_connection_waits_and_is_ill_in_the_end() {
     assert_eq!(finish(&mut schedule, &a, DONE, now).told.len(), 1);
 }
 
+#[test]
+fn a_connection_that_holds_in_between_does_not_break_because_of_the_account() {
+    let mut schedule = Schedule::default();
+    add(&mut schedule, 1, "USER a\n", 0);
+    let mut now = 0;
+    for number in 1..=3 * STRIKES_MAX {
+        let a = task(&mut schedule, now, "a", Scope::Whole);
+        let ended = match number % STRIKES_MAX {
+            0 => Ended::Failed(Complaint::of_account("busy", "somebody is at it")),
+            _ => Ended::Broken("it hung up".to_owned()),
+        };
+        finish(&mut schedule, &a, ended, now);
+        now = schedule.due().map_or(now, |due| due.0);
+        let ill = schedule.ill();
+        let codes = ill.iter().flat_map(|ill| &ill.things).map(|thing| &thing.complaint.code);
+        assert!(codes.clone().all(|code| code == "busy"), "{:?}", codes.collect::<Vec<_>>());
+    }
+}
+
 /// A master and its replica: of each mailbox a number that only grows. What waits to be heard of is in
 /// chunks, and who is ill is on a list, as they are on a disk.
 #[derive(Default)]
