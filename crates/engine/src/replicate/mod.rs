@@ -3,7 +3,7 @@
 //!
 //! The master is only read. Whatever would cost the replica a message that nothing here says was
 //! removed is left as it is and told: as a [`Problem`] of one mailbox, or as a
-//! [`Brake`](brake::Brake) of the account.
+//! [`Brake`] of the account.
 
 pub mod apply;
 pub mod brake;
@@ -144,6 +144,8 @@ pub enum Trouble {
     TooLarge(Uid),
     /// The replica has it, and nothing here says that it was removed.
     ReplicaOnly,
+    /// The replica has it, and another account here: it is renamed with that one.
+    Elsewhere,
     /// Another mailbox of the replica has the name that it should get, and keeps it.
     NameTaken(MboxName),
     /// Both sides have changed it.
@@ -322,6 +324,7 @@ impl Trouble {
             Trouble::NoGuid(_) => "no-guid",
             Trouble::TooLarge(_) => "too-large",
             Trouble::ReplicaOnly => "replica-only",
+            Trouble::Elsewhere => "elsewhere",
             Trouble::NameTaken(_) => "name-taken",
             Trouble::Diverged(_) => "diverged",
             Trouble::NotSupported => "not-supported",
@@ -347,6 +350,9 @@ impl fmt::Display for Trouble {
             Trouble::TooLarge(uid) => write!(f, "message {uid} is larger than 4 GiB"),
             Trouble::ReplicaOnly => {
                 write!(f, "the replica alone has it, and nothing says that it was removed here")
+            }
+            Trouble::Elsewhere => {
+                write!(f, "it belongs to another account by now, with which it leaves this one")
             }
             Trouble::NameTaken(name) => {
                 write!(f, "it cannot be renamed to {name}: the replica has another mailbox there")

@@ -272,10 +272,10 @@ impl Planner<'_, '_> {
             }
             let name = there.mboxname.clone();
             let in_the_way = wanted.get(&name);
+            let is_elsewhere = self.options.moved.contains(&there.uniqueid);
             let is_gone = local.names.get(&name).is_some_and(|entry| {
                 let is_it = |id: &UniqueId| id.is_empty() || *id == there.uniqueid;
                 let same = entry.uniqueid.as_ref().is_none_or(is_it);
-                let is_elsewhere = self.options.moved.contains(&there.uniqueid);
                 same && !is_elsewhere && (entry.mbtype.deleted || entry.mbtype.intermediate)
             });
             let step = Step::Remove { name: name.clone(), is_empty: is_empty(there) };
@@ -285,6 +285,7 @@ impl Planner<'_, '_> {
                 // Of an empty one, nothing can be lost; of another, the brake says so.
                 (Some(_), _) => self.plan.steps.push(step),
                 (None, true) => last.push(step),
+                (None, false) if is_elsewhere => self.problem(&name, Trouble::Elsewhere),
                 (None, false) => self.problem(&name, Trouble::ReplicaOnly),
             }
         }

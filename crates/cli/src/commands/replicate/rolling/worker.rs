@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
 
 use engine::ports::{Peer, Silent};
-use engine::replicate::ReplicateError;
+use engine::replicate::{ReplicateError, Trouble};
 use engine::rolling::{Complaint, Ended, Loss, Scope, Task};
 use model::Userid;
 use peer::{LinkError, Session, SessionError};
@@ -152,7 +152,10 @@ impl Worker {
                             outcome.plan.brakes.iter().map(ToString::to_string).collect();
                         return Ended::Failed(Complaint::of_account("brake", brakes.join("; ")));
                     }
-                    let complaints = outcome.problems.iter().map(Complaint::from);
+                    // What goes with another account is none of this one's: the log names both.
+                    let problems = outcome.problems.iter();
+                    let problems = problems.filter(|problem| problem.trouble != Trouble::Elsewhere);
+                    let complaints = problems.map(Complaint::from);
                     // It is the same as long as the replica is.
                     let (left_out, complaints): (Vec<_>, Vec<_>) =
                         complaints.partition(|complaint| complaint.code == "not-supported");
