@@ -210,7 +210,7 @@ fn ended_by(error: Failed, scope: &Scope) -> Ended {
         Failed::Replicate(ReplicateError::Peer(error)) if !error.session_goes_on() => {
             return Ended::Broken(chain_of(error));
         }
-        Failed::Spool(SpoolError::NoSuchAccount { .. }) => "not-here",
+        Failed::Spool(SpoolError::NoSuchAccount { .. }) => Trouble::NotHere.code(),
         Failed::Spool(
             SpoolError::LockTimeout { .. }
             | SpoolError::KeepsBeingReplaced { .. }
