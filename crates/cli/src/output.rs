@@ -109,7 +109,9 @@ impl Staged {
             Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::ISDIR) => {
                 let temporary = temporary_name(path);
                 let named = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
-                let file = rustix::fs::openat(CWD, &temporary, named, mode)?;
+                let open =
+                    || rustix::fs::openat(CWD, &temporary, named, mode).map_err(io::Error::from);
+                let file = anew(&temporary, open)?;
                 Ok(Self {
                     file: File::from(file),
                     path: path.to_owned(),
@@ -149,9 +151,10 @@ impl Staged {
 
     fn link_temporarily(&mut self) -> io::Result<PathBuf> {
         let temporary = temporary_name(&self.path);
-        if !self.link(&temporary)? {
-            return Err(io::ErrorKind::AlreadyExists.into());
-        }
+        anew(&temporary, || match self.link(&temporary)? {
+            true => Ok(()),
+            false => Err(io::ErrorKind::AlreadyExists.into()),
+        })?;
         self.temporary = Some(temporary.clone());
         Ok(temporary)
     }
@@ -163,6 +166,18 @@ impl Drop for Staged {
             // The run failed already, and said why; a leftover is named after this process.
             let _ = std::fs::remove_file(temporary);
         }
+    }
+}
+
+/// Makes a file of that name, in place of one that a process of this number has left: in a container, the
+/// next one has the same number, and it would be in the way for ever.
+fn anew<T>(temporary: &Path, make: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    match make() {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            std::fs::remove_file(temporary)?;
+            make()
+        }
+        made => made,
     }
 }
 
@@ -178,4 +193,25 @@ fn temporary_name(path: &Path) -> PathBuf {
     name.push(path.file_name().unwrap_or(OsStr::new("snapshot")));
     name.push(format!(".cylinder-{}", std::process::id()));
     path.with_file_name(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn what_a_process_of_this_number_left_is_in_nobodys_way() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("list");
+        for text in ["first", "second"] {
+            fs::write(temporary_name(&path), "left").expect("written");
+            let mut output = Output::create(&path).expect("a file");
+            output.write_all(text.as_bytes()).expect("written");
+            output.finish().expect("it has its name");
+            assert_eq!(fs::read_to_string(&path).expect("it is there"), text);
+        }
+        assert!(!temporary_name(&path).exists());
+    }
 }

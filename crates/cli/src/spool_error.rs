@@ -11,7 +11,8 @@ pub fn explain(error: SpoolError) -> CliError {
     let exit = match &error {
         SpoolError::LockTimeout { .. }
         | SpoolError::KeepsBeingReplaced { .. }
-        | SpoolError::KeepsChanging { .. } => Exit::TryAgain,
+        | SpoolError::KeepsChanging { .. }
+        | SpoolError::LogTakenAway { .. } => Exit::TryAgain,
         _ => Exit::Failed,
     };
     let hint = hint(&error);
@@ -43,6 +44,9 @@ fn hint(error: &SpoolError) -> Option<String> {
                 format!("did you mean {}?", near.join(" or "))
             }
         },
+        SpoolError::LogTakenAway { .. } => {
+            "a sync_client that follows the same channel has to be stopped".to_owned()
+        }
         SpoolError::NoUserLock { .. } => {
             "an account is named as its user logs in, without slashes".to_owned()
         }

@@ -21,7 +21,25 @@ pub use backlog::{Backlog, Malformed, Scope, Work};
 /// (`imap/mailbox.h`, MAX_MAILBOX_NAME), each perhaps behind a backslash.
 pub const LINE_BYTES_MAX: usize = 16 << 10;
 
-/// The length of the longest word, DOUBLEMAILBOX.
+/// The words that lines begin with.
+const WORDS: [&[u8]; 14] = [
+    b"APPEND",
+    b"MAILBOX",
+    b"DOUBLEMAILBOX",
+    b"RENAME",
+    b"UNMAILBOX",
+    b"USER",
+    b"UNUSER",
+    b"META",
+    b"SIEVE",
+    b"SUB",
+    b"UNSUB",
+    b"SEEN",
+    b"QUOTA",
+    b"ANNOTATION",
+];
+
+/// The length of the longest of them.
 const WORD_BYTES_MAX: usize = 13;
 
 /// Bytes that make a writer use quotation marks.
@@ -140,12 +158,7 @@ impl Entry {
             (b"SEEN", Some(other)) => Entry::Seen(user(first), UniqueId::new(other.into_owned())),
             (b"QUOTA", None) => Entry::Quota(mailbox(first)),
             (b"ANNOTATION", None) => Entry::Annotation(mailbox(first)),
-            (
-                b"APPEND" | b"MAILBOX" | b"DOUBLEMAILBOX" | b"RENAME" | b"UNMAILBOX" | b"USER"
-                | b"UNUSER" | b"META" | b"SIEVE" | b"SUB" | b"UNSUB" | b"SEEN" | b"QUOTA"
-                | b"ANNOTATION",
-                _,
-            ) => return Err(BadLine::Names),
+            (word, _) if WORDS.contains(&word) => return Err(BadLine::Names),
             _ => return Err(BadLine::Word),
         })
     }

@@ -76,10 +76,11 @@ pub trait Peer {
     /// Asks for a mailbox and its records; `None` if there is no such mailbox.
     ///
     /// # Errors
-    /// If it is not answered.
+    /// If it is not answered, or with many more records than `most`.
     fn ask_for_records(
         &mut self,
         name: &MboxName,
+        most: u64,
         take: &mut dyn FnMut(Record),
     ) -> Result<Option<Mailbox>, SessionError>;
 

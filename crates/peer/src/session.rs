@@ -5,13 +5,14 @@ use std::time::{Duration, Instant};
 
 use csync::banner::Banner;
 use csync::client::{Client, ClientError, Event};
-use csync::command::Command;
+use csync::command::{Command, Get};
 use csync::framer::FileHead;
 use csync::mailbox::Mailbox;
 use csync::message::FileWriter;
 use csync::record::Record;
 use csync::reply::{No, Reply};
 use csync::untagged::Untagged;
+use model::MboxName;
 use rustls::pki_types::ServerName;
 use thiserror::Error;
 
@@ -20,8 +21,12 @@ use crate::{Link, LinkError, Received, Trust};
 /// Bytes that are gathered before they are sent, and that are read of a file at once.
 const PIECE_BYTES: usize = 64 << 10;
 
-/// So much may be told in answer to one command, records and files not counted: more than any account has.
+/// So much may be told in answer to one command, files not counted: more than any account has.
 const TOLD_MAX: usize = 256 << 20;
+
+/// So much on top of that for each record that is expected: several times what one with flags and
+/// annotations has.
+const RECORD_BYTES: usize = 1024;
 
 /// So long a part of it may be, or a banner: twice what is taken of a value.
 const PART_MAX: usize = 16 << 20;
@@ -127,6 +132,8 @@ pub struct Session {
     /// What the answer at hand weighs so far, and how long the part is that is not understood yet.
     told: usize,
     unnamed: usize,
+    /// What it may weigh.
+    told_max: usize,
 }
 
 /// How long the replica is waited for.
@@ -152,6 +159,7 @@ impl Session {
             is_broken: false,
             told: 0,
             unnamed: 0,
+            told_max: TOLD_MAX,
         }
     }
 
@@ -173,6 +181,24 @@ impl Session {
         self.check()?;
         self.client.send(command, &mut self.out)?;
         self.finish(&name_of(command), take)
+    }
+
+    /// Asks for a mailbox with its records, as many as that, or some more.
+    ///
+    /// # Errors
+    /// If it is not answered with OK; [`SessionError::Endless`] if there are many more, or larger ones than
+    /// there can be.
+    pub fn full_mailbox(
+        &mut self,
+        name: &MboxName,
+        records: u64,
+        take: &mut dyn FnMut(Event<'_>),
+    ) -> Result<(), SessionError> {
+        let records = usize::try_from(records).unwrap_or(usize::MAX);
+        self.told_max = TOLD_MAX.saturating_add(records.saturating_mul(RECORD_BYTES));
+        let told = self.command(&Command::Get(Get::FullMailbox(name.clone())), take);
+        self.told_max = TOLD_MAX;
+        told
     }
 
     /// Sends a message, as one of many: [`Session::end_files`] is what is answered.
@@ -392,16 +418,14 @@ impl Session {
                     self.is_broken = true;
                     return Err(SessionError::Bye(text));
                 }
-                Some(Event::Untagged(untagged)) => {
-                    self.told += self.unnamed + PART_BYTES + items_of(&untagged) * ITEM_BYTES;
-                    if self.told > TOLD_MAX {
+                Some(event) => {
+                    let items = items_of(&event);
+                    self.told +=
+                        items.map_or(0, |items| self.unnamed + PART_BYTES + items * ITEM_BYTES);
+                    if self.told > self.told_max {
                         self.is_broken = true;
                         return Err(SessionError::Endless);
                     }
-                    take(Event::Untagged(untagged));
-                    None
-                }
-                Some(event) => {
                     take(event);
                     None
                 }
@@ -415,12 +439,13 @@ impl Session {
     }
 }
 
-/// How many names or GUIDs a part of an answer has, if it may have any number.
-fn items_of(untagged: &Untagged) -> usize {
-    match untagged {
-        Untagged::Lsub(names) => names.len(),
-        Untagged::Missing(guids) => guids.len(),
-        _ => 0,
+/// How many names or GUIDs a part of an answer has that is kept, if it may have any number.
+fn items_of(event: &Event<'_>) -> Option<usize> {
+    match event {
+        Event::Untagged(Untagged::Lsub(names)) => Some(names.len()),
+        Event::Untagged(Untagged::Missing(guids)) => Some(guids.len()),
+        Event::Untagged(_) | Event::Record(_) => Some(0),
+        _ => None,
     }
 }
 

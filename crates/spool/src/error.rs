@@ -112,6 +112,12 @@ pub enum SpoolError {
         /// Names that look like it, the nearest first.
         near: Vec<Userid>,
     },
+    /// A sync log that was taken lost its name before it was read to its end.
+    #[error("somebody else has taken the sync log {}", path.display())]
+    LogTakenAway {
+        /// Where it was.
+        path: PathBuf,
+    },
     /// The account's name makes no lock file.
     #[error("there is no lock file for the account {userid}")]
     NoUserLock {

@@ -8,18 +8,15 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use cyrus_format::imapd_conf::ImapdConf;
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
 use rustix::io::Errno;
 
 use crate::error::{Result, SpoolError};
-use crate::lock::ofd::Mode;
-use crate::lock::{OrNone, wait};
-
-/// How long the last writer may take to write his line and to sync it.
-const WRITER_LIMIT: Duration = Duration::from_secs(60);
+use crate::lock::OrNone;
+use crate::lock::ofd::{self, Mode};
 
 /// A channel of a server's sync log.
 #[derive(Clone, Debug)]
@@ -43,6 +40,22 @@ pub struct Waiting {
     pub since: SystemTime,
 }
 
+/// What there is to be taken.
+#[derive(Debug)]
+pub enum Taken {
+    /// Nothing has happened since the last time.
+    Nothing,
+    /// The last writer has not ended yet, which takes him as long as a sync of the disk.
+    Busy {
+        /// What he writes.
+        path: PathBuf,
+        /// Whether it had been renamed before.
+        was_left: bool,
+    },
+    /// A log.
+    Log(TakenLog),
+}
+
 /// A log that no writer has any more. It stays `log-run` until it is moved or removed.
 #[derive(Debug)]
 pub struct TakenLog {
@@ -51,8 +64,18 @@ pub struct TakenLog {
     pub file: File,
     /// How much there is, and since when.
     pub waiting: Waiting,
-    /// Whether somebody else had renamed it before.
+    /// Whether it had been renamed before, by us or by somebody else.
     pub was_left: bool,
+}
+
+/// What came of renaming `log` to `log-run`.
+enum Renamed {
+    /// There is none, or nothing is in it yet.
+    Nothing,
+    /// It has the name now.
+    Done,
+    /// Another one has the name: somebody was faster.
+    Taken,
 }
 
 impl SyncLog {
@@ -109,44 +132,56 @@ impl SyncLog {
         Ok(all)
     }
 
-    /// Takes what a reader has left, or else what Cyrus has written; `None` if there is neither. Until
-    /// it was moved or removed, the next call gives the same.
+    /// Takes what a reader has left, or else what Cyrus has written. Until it was moved or removed, the
+    /// next call gives the same. Nobody is waited for.
     ///
     /// # Errors
     ///
-    /// What the system says; [`io::ErrorKind::TimedOut`] if the last writer does not end.
-    pub fn take(&self) -> Result<Option<TakenLog>> {
+    /// What the system says; [`SpoolError::LogTakenAway`].
+    pub fn take(&self) -> Result<Taken> {
         let path = self.left();
-        let was_left = path.try_exists().map_err(|e| failed("examine", &path, e))?;
+        let mut was_left = path.try_exists().map_err(|e| failed("examine", &path, e))?;
         if !was_left {
-            let log = self.log();
-            // Whoever has just made it is about to lock it, and begins anew if it has lost its name by
-            // then; after 64 times he gives up, and his line is lost. On a busy machine, a reader that is
-            // woken by each new file gets in between every time.
-            let found = fs::metadata(&log).or_none().map_err(|e| failed("examine", &log, e))?;
-            if found.is_none_or(|found| found.size() == 0) {
-                return Ok(None);
-            }
-            let renamed = fs::rename(&log, &path).or_none();
-            if renamed.map_err(|e| failed("rename", &log, e))?.is_none() {
-                return Ok(None);
+            match self.rename(&path)? {
+                Renamed::Nothing => return Ok(Taken::Nothing),
+                Renamed::Done => {}
+                Renamed::Taken => was_left = true,
             }
         }
-        let open = || {
-            let file = OpenOptions::new().read(true).write(true).open(&path)?;
-            // Writers lock whatever of it; only their end matters.
-            let (file, _) =
-                wait::lock(file, Mode::Exclusive, WRITER_LIMIT).map_err(
-                    |failure| match failure {
-                        wait::Failure::Timeout { .. } => io::ErrorKind::TimedOut.into(),
-                        wait::Failure::Io(error) => error,
-                    },
-                )?;
-            let waiting = Waiting::of(&file.metadata()?);
-            Ok((OpenOptions::new().read(true).open(&path)?, waiting))
+        // The lock is given back at once: those who wait for it are to find out that they begin anew.
+        let is_ended = || -> io::Result<Option<bool>> {
+            let file = OpenOptions::new().read(true).write(true).open(&path).or_none()?;
+            file.map(|file| ofd::try_lock(&file, Mode::Exclusive)).transpose()
         };
-        let (file, waiting) = open().map_err(|e| failed("take", &path, e))?;
-        Ok(Some(TakenLog { path, file, waiting, was_left }))
+        let open = || -> io::Result<Option<Taken>> {
+            let Some(is_ended) = is_ended()? else { return Ok(None) };
+            if !is_ended {
+                return Ok(Some(Taken::Busy { path: path.clone(), was_left }));
+            }
+            let Some(file) = File::open(&path).or_none()? else { return Ok(None) };
+            let waiting = Waiting::of(&file.metadata()?);
+            Ok(Some(Taken::Log(TakenLog { path: path.clone(), file, waiting, was_left })))
+        };
+        let taken = open().map_err(|e| failed("take", &path, e))?;
+        taken.ok_or(SpoolError::LogTakenAway { path })
+    }
+
+    /// Gives the log the name of one that is taken.
+    fn rename(&self, path: &Path) -> Result<Renamed> {
+        let log = self.log();
+        // Whoever has just made it is about to lock it, and begins anew if it has lost its name by
+        // then; after 64 times he gives up, and his line is lost. On a busy machine, a reader that is
+        // woken by each new file gets in between every time.
+        let found = fs::metadata(&log).or_none().map_err(|e| failed("examine", &log, e))?;
+        if found.is_none_or(|found| found.size() == 0) {
+            return Ok(Renamed::Nothing);
+        }
+        match rename_to_free(&log, path) {
+            Ok(()) => Ok(Renamed::Done),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Renamed::Nothing),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(Renamed::Taken),
+            Err(error) => Err(failed("rename", &log, error)),
+        }
     }
 
     fn log(&self) -> PathBuf {
@@ -173,8 +208,9 @@ impl TakenLog {
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// What the system says; [`SpoolError::LogTakenAway`].
     pub fn move_to(&self, path: &Path) -> Result<bool> {
+        self.check_name()?;
         match fs::rename(&self.path, path) {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::CrossesDevices => Ok(false),
@@ -186,9 +222,31 @@ impl TakenLog {
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// What the system says; [`SpoolError::LogTakenAway`].
     pub fn remove(self) -> Result<()> {
+        self.check_name()?;
         fs::remove_file(&self.path).map_err(|e| failed("remove", &self.path, e))
+    }
+
+    /// A `sync_client` on the same channel removes a log that is not its own, and renames the next one:
+    /// that would be removed unread.
+    fn check_name(&self) -> Result<()> {
+        let path = &self.path;
+        let own = self.file.metadata().map_err(|e| failed("examine", path, e))?;
+        let there = fs::metadata(path).or_none().map_err(|e| failed("examine", path, e))?;
+        match there {
+            Some(there) if (there.dev(), there.ino()) == (own.dev(), own.ino()) => Ok(()),
+            _ => Err(SpoolError::LogTakenAway { path: path.clone() }),
+        }
+    }
+}
+
+/// Renames a file unless there is one of that name; where the file system cannot see to that, whatever is
+/// there.
+fn rename_to_free(from: &Path, to: &Path) -> io::Result<()> {
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => fs::rename(from, to),
+        renamed => Ok(renamed?),
     }
 }
 
@@ -204,7 +262,6 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::lock::ofd;
 
     struct Stage {
         directory: TempDir,
@@ -227,9 +284,15 @@ mod tests {
         }
 
         fn take(&self) -> Option<(TakenLog, String)> {
-            let mut taken = self.log.take().expect("it can be taken")?;
+            let taken = loop {
+                match self.log.take().expect("it can be taken") {
+                    Taken::Log(taken) => break taken,
+                    Taken::Nothing => return None,
+                    Taken::Busy { .. } => thread::yield_now(),
+                }
+            };
             let mut text = String::new();
-            taken.file.read_to_string(&mut text).expect("readable");
+            (&taken.file).read_to_string(&mut text).expect("readable");
             Some((taken, text))
         }
     }
@@ -271,6 +334,54 @@ mod tests {
             reader.join().expect("it ends")
         });
         assert_eq!(text.as_deref(), Some("MAILBOX user.early\nMAILBOX user.late\n"));
+    }
+
+    #[test]
+    fn a_writer_that_does_not_end_holds_nobody_up() {
+        let stage = Stage::new();
+        stage.write("log", "MAILBOX user.a\n");
+        let writer = OpenOptions::new().append(true).open(stage.path("log")).expect("a log");
+        assert!(ofd::try_lock(&writer, Mode::Exclusive).expect("it locks"));
+        for again in [false, true] {
+            let taken = stage.log.take().expect("it can be seen");
+            let Taken::Busy { path, was_left } = taken else { panic!("{taken:?}") };
+            assert_eq!((path, was_left), (stage.path("log-run"), again));
+        }
+        drop(writer);
+        assert_eq!(stage.take().expect("a log").1, "MAILBOX user.a\n");
+    }
+
+    /// As a `sync_client` on the same channel does it.
+    #[test]
+    fn what_somebody_else_takes_away_meanwhile_is_noticed_and_his_next_log_stays() {
+        let stage = Stage::new();
+        let is_lost = |error| matches!(error, Err(SpoolError::LogTakenAway { .. }));
+        for next in [None, Some("MAILBOX user.b\n")] {
+            stage.write("log", "MAILBOX user.a\n");
+            let (moved, removed) = (stage.take().expect("a log").0, stage.take().expect("a log").0);
+            fs::remove_file(stage.path("log-run")).expect("it is there");
+            // As long as that is open, it cannot be the very same file again.
+            next.into_iter().for_each(|next| stage.write("log-run", next));
+            assert!(
+                is_lost(moved.move_to(&stage.path("kept")).map(drop)) && is_lost(removed.remove())
+            );
+            assert!(!stage.path("kept").exists());
+            let there = fs::read_to_string(stage.path("log-run")).ok();
+            assert_eq!(there.as_deref(), next);
+        }
+    }
+
+    #[test]
+    fn a_log_does_not_replace_one_that_somebody_else_has_renamed() {
+        let stage = Stage::new();
+        stage.write("log", "MAILBOX user.a\n");
+        stage.write("log-run", "MAILBOX user.b\n");
+        let renamed = rename_to_free(&stage.path("log"), &stage.path("log-run"));
+        assert_eq!(renamed.map_err(|error| error.kind()), Err(io::ErrorKind::AlreadyExists));
+        assert!(matches!(stage.log.rename(&stage.path("log-run")), Ok(Renamed::Taken)));
+        let (taken, text) = stage.take().expect("a log");
+        assert_eq!((taken.was_left, text.as_str()), (true, "MAILBOX user.b\n"));
+        assert!(stage.path("log").exists());
     }
 
     #[test]

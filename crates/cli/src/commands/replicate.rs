@@ -12,7 +12,7 @@ use engine::ports::Monitor;
 use engine::replicate::{self, Outcome, ReplicateError, Replication, Told};
 use model::{MboxName, Partition, Userid};
 use peer::{Session, SessionError};
-use spool::{Server, SpoolError};
+use spool::{Frozen, Server, SpoolError};
 use thiserror::Error;
 
 use crate::args::ReplicateArgs;
@@ -141,17 +141,7 @@ impl Sending {
             ..self.options.clone()
         };
         let told = Told::ask(&item.userid, session, &options).map_err(Failed::Replicate)?;
-        let frozen = match &item.mailboxes {
-            None => match server.freeze(&item.userid) {
-                // What is left here of an account that only the replica still has.
-                Err(SpoolError::NoSuchAccount { .. }) if told.has_mailboxes() => {
-                    server.freeze_traces(&item.userid)
-                }
-                frozen => frozen,
-            },
-            Some(names) => server.freeze_mailboxes(&item.userid, names),
-        };
-        let frozen = frozen.map_err(Failed::Spool)?;
+        let frozen = self.freeze(item, &told).map_err(Failed::Spool)?;
         options.moved.clone_from(&frozen.moved);
         let (account, untouched) = apart(frozen);
         let rules = server.name_rules();
@@ -161,6 +151,26 @@ impl Sending {
             return Ok(outcome);
         }
         replication.run(&untouched.messages(), session, monitor).map_err(Failed::Replicate)
+    }
+
+    /// Reads an account, or what is left here of one that only the replica still has.
+    fn freeze(&self, item: &Item, told: &Told) -> Result<Frozen, SpoolError> {
+        let (server, userid) = (&self.server, &item.userid);
+        if let Some(names) = &item.mailboxes {
+            return server.freeze_mailboxes(userid, names);
+        }
+        match server.freeze(userid) {
+            Err(SpoolError::NoSuchAccount { .. }) if told.has_mailboxes() => {
+                server.freeze_traces(userid)
+            }
+            // No replica lists shared mailboxes: it is asked for the names that were here.
+            Err(error @ SpoolError::NoSuchAccount { .. }) if userid.is_shared() => {
+                let traces = server.freeze_traces(userid)?;
+                let mut names = traces.account_files.iter().filter(|file| file.name == "mailboxes");
+                if names.any(|file| !file.bytes.is_empty()) { Ok(traces) } else { Err(error) }
+            }
+            frozen => frozen,
+        }
     }
 }
 

@@ -153,5 +153,8 @@ fn one_shared_mailbox_is_sent_alone() {
     let report = scene.run(&["--mailbox", "shared/b"]);
     let plan = steps(&report["accounts"][0]);
     assert_eq!(plan, ["update shared.b: 4 new, 0 changed, 0 expunged"]);
+    // What is above it is a level there as well, and is not made anew each time.
+    let report = scene.run(&["--mailbox", "lists/deep/er"]);
+    assert_eq!((&report["unchanged"], &report["problems"]), (&1.into(), &0.into()), "{report:#}");
     scene.sync();
 }

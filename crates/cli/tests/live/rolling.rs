@@ -298,6 +298,45 @@ fn a_whole_account_leaves_the_replica_by_consent_alone() {
     run(&mut consent).expect(0);
     assert_eq!(pair.there("glad", "INBOX"), None);
     rolling.settle();
+    // The last shared mailbox is the end of an account, too, but no user's.
+    let is_there = || {
+        let mut admin = pair.replica.admin().expect("an admin");
+        !admin.list_attributes("lists").expect("listed").is_empty()
+    };
+    admin.create("lists").expect("created");
+    rolling.settle();
+    assert!(is_there());
+    admin.set_acl("lists", "cyrus", "lrswipkxtecda").expect("granted");
+    admin.delete("lists").expect("deleted");
+    rolling.settle();
+    assert!(!is_there());
+    assert_eq!(rolling.end(), Some(0));
+}
+
+/// Two that follow one channel would take each other's log away. The real client asks nobody.
+#[test]
+fn when_a_sync_client_begins_to_follow_the_same_channel_this_one_ends() {
+    let Some(pair) = Pair::start("when_a_sync_client_begins_to_follow", &[]) else { return };
+    let mut rolling = pair.follow();
+    let mut imap = pair.master.imap_as("glad").expect("a client");
+    let mut mail = MailGenerator::new(6, Sizes::Small);
+    append(&mut imap, "INBOX", &mail.message());
+    rolling.settle();
+    let to = pair.replica.sync_address().to_string();
+    let mut client = pair.master.tool_command("sync_client");
+    client.args(["-S", &to, "-R"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut client = Group::spawn_guarded(&mut client).expect("it starts");
+    let mut group = rolling.group.take().expect("it was started");
+    assert!(wait_until(PATIENCE, || !group.is_running()), "{}", rolling.said());
+    assert_eq!(group.leader().wait().expect("it ended").code(), Some(75), "{}", rolling.said());
+    let expected = format!("sync_client (process {}) follows this channel", client.leader().id());
+    assert!(rolling.said().contains(&expected), "{}", rolling.said());
+    // Nothing is lost in between.
+    client.kill();
+    append(&mut imap, "INBOX", &mail.message());
+    rolling.resume();
+    rolling.settle();
+    pair.compare("glad");
     assert_eq!(rolling.end(), Some(0));
 }
 

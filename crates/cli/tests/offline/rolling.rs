@@ -2,10 +2,14 @@
 //! `cylinder serve`.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
+use rustix::fs::{FlockOperation, fcntl_lock};
 use serde_json::Value;
 use tempfile::TempDir;
 use testkit::damage::{self, Checksum};
@@ -14,7 +18,7 @@ use testkit::spool_builder::Spool;
 
 use super::program::{CYLINDER, Ran, run};
 use super::sample::{scratch, spool};
-use super::serving::{LIMIT, Server, users};
+use super::serving::{LIMIT, Server, add_user, users};
 
 /// A spool with a sync log, and a replica that is served.
 struct Site {
@@ -62,6 +66,12 @@ impl Site {
 
     fn log(&self, name: &str) -> PathBuf {
         self.master.config_directory.join("sync").join(name)
+    }
+
+    /// Writes a log, all of which is there at once.
+    fn hand_in(&self, text: &str) {
+        fs::write(self.log("new"), text).expect("written");
+        fs::rename(self.log("new"), self.log("log")).expect("it is ours");
     }
 
     fn command(&self, more: &[&str]) -> Command {
@@ -162,6 +172,88 @@ fn a_replica_that_is_away_is_waited_for_and_the_log_stays() {
     let metrics = fs::read_to_string(site.path("metrics")).expect("metrics");
     assert!(metrics.contains("cylinder_rolling_messages_total{replica=\"127.0.0.1:"), "{metrics}");
     run(&mut site.command(&["--status"])).expect(1);
+}
+
+/// The first connection goes on when the password is changed; a second one is not let in, and that is not
+/// to be taken for the replica being away.
+#[test]
+fn a_second_connection_that_is_not_let_in_holds_nobody_up() {
+    let site = Site::start();
+    let mut daemon =
+        Group::spawn_guarded(site.command(&[]).stderr(Stdio::null())).expect("it starts");
+    site.hand_in("MAILBOX user.iris\n");
+    let has_sent = |messages: u64| {
+        let status = site.status(&[]);
+        status["messages"] == messages && status["backlog"]["left"] == 0
+    };
+    assert!(wait_until(LIMIT, || has_sent(3)), "{:#}", site.status(&[]));
+    assert_eq!(add_user(&site.path("users"), "repl", "changed\n"), (0, String::new()));
+    // Two accounts, and only one of two connections.
+    site.hand_in("MAILBOX user.iris\nUSER glad\n");
+    assert!(wait_until(LIMIT, || has_sent(10)), "{:#}", site.status(&[]));
+    let status = site.status(&[]);
+    assert_eq!((&status["reachable"], &status["connections"]), (&true.into(), &1.into()));
+    assert_eq!(site.left(), Vec::<String>::new());
+    daemon.terminate(LIMIT);
+    assert_eq!(daemon.leader().wait().expect("it ended").code(), Some(0));
+}
+
+#[test]
+fn what_is_written_all_the_time_is_left_for_the_next_one_in_the_end() {
+    let site = Site::start();
+    let log = site.log("log");
+    let is_over = AtomicBool::new(false);
+    let write = || {
+        let mut log = fs::OpenOptions::new().append(true).create(true).open(&log).expect("a log");
+        log.write_all(b"MAILBOX user.iris\n").expect("written");
+    };
+    write();
+    thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                write();
+                thread::yield_now();
+            }
+        });
+        let ran = site.once(&[]);
+        is_over.store(true, Ordering::Relaxed);
+        writer.join().expect("it did not panic");
+        ran.expect(0);
+    });
+    assert_eq!(site.status(&[])["messages"], 3);
+}
+
+/// A writer that hangs in the middle of his line, as on a disk that answers no more.
+#[test]
+fn a_writer_that_does_not_end_keeps_nobody_from_asking() {
+    let site = Site::start();
+    site.hand_in("MAILBOX user.iris\n");
+    let writer = fs::OpenOptions::new().append(true).open(site.log("log")).expect("a log");
+    fcntl_lock(&writer, FlockOperation::NonBlockingLockExclusive).expect("it locks");
+    let mut daemon =
+        Group::spawn_guarded(site.command(&[]).stderr(Stdio::null())).expect("it starts");
+    assert!(wait_until(LIMIT, || site.left() == ["log-run"]), "{:?}", site.left());
+    let updated = || site.status(&[])["updated_at"].as_i64().unwrap_or_default();
+    let begun = updated();
+    // Half of the time for which it says nothing about the writer.
+    assert!(wait_until(LIMIT / 2, || updated() > begun + 2), "{:#}", site.status(&[]));
+    assert_eq!(site.left(), ["log-run"]);
+    drop(writer);
+    let is_sent = || site.status(&[])["messages"] == 3 && site.left().is_empty();
+    assert!(wait_until(LIMIT, is_sent), "{:#}", site.status(&[]));
+    daemon.terminate(LIMIT);
+    assert_eq!(daemon.leader().wait().expect("it ended").code(), Some(0));
+}
+
+#[test]
+fn what_was_left_for_a_replica_of_another_name_is_told() {
+    let site = Site::start();
+    let other = site.path("state/elsewhere/default");
+    fs::create_dir_all(&other).expect("made");
+    fs::write(other.join("chunk-0000000001-1700000000000"), "USER glad\n").expect("written");
+    let ran = site.once(&[]).expect(0);
+    let told = format!("nobody works off what {} holds", other.display());
+    assert!(ran.stderr.contains(&told), "{}", ran.stderr);
 }
 
 #[test]

@@ -24,7 +24,7 @@ pub const LIMIT: Duration = Duration::from_secs(60);
 const DRAIN: Duration = Duration::from_secs(30);
 
 /// Adds a user, whose password comes by standard input.
-fn add_user(users: &Path, name: &str, password: &str) -> (i32, String) {
+pub fn add_user(users: &Path, name: &str, password: &str) -> (i32, String) {
     let mut command = Command::new(CYLINDER);
     command.arg("serve").arg("--users").arg(users).args(["--add-user", name]);
     let output = process::run(&mut command, password.as_bytes(), LIMIT).expect("it runs");

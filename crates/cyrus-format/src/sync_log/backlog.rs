@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use model::{MboxName, Userid};
 
-use super::{BadLine, Entry, LINE_BYTES_MAX};
+use super::{BadLine, Entry, LINE_BYTES_MAX, WORDS};
 use crate::names::NameRules;
 
 /// Lines as they come, in pieces that may begin and end anywhere. What is kept grows with the number of
@@ -85,9 +85,17 @@ impl<'r> Backlog<'r> {
 
     /// Keeps a part of a line.
     fn keep(&mut self, part: &[u8]) {
-        let room = (LINE_BYTES_MAX + 1).saturating_sub(self.rest.len());
-        self.is_too_long |= part.len() > room;
-        self.rest.extend_from_slice(&part[..part.len().min(room)]);
+        for byte in part {
+            // Of any number of zeros, one says as much.
+            if *byte == 0 && self.rest.last() == Some(&0) {
+                continue;
+            }
+            if self.rest.len() > LINE_BYTES_MAX {
+                self.is_too_long = true;
+                return;
+            }
+            self.rest.push(*byte);
+        }
     }
 
     fn line(&mut self, line: &[u8]) {
@@ -102,10 +110,47 @@ impl<'r> Backlog<'r> {
         match Entry::parse(&line[zeros..]) {
             Ok(Some(entry)) => {
                 self.known.insert(key.into());
+                let may_be_two = entry.has_two_names() && has_glue(line);
                 self.found.add(entry);
+                if may_be_two {
+                    self.unglue(line, true);
+                }
             }
             Ok(None) => {}
-            Err(why) => self.work.malformed.add(line, why),
+            Err(why) => {
+                self.work.malformed.add(line, why);
+                self.mend(line);
+            }
+        }
+    }
+
+    /// Looks for entries in what is no line. A writer that died has left the beginning of his, perhaps
+    /// with zeros behind it, and the next one has written on from there.
+    fn mend(&mut self, line: &[u8]) {
+        let mut parts = line.split(|byte| *byte == 0).filter(|part| !part.is_empty()).peekable();
+        while let Some(part) = parts.next() {
+            self.unglue(part, parts.peek().is_none());
+        }
+    }
+
+    /// Takes entries apart that stand one behind the other, each torn but perhaps the last. What belongs to
+    /// none is left out.
+    fn unglue(&mut self, glued: &[u8], has_end: bool) {
+        let (mut end, mut has_end) = (glued.len(), has_end);
+        for space in glued.iter().enumerate().rev().filter(|(_, byte)| **byte == b' ') {
+            let word = word_at_end(&glued[..space.0]);
+            let Some(start) = word.filter(|_| space.0 < end) else { continue };
+            let part = &glued[start..end];
+            let is_one = match has_end {
+                true => {
+                    let entry = Entry::parse(part).ok().flatten();
+                    entry.map(|entry| self.found.add(entry)).is_some()
+                }
+                false => self.torn_entry(part),
+            };
+            if is_one {
+                (end, has_end) = (start, false);
+            }
         }
     }
 
@@ -128,13 +173,15 @@ impl<'r> Backlog<'r> {
 
     fn torn(&mut self, torn: &[u8]) {
         self.malformed(torn, BadLine::Names);
+        torn.split(|byte| *byte == 0).for_each(|part| self.unglue(part, false));
+    }
+
+    /// Takes an entry whose end is missing; whether it is one as far as it goes.
+    fn torn_entry(&mut self, torn: &[u8]) -> bool {
         // What is missing: a quotation mark, a second name, or the space in front of it as well.
-        for end in [&b""[..], b"\"", b"x", b" x"] {
-            if let Ok(Some(entry)) = Entry::parse(&[torn, end].concat()) {
-                self.found.whole(&entry);
-                break;
-            }
-        }
+        let ends = [&b""[..], b"\"", b"x", b" x"];
+        let entry = ends.iter().find_map(|end| Entry::parse(&[torn, end].concat()).ok().flatten());
+        entry.map(|entry| self.found.whole(&entry)).is_some()
     }
 }
 
@@ -168,6 +215,17 @@ impl Malformed {
 }
 
 impl Entry {
+    fn has_two_names(&self) -> bool {
+        matches!(
+            self,
+            Entry::DoubleMailbox(..)
+                | Entry::Rename(..)
+                | Entry::Sub(..)
+                | Entry::UnSub(..)
+                | Entry::Seen(..)
+        )
+    }
+
     /// Whose it is: of what was renamed from one user to another, both.
     pub fn accounts(&self, rules: &NameRules) -> BTreeSet<Userid> {
         match self {
@@ -284,6 +342,19 @@ fn of_one_mailbox(line: &[u8]) -> Option<&[u8]> {
     let is_name =
         name.starts_with(b"user.") && !name.iter().any(|byte| matches!(byte, b' ' | b'"'));
     is_name.then_some(name)
+}
+
+/// Where the word begins that stands at the end of this, the longest if it is one of several.
+fn word_at_end(text: &[u8]) -> Option<usize> {
+    let words = WORDS.iter().filter(|word| text.ends_with(word));
+    words.map(|word| text.len() - word.len()).min()
+}
+
+/// Whether the second name of an entry may be the first one of another, whose word stands at the end of
+/// the first name.
+fn has_glue(line: &[u8]) -> bool {
+    let space = line.iter().rposition(|byte| *byte == b' ');
+    space.and_then(|space| word_at_end(&line[..space])).is_some_and(|start| start > 0)
 }
 
 fn owner(name: &MboxName, rules: &NameRules) -> Userid {

@@ -127,6 +127,64 @@ fn a_torn_last_line_counts_for_all_of_its_account() {
     assert_eq!(work(b"MAILB").accounts, BTreeMap::new());
 }
 
+/// A writer that died in the middle of his line, and the next one, who has begun behind it.
+#[test]
+fn a_torn_line_does_not_take_the_next_one_along() {
+    let whole = |users: &[&str]| -> Vec<(Userid, Scope)> {
+        users.iter().map(|user| (Userid::from(*user), Scope::Whole)).collect()
+    };
+    let one = |name: &str| Scope::Mailboxes([mailbox(name)].into());
+    let iris = || (Userid::from("iris"), one("user.iris"));
+    for (log, torn, good, malformed) in [
+        (&b"MAILBOX user.gladMAILBOX user.iris\n"[..], &["glad"][..], vec![iris()], 1),
+        (b"MAILBOX user.glad\0\0MAILBOX user.iris\n", &["glad"], vec![iris()], 1),
+        (b"MAILMAILBOX user.iris\n", &[], vec![iris()], 1),
+        (b"MAILBOX \"user.glad.two wMAILBOX user.iris\n", &["glad"], vec![iris()], 1),
+        (b"RENAME user.glad.a MAILBOX user.iris\n", &["glad"], vec![iris()], 1),
+        (b"UNMAILBOX user.gladUNUSER iris\n", &["glad"], whole(&["iris"]), 1),
+        (b"SUB glad user.gladDOUBLEMAILBOX user.iris user.iris\n", &["glad"], vec![iris()], 1),
+        (b"USER gladUSER bobMAILBOX user.iris\n", &["bob", "glad"], vec![iris()], 1),
+        // It could be a line.
+        (
+            b"DOUBLEMAILBOX user.gladUSER iris\n",
+            &["glad", "iris"],
+            vec![("gladUSER".into(), one("user.gladUSER"))],
+            0,
+        ),
+        // Nobody has ended the last one either.
+        (b"MAILBOX user.gladMAILBOX user.iris", &["glad"], whole(&["iris"]), 1),
+    ] {
+        let mut found = work(&[b"MAILBOX user.zoe\n", log].concat());
+        let name = log.escape_ascii();
+        assert_eq!(found.accounts.remove(&"zoe".into()), Some(one("user.zoe")), "{name}");
+        found.accounts.remove(&Userid::shared());
+        let expected: BTreeMap<Userid, Scope> = whole(torn).into_iter().chain(good).collect();
+        for (user, scope) in &expected {
+            assert_eq!(found.accounts.get(user), Some(scope), "{name}: {user}");
+        }
+        assert_eq!(
+            (found.accounts.len(), found.malformed.lines),
+            (expected.len(), malformed),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn a_hole_of_zeros_is_as_long_as_it_is() {
+    let rules = NameRules::v3();
+    for front in [&b""[..], b"USER glad"] {
+        let mut backlog = Backlog::new(&rules);
+        backlog.feed(front);
+        (0..16).for_each(|_| backlog.feed(&[0; 4096]));
+        backlog.feed(b"MAILBOX user.iris\n");
+        let accounts: Vec<String> =
+            backlog.finish().accounts.keys().map(ToString::to_string).collect();
+        let expected: &[&str] = if front.is_empty() { &["iris"] } else { &["glad", "iris"] };
+        assert_eq!(accounts, expected);
+    }
+}
+
 #[test]
 fn junk_costs_neither_memory_nor_the_lines_around_it() {
     let rules = NameRules::v3();

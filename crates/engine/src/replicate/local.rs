@@ -143,7 +143,7 @@ impl<'a> Local<'a> {
         Ok(local)
     }
 
-    /// Leaves all out but these mailboxes.
+    /// Leaves all out but these mailboxes, and the levels above them.
     pub fn keep_only(&mut self, names: &BTreeSet<MboxName>) {
         let known: BTreeSet<&MboxName> =
             self.mailboxes.values().map(|mailbox| &mailbox.told.mboxname).collect();
@@ -152,7 +152,9 @@ impl<'a> Local<'a> {
         self.problems.extend(missing.collect::<Vec<_>>());
         self.mailboxes.retain(|_, mailbox| names.contains(&mailbox.told.mboxname));
         self.problems.retain(|problem| names.contains(&problem.mailbox));
-        self.names.retain(|name, _| names.iter().any(|kept| is_below(kept, name)));
+        self.names.retain(|name, entry| {
+            entry.mbtype.intermediate && names.iter().any(|kept| is_below(kept, name))
+        });
         self.quotas.clear();
         self.seen.clear();
         self.subscriptions = None;

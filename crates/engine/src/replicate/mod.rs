@@ -3,7 +3,7 @@
 //!
 //! The master is only read. Whatever would cost the replica a message that nothing here says was
 //! removed is left as it is and told: as a [`Problem`] of one mailbox, or as a
-//! [`Brake`](brake::Brake) of the account.
+//! [`Brake`] of the account.
 
 pub mod apply;
 pub mod brake;
@@ -31,6 +31,7 @@ use thiserror::Error;
 use crate::ports::{MessageSource, Monitor, Peer};
 use crate::source::SourceAccount;
 use apply::{Done, Run};
+use brake::Brake;
 use compare::Difference;
 use local::Local;
 use plan::Plan;
@@ -71,7 +72,7 @@ pub fn kinds_left_out(banner: &Banner, sieve_mailbox: bool) -> Vec<u8> {
 /// What became of an account.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
-    /// The plan that was made first.
+    /// The plan that was made first, with all brakes: what a closer look has shown may be braked, too.
     pub plan: Plan,
     /// What was done, all in all.
     pub done: Done,
@@ -80,9 +81,16 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Whether the brake stopped it.
-    pub fn is_braked(&self, options: &Options) -> bool {
-        !self.plan.brakes.is_empty() && !options.accept_removals
+    /// Whether the brake stopped it, before anything was done or in the middle; it stops nobody who
+    /// [accepts removals](Options::accept_removals).
+    pub fn is_braked(&self, accept_removals: bool) -> bool {
+        !self.plan.brakes.is_empty() && !accept_removals
+    }
+
+    fn add_brakes(&mut self, brakes: &[Brake]) {
+        let new = brakes.iter().filter(|brake| !self.plan.brakes.contains(brake)).cloned();
+        let new: Vec<Brake> = new.collect();
+        self.plan.brakes.extend(new);
     }
 }
 
@@ -136,6 +144,8 @@ pub enum Trouble {
     TooLarge(Uid),
     /// The replica has it, and nothing here says that it was removed.
     ReplicaOnly,
+    /// The replica has it, and another account here: it is renamed with that one.
+    Elsewhere,
     /// Another mailbox of the replica has the name that it should get, and keeps it.
     NameTaken(MboxName),
     /// Both sides have changed it.
@@ -241,15 +251,12 @@ impl<'a> Replication<'a> {
         let mut doubtful = BTreeSet::new();
         for round in 0..ROUNDS_MAX {
             let (remote, plan) = look(&local, told.take(), &doubtful, peer, options)?;
-            if round == 0 {
-                outcome.plan = plan.clone();
+            match round {
+                0 => outcome.plan = plan.clone(),
+                _ => outcome.add_brakes(&plan.brakes),
             }
             outcome.problems.clone_from(&plan.problems);
-            if round > 0 {
-                // What a closer look has shown may be braked, too.
-                outcome.plan.brakes.extend(plan.brakes.iter().cloned());
-            }
-            if options.dry_run || outcome.is_braked(options) || plan.is_empty() {
+            if options.dry_run || outcome.is_braked(options.accept_removals) || plan.is_empty() {
                 break;
             }
             let mut run = Run::new(&local, &remote, messages, peer, options, monitor);
@@ -275,13 +282,17 @@ fn look(
     options: &Options,
 ) -> Result<(Remote, Plan), SessionError> {
     let mut remote = match (&options.mailboxes, told) {
-        (Some(names), _) => Remote::of_mailboxes(names, local, peer)?,
+        (Some(names), _) => {
+            // What is a level here may be a mailbox there, which a level of its name would replace.
+            let names = names.iter().chain(local.names.keys()).cloned().collect();
+            Remote::of_mailboxes(&names, local, peer)?
+        }
         (None, Some(told)) => told.with_others(local, peer)?,
         (None, None) if local.userid.is_shared() => Remote::of_shared(local, peer)?,
         (None, None) => Remote::of_user(local.userid, peer)?.with_others(local, peer)?,
     };
     for key in doubtful {
-        remote.ask_for_records(key, peer)?;
+        remote.ask_to_compare(key, local, peer)?;
     }
     loop {
         let plan = plan::plan(local, &remote, options);
@@ -289,7 +300,7 @@ fn look(
             return Ok((remote, plan));
         }
         for key in &plan.unclear {
-            remote.ask_for_records(key, peer)?;
+            remote.ask_to_compare(key, local, peer)?;
         }
     }
 }
@@ -313,6 +324,7 @@ impl Trouble {
             Trouble::NoGuid(_) => "no-guid",
             Trouble::TooLarge(_) => "too-large",
             Trouble::ReplicaOnly => "replica-only",
+            Trouble::Elsewhere => "elsewhere",
             Trouble::NameTaken(_) => "name-taken",
             Trouble::Diverged(_) => "diverged",
             Trouble::NotSupported => "not-supported",
@@ -338,6 +350,9 @@ impl fmt::Display for Trouble {
             Trouble::TooLarge(uid) => write!(f, "message {uid} is larger than 4 GiB"),
             Trouble::ReplicaOnly => {
                 write!(f, "the replica alone has it, and nothing says that it was removed here")
+            }
+            Trouble::Elsewhere => {
+                write!(f, "it belongs to another account by now, with which it leaves this one")
             }
             Trouble::NameTaken(name) => {
                 write!(f, "it cannot be renamed to {name}: the replica has another mailbox there")

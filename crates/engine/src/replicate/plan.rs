@@ -262,16 +262,20 @@ impl Planner<'_, '_> {
         let wanted: BTreeMap<&MboxName, &MailboxKey> =
             local.mailboxes.iter().map(|(key, own)| (&own.told.mboxname, key)).collect();
         let mut last = Vec::new();
-        for (key, there) in &remote.mailboxes {
+        // Of the levels above single mailboxes, it was only asked what they are there.
+        let asked = self.options.mailboxes.as_ref();
+        let is_asked = |name: &MboxName| asked.is_none_or(|names| names.contains(name));
+        let there = remote.mailboxes.iter().filter(|(_, there)| is_asked(&there.mboxname));
+        for (key, there) in there {
             if local.mailboxes.contains_key(key) {
                 continue;
             }
             let name = there.mboxname.clone();
             let in_the_way = wanted.get(&name);
+            let is_elsewhere = self.options.moved.contains(&there.uniqueid);
             let is_gone = local.names.get(&name).is_some_and(|entry| {
                 let is_it = |id: &UniqueId| id.is_empty() || *id == there.uniqueid;
                 let same = entry.uniqueid.as_ref().is_none_or(is_it);
-                let is_elsewhere = self.options.moved.contains(&there.uniqueid);
                 same && !is_elsewhere && (entry.mbtype.deleted || entry.mbtype.intermediate)
             });
             let step = Step::Remove { name: name.clone(), is_empty: is_empty(there) };
@@ -281,6 +285,7 @@ impl Planner<'_, '_> {
                 // Of an empty one, nothing can be lost; of another, the brake says so.
                 (Some(_), _) => self.plan.steps.push(step),
                 (None, true) => last.push(step),
+                (None, false) if is_elsewhere => self.problem(&name, Trouble::Elsewhere),
                 (None, false) => self.problem(&name, Trouble::ReplicaOnly),
             }
         }

@@ -18,6 +18,13 @@ use crate::ports::Peer;
 /// Names or ids of one question; Cyrus 3.2 asks for as many.
 const ASKED_MAX: usize = 1000;
 
+/// So many records more than there are here may be told of a mailbox; the rest is what a replica that is
+/// out of its mind, or hostile, would fill the memory with.
+const RECORDS_MORE: u64 = 1 << 20;
+
+/// So many may be told of a mailbox of which nothing is here to compare.
+pub(crate) const RECORDS_MAX: u64 = 1 << 23;
+
 /// What a replica has.
 #[derive(Clone, Debug, Default)]
 pub struct Remote {
@@ -130,18 +137,35 @@ impl Remote {
         Ok(self)
     }
 
-    /// Asks for the records of a mailbox.
+    /// Asks for the records of a mailbox that is here as well.
+    ///
+    /// # Errors
+    /// If the replica does not tell.
+    pub fn ask_to_compare(
+        &mut self,
+        key: &MailboxKey,
+        local: &Local<'_>,
+        peer: &mut dyn Peer,
+    ) -> Result<(), SessionError> {
+        let own = local.mailboxes.get(key).and_then(|own| own.told.contents.as_ref());
+        let given_out = own.map_or(0, |own| own.last_uid.0);
+        self.ask_for_records(key, RECORDS_MORE + u64::from(given_out), peer)
+    }
+
+    /// Asks for the records of a mailbox, which has no more than so many.
     ///
     /// # Errors
     /// If the replica does not tell.
     pub fn ask_for_records(
         &mut self,
         key: &MailboxKey,
+        most: u64,
         peer: &mut dyn Peer,
     ) -> Result<(), SessionError> {
         let Some(mailbox) = self.mailboxes.get_mut(key) else { return Ok(()) };
         let mut records = Vec::new();
-        let told = peer.ask_for_records(&mailbox.mboxname, &mut |record| records.push(record))?;
+        let told =
+            peer.ask_for_records(&mailbox.mboxname, most, &mut |record| records.push(record))?;
         if let Some(told) = told.filter(|told| told.uniqueid == mailbox.uniqueid) {
             *mailbox = told;
         }

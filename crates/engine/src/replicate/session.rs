@@ -22,11 +22,11 @@ impl Peer for Session {
     fn ask_for_records(
         &mut self,
         name: &MboxName,
+        most: u64,
         take: &mut dyn FnMut(Record),
     ) -> Result<Option<Mailbox>, SessionError> {
         let mut mailbox = None;
-        let get = Command::Get(Get::FullMailbox(name.clone()));
-        let told = self.command(&get, &mut |event| match event {
+        let told = self.full_mailbox(name, most, &mut |event| match event {
             Event::Record(record) => take(record),
             Event::Untagged(Untagged::Mailbox(told)) => mailbox = Some(*told),
             _ => {}

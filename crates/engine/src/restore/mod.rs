@@ -25,7 +25,7 @@ use peer::SessionError;
 use thiserror::Error;
 
 use crate::ports::{MessageSource, Monitor, Peer};
-use crate::replicate::remote::Remote;
+use crate::replicate::remote::{RECORDS_MAX, Remote};
 use apply::{Done, Run};
 use journal::Journal;
 use plan::Plan;
@@ -201,7 +201,7 @@ fn look(
             return Ok((remote, plan));
         }
         for key in &plan.unclear {
-            remote.ask_for_records(key, peer)?;
+            remote.ask_for_records(key, RECORDS_MAX, peer)?;
         }
     }
 }

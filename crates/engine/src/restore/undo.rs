@@ -19,7 +19,7 @@ use super::place::is_gone;
 use super::plan::key_of;
 use super::{Problem, ROUNDS_MAX, Trouble, is_outdated};
 use crate::ports::Peer;
-use crate::replicate::remote::Remote;
+use crate::replicate::remote::{RECORDS_MAX, Remote};
 
 /// How to undo.
 #[derive(Clone, Copy, Debug)]
@@ -173,7 +173,7 @@ fn look(
             return Ok((remote, plan));
         }
         for key in &plan.unclear {
-            remote.ask_for_records(key, peer)?;
+            remote.ask_for_records(key, RECORDS_MAX, peer)?;
         }
     }
 }

@@ -7,6 +7,7 @@ use model::MboxName;
 
 use super::illness::{Illness, Known};
 use super::{ChunkId, Complaint, Moment};
+use crate::replicate::Trouble;
 
 /// Where an entry is written down, and since when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,6 +118,11 @@ impl Account {
         absorbed
     }
 
+    /// The connection has not broken over it.
+    pub fn forgive(&mut self) {
+        (self.strikes, self.not_before) = (0, Moment(i64::MIN));
+    }
+
     /// What is to be done now: what is pending, or another try.
     pub fn start(&mut self) -> Scope {
         let entries = std::mem::take(&mut self.pending);
@@ -189,7 +195,9 @@ impl Account {
         let Some(since) = bad.since() else { return released };
         match &mut self.illness {
             Some(illness) if illness.account.is_some() => {
-                for complaint in complaints {
+                // That one is not here any more is a matter of the account, which is complained of.
+                let is_own = |complaint: &Complaint| complaint.code != Trouble::NotHere.code();
+                for complaint in complaints.into_iter().filter(is_own) {
                     illness.put(Known { complaint, since: now });
                 }
                 released.extend(bad.sources());

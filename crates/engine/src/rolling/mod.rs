@@ -20,7 +20,8 @@ pub use schedule::{Effects, Schedule, Task, Told};
 
 pub use cyrus_format::sync_log::{Scope, Work};
 
-/// A time: milliseconds since 1970. It must not go back.
+/// A time, in milliseconds, of a clock that never goes back. Where it begins is the business of whoever
+/// reads it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Moment(pub i64);
 

@@ -130,9 +130,12 @@ impl Schedule {
                     }
                 }
             }
-            Ended::Failed(complaint) => account.fail(&task.scope, entries, complaint, now),
+            Ended::Failed(complaint) => {
+                account.forgive();
+                account.fail(&task.scope, entries, complaint, now)
+            }
             Ended::Done(complaints) => {
-                (account.strikes, account.not_before) = (0, Moment(i64::MIN));
+                account.forgive();
                 match task.scope {
                     Scope::Mailboxes(_) => account.end_mailboxes(entries, complaints, now),
                     Scope::Whole => {

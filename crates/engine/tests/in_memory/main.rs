@@ -14,6 +14,7 @@ mod parts;
 mod past;
 mod replica;
 mod replicate;
+mod replicate_brake;
 mod replicate_shared;
 mod replicate_unknown;
 mod restore;

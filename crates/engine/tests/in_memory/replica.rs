@@ -169,8 +169,11 @@ impl Peer for MemoryReplica {
         Ok(match get {
             Get::User(_) => self.account(),
             Get::Mailboxes(names) => {
-                let held = names.iter().filter_map(|name| self.mailboxes.get(name));
-                held.map(|held| self.tell(held)).collect()
+                let told = names.iter().filter_map(|name| match self.mailboxes.get(name) {
+                    Some(held) => Some(self.tell(held)),
+                    None => Some(Untagged::Mailbox(Box::new(self.levels.get(name)?.clone()))),
+                });
+                told.collect()
             }
             Get::UniqueIds(ids) => {
                 let held = self.mailboxes.values().filter(|held| ids.contains(&held.told.uniqueid));
@@ -186,10 +189,12 @@ impl Peer for MemoryReplica {
     fn ask_for_records(
         &mut self,
         name: &MboxName,
+        most: u64,
         take: &mut dyn FnMut(Record),
     ) -> Result<Option<Mailbox>, SessionError> {
         self.log.push("GET FULLMAILBOX".to_owned());
         let Some(held) = self.mailboxes.get(name) else { return Ok(None) };
+        assert!(held.records.len() as u64 <= most, "more than were expected");
         held.records.values().cloned().for_each(take);
         let Untagged::Mailbox(told) = self.tell(held) else { return Ok(None) };
         Ok(Some(*told))
@@ -260,6 +265,8 @@ impl Peer for MemoryReplica {
         self.log.push(format!("APPLY MAILBOX {}", mailbox.mboxname));
         let records: Vec<Record> = records.collect();
         if MailboxType::from_letters(&mailbox.mboxtype).intermediate {
+            // It does not look at what is there.
+            self.mailboxes.remove(&mailbox.mboxname);
             self.levels.insert(mailbox.mboxname.clone(), mailbox.clone());
             return Ok(());
         }

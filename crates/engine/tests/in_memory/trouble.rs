@@ -45,9 +45,10 @@ impl Peer for Mortal<'_> {
     fn ask_for_records(
         &mut self,
         name: &MboxName,
+        most: u64,
         take: &mut dyn FnMut(Record),
     ) -> Result<Option<Told>, SessionError> {
-        self.server.ask_for_records(name, take)
+        self.server.ask_for_records(name, most, take)
     }
 
     fn fetch(&mut self, fetch: &Fetch, take: &mut dyn FnMut(&[u8])) -> Result<bool, SessionError> {
@@ -100,9 +101,10 @@ impl Peer for Busy {
     fn ask_for_records(
         &mut self,
         name: &MboxName,
+        most: u64,
         take: &mut dyn FnMut(Record),
     ) -> Result<Option<Told>, SessionError> {
-        self.server.ask_for_records(name, take)
+        self.server.ask_for_records(name, most, take)
     }
 
     fn fetch(&mut self, fetch: &Fetch, take: &mut dyn FnMut(&[u8])) -> Result<bool, SessionError> {

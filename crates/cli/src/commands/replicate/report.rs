@@ -66,7 +66,6 @@ impl<'r> Report<'r> {
         document: &mut Value,
         progress: &Progress,
     ) {
-        let is_braked = !outcome.plan.brakes.is_empty() && !self.args.accept_removals;
         let steps: Vec<String> = outcome.plan.steps.iter().map(ToString::to_string).collect();
         let brakes: Vec<String> = outcome.plan.brakes.iter().map(ToString::to_string).collect();
         let problems: Vec<Value> = outcome.problems.iter().map(problem_json).collect();
@@ -82,14 +81,18 @@ impl<'r> Report<'r> {
             }
         }
         self.problems += outcome.problems.len() as u64;
+        self.done.add(&outcome.done);
+        // It may have been stopped in the middle.
+        let is_braked = outcome.is_braked(self.args.accept_removals);
+        if !is_braked || outcome.done != Counts::default() {
+            document["done"] = done_json(&outcome.done);
+        }
         if is_braked {
             let error = CliError::plain(brakes.join("; "))
                 .hint("look at it with --dry-run; --accept-removals does it once");
             return self.failed(account, error, document, progress);
         }
-        self.done.add(&outcome.done);
         self.unchanged += u64::from(outcome.plan.is_empty());
-        document["done"] = done_json(&outcome.done);
         if !self.args.talk.json && !self.args.dry_run && !outcome.plan.is_empty() {
             progress.say(&format!("{}: {}", plain(account), done_text(&outcome.done)));
         }

@@ -1,6 +1,10 @@
 //! `cylinder replicate --rolling`: follows the sync log, in place of `sync_client -r`.
 
+mod bulletin;
+mod clock;
 mod daemon;
+mod hands;
+mod intake;
 mod others;
 mod status;
 mod store;

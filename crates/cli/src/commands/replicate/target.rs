@@ -157,7 +157,11 @@ impl Url {
 
     /// The host and its port.
     pub fn place(&self) -> String {
-        format!("{}:{}", self.host, self.port.unwrap_or(PORT))
+        let port = self.port.unwrap_or(PORT);
+        match self.host.contains(':') {
+            true => format!("[{}]:{port}", self.host),
+            false => format!("{}:{port}", self.host),
+        }
     }
 
     /// Reads one; no password may be in it, for all of the machine can see a command line.
@@ -218,6 +222,18 @@ mod tests {
             ("r", None),
         ] {
             assert_eq!(Url::parse(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_place_is_written_as_a_url_has_it() {
+        for (url, place) in [
+            ("csync://m@r.example.com", "r.example.com:2005"),
+            ("csync://r:7", "r:7"),
+            ("csync://m@[2001:db8::1]:7", "[2001:db8::1]:7"),
+            ("csync://[::1]", "[::1]:2005"),
+        ] {
+            assert_eq!(Url::parse(url).map(|url| url.place()).as_deref(), Some(place));
         }
     }
 }

@@ -160,6 +160,24 @@ fn an_account_that_cannot_be_replicated_is_ill_as_a_whole_but_its_mailboxes_are_
 }
 
 #[test]
+fn what_is_gone_with_its_account_is_not_ill_beside_it() {
+    let mut schedule = Schedule::default();
+    add(&mut schedule, 1, "UNUSER a\n", 0);
+    let a = task(&mut schedule, 0, "a", Scope::Whole);
+    let brake = Complaint::of_account("brake", "the whole account would go");
+    finish(&mut schedule, &a, Ended::Failed(brake), 0);
+    // The log says it twice, and the second time comes too late to be taken with the first.
+    add(&mut schedule, 2, "MAILBOX user.a\n", 0);
+    let a = task(&mut schedule, 0, "a", names(&["user.a"]));
+    let gone = Complaint::of_account("not-here", "there is no account a");
+    let effects = finish(&mut schedule, &a, Ended::Failed(gone), 0);
+    assert_eq!((effects.forget, effects.keep_ill), (vec![ChunkId(2)], false));
+    let ill = schedule.ill();
+    assert!(ill.len() == 1 && ill[0].things.len() == 1, "{ill:?}");
+    assert_eq!(ill[0].things[0].complaint.code, "brake");
+}
+
+#[test]
 fn who_breaks_the_connection_waits_and_is_ill_in_the_end() {
     let mut schedule = Schedule::default();
     add(&mut schedule, 1, "USER a\n", 0);
@@ -176,6 +194,25 @@ fn who_breaks_the_connection_waits_and_is_ill_in_the_end() {
     assert_eq!(finish(&mut schedule, &a, Ended::NotReached, now), Effects::default());
     let a = task(&mut schedule, now, "a", Scope::Whole);
     assert_eq!(finish(&mut schedule, &a, DONE, now).told.len(), 1);
+}
+
+#[test]
+fn a_connection_that_holds_in_between_does_not_break_because_of_the_account() {
+    let mut schedule = Schedule::default();
+    add(&mut schedule, 1, "USER a\n", 0);
+    let mut now = 0;
+    for number in 1..=3 * STRIKES_MAX {
+        let a = task(&mut schedule, now, "a", Scope::Whole);
+        let ended = match number % STRIKES_MAX {
+            0 => Ended::Failed(Complaint::of_account("busy", "somebody is at it")),
+            _ => Ended::Broken("it hung up".to_owned()),
+        };
+        finish(&mut schedule, &a, ended, now);
+        now = schedule.due().map_or(now, |due| due.0);
+        let ill = schedule.ill();
+        let codes = ill.iter().flat_map(|ill| &ill.things).map(|thing| &thing.complaint.code);
+        assert!(codes.clone().all(|code| code == "busy"), "{:?}", codes.collect::<Vec<_>>());
+    }
 }
 
 /// A master and its replica: of each mailbox a number that only grows. What waits to be heard of is in

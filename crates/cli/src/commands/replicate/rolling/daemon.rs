@@ -1,26 +1,28 @@
-//! The daemon: takes the log over, hands out what is to be done, and keeps what is not done yet.
+//! The daemon: hears what was done, takes what has come, and hands out what is next.
 //!
 //! All that is known is known to this one thread. Workers get orders and give reports; neither of them
 //! nor anything that goes wrong with the replica, an account or a disk ends it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
 
-use cyrus_format::sync_log::{Malformed, Work};
-use engine::rolling::{ChunkId, Effects, Ended, Link, Loss, Moment, Reach, Schedule, Task};
+use cyrus_format::names::NameRules;
+use cyrus_format::sync_log::Malformed;
+use engine::rolling::{Effects, Ended, Link, Loss, Moment, Place, Reach, Schedule, Scope, Task};
 use model::Userid;
-use spool::sync_log::{Claim, SyncLog, Waiting};
+use spool::sync_log::SyncLog;
 
 use super::super::{Sending, Url};
-use super::others;
-use super::status::{self, Pace, Status};
-use super::store::{Chunk, Store, millis};
-use super::talk::Talk;
+use super::bulletin::{self, Bulletin};
+use super::clock::Now;
+use super::hands::Hands;
+use super::intake::Intake;
+use super::status::Status;
+use super::store::Store;
+use super::talk::{self, Talk};
 use super::wake::Wake;
-use super::worker::{Order, Report, Worker};
+use super::worker::{Order, Report};
 use crate::args::ReplicateArgs;
 use crate::error::{CliError, Exit};
 use crate::signals::Signals;
@@ -28,76 +30,53 @@ use crate::signals::Signals;
 /// So many entries are known at the same time; the rest stays on the disk.
 const ENTRIES_MAX: u64 = 20_000;
 
-/// How often how it is doing is written down.
-const STATUS_EVERY: i64 = 1_000;
-
-/// A connection that has nothing to do is closed after so long, but for one, over which the replica is
-/// asked whether it is still there. In milliseconds.
-const IDLE: i64 = 60_000;
-
 /// After this machine has failed, its disk for example, nothing is taken for so long. In milliseconds.
 const PAUSE: i64 = 2_000;
-
-/// A connection that the replica does not want, while it has others, is tried again after so long.
-const BENCH: i64 = 10_000;
-
-/// Milliseconds since 1970 that never go back.
-struct Clock {
-    begun: Instant,
-    at: i64,
-}
-
-/// A worker as the daemon knows it.
-struct Hand {
-    orders: Sender<Order>,
-    thread: JoinHandle<()>,
-    is_busy: bool,
-    is_connected: bool,
-    /// Since when it has nothing to do.
-    idle_since: Moment,
-    /// Not to be sent anything before.
-    benched_until: Moment,
-}
 
 struct Daemon<'d> {
     args: &'d ReplicateArgs,
     sending: Arc<Sending>,
-    store: &'d mut Store,
-    log: SyncLog,
-    claim: Option<Claim>,
-    clock: Clock,
+    intake: Intake<'d>,
     schedule: Schedule,
     link: Link,
-    hands: Vec<Hand>,
-    reports: Receiver<Report>,
-    /// Chunks that are not read yet.
-    waiting: VecDeque<Chunk>,
-    /// Those that are, until nobody needs them.
-    read: BTreeMap<ChunkId, Chunk>,
-    /// Nobody needs these; they go once what is ill is kept.
-    unneeded: Vec<ChunkId>,
-    ill_is_kept: bool,
+    hands: Hands,
     running: BTreeMap<Userid, Moment>,
     talk: Talk,
-    pace: Pace,
+    bulletin: Bulletin<'d>,
     replica: String,
     counts: Counts,
     /// Why this machine failed last, so that it is said once.
     trouble: Option<String>,
-    /// Why nobody hears how it is doing.
-    status_trouble: Option<String>,
     not_before: Moment,
-    status_at: Moment,
-    has_taken: bool,
     is_stopping: bool,
+    /// Why it ends, if nobody wants it to.
+    ended_by: Option<CliError>,
 }
 
 #[derive(Default)]
 struct Counts {
     messages: u64,
     malformed: u64,
-    left_out: u64,
     of_server: u64,
+    /// Mailboxes of a kind that the replica cannot keep, as far as they were seen.
+    left_out: BTreeMap<Userid, u64>,
+}
+
+/// What the daemon waits for if nothing happens.
+#[derive(Clone, Copy, Debug, Default)]
+struct Awaited {
+    /// An account that cannot be tried yet.
+    account: Option<Moment>,
+    /// Another try to reach the replica.
+    link: Option<Moment>,
+    /// Another look at the log.
+    log: Option<Moment>,
+    is_up: bool,
+    is_stopping: bool,
+    /// Somebody can send.
+    has_free: bool,
+    /// Somebody can try to connect.
+    has_idle: bool,
 }
 
 /// Runs until a signal comes, or with `--once` until there is nothing to do.
@@ -110,20 +89,17 @@ pub fn run(
 ) -> Result<Exit, CliError> {
     let failed = |error| CliError::failed("cannot start", error);
     let mut wake = Wake::new().map_err(failed)?;
-    let (sender, reports) = channel();
-    let hands: Result<Vec<Hand>, _> = (0..usize::from(args.jobs))
-        .map(|number| Hand::start(number, &sending, &sender, &wake))
-        .collect();
-    let mut daemon = Daemon::new(args, sending, store, log, hands.map_err(failed)?, reports)?;
+    let hands = Hands::start(args.jobs.into(), &sending, &wake).map_err(failed)?;
+    let mut daemon = Daemon::new(args, sending, store, log, hands)?;
     daemon.talk.notify("READY=1");
     loop {
-        daemon.step()?;
-        wake.watch(daemon.log.directory());
+        daemon.step();
+        wake.watch(daemon.intake.directory());
         if let Some(exit) = daemon.end()? {
             return Ok(exit);
         }
-        let limit = daemon.limit();
-        let waited = wake.wait(signals, daemon.takes_logs(), limit);
+        let now = Now::read();
+        let waited = wake.wait(signals, daemon.takes_logs(now), daemon.limit(now));
         if !waited.map_err(|error| CliError::failed("cannot wait", error))? {
             continue;
         }
@@ -132,46 +108,7 @@ pub fn run(
             // Whatever is under way is continued by the next one.
             return Ok(Exit::Done);
         }
-        daemon.is_stopping = true;
-        daemon.talk.notify("STOPPING=1");
-        daemon.talk.say("ending, when the accounts in hand are done");
-    }
-}
-
-impl Hand {
-    fn start(
-        number: usize,
-        sending: &Arc<Sending>,
-        reports: &Sender<Report>,
-        wake: &Wake,
-    ) -> std::io::Result<Self> {
-        let (orders, receiver) = channel();
-        let worker = Worker {
-            number,
-            sending: Arc::clone(sending),
-            orders: receiver,
-            reports: reports.clone(),
-            waker: wake.waker(),
-        };
-        let thread =
-            thread::Builder::new().name(format!("replica-{number}")).spawn(|| worker.run())?;
-        Ok(Self {
-            orders,
-            thread,
-            is_busy: false,
-            is_connected: false,
-            idle_since: Moment::default(),
-            benched_until: Moment::default(),
-        })
-    }
-
-    fn order(&mut self, order: Order) {
-        // A worker ends only after the daemon.
-        self.is_busy = self.orders.send(order).is_ok();
-    }
-
-    fn is_free(&self, now: Moment) -> bool {
-        !self.is_busy && self.benched_until <= now
+        daemon.stop("ending, when the accounts in hand are done");
     }
 }
 
@@ -181,204 +118,169 @@ impl<'d> Daemon<'d> {
         sending: Arc<Sending>,
         store: &'d mut Store,
         log: SyncLog,
-        hands: Vec<Hand>,
-        reports: Receiver<Report>,
+        hands: Hands,
     ) -> Result<Self, CliError> {
-        let clock = Clock { begun: Instant::now(), at: millis(SystemTime::now()) };
+        let now = Now::read();
+        let (own, abandoned) = (store.status(), store.abandoned());
+        let intake = Intake::new(args, store, log)?;
         let mut schedule = Schedule::default();
-        schedule.restore(&store.ill()?, clock.now());
-        let waiting = store.chunks()?;
-        let replica = Url::parse(&args.to).map_or_else(String::new, |url| url.place());
-        Ok(Self {
+        schedule.restore(&intake.ill(now)?, now.moment);
+        let daemon = Self {
             args,
             sending,
-            store,
-            log,
-            claim: None,
-            clock,
+            intake,
             schedule,
             link: Link::default(),
             hands,
-            reports,
-            waiting,
-            read: BTreeMap::new(),
-            unneeded: Vec::new(),
-            ill_is_kept: true,
             running: BTreeMap::new(),
             talk: Talk::new(args.talk),
-            pace: Pace::default(),
-            replica,
+            bulletin: Bulletin::new(&args.rolling, own),
+            replica: Url::parse(&args.to).map_or_else(String::new, |url| url.place()),
             counts: Counts::default(),
             trouble: None,
-            status_trouble: None,
             not_before: Moment::default(),
-            status_at: Moment::default(),
-            has_taken: false,
             is_stopping: false,
-        })
+            ended_by: None,
+        };
+        for directory in abandoned {
+            let directory = directory.display();
+            daemon.talk.say(&format!(
+                "nobody works off what {directory} holds of this channel; if that was this replica under \
+                 another name, let cylinder replicate --all run once, and remove it"
+            ));
+        }
+        Ok(daemon)
     }
 
-    /// One round: hears what was done, takes what has come, hands out what is next.
-    fn step(&mut self) -> Result<(), CliError> {
-        while let Ok(report) = self.reports.try_recv() {
-            self.hear(report);
+    /// One round.
+    fn step(&mut self) {
+        let now = Now::read();
+        while let Some(report) = self.hands.next_report(now) {
+            self.hear(report, now);
         }
-        let now = self.clock.now();
-        self.tidy(now);
+        self.tidy(now, false);
+        if !self.is_stopping
+            && let Err(error) = self.intake.keep_others_out(now)
+        {
+            self.give_up(error);
+        }
         if !self.is_stopping {
-            self.claim()?;
             self.take(now);
+        }
+        if !self.is_stopping {
             self.hand_out(now);
         }
-        self.care_for_connections(now);
-        if now.0 >= self.status_at.0 + STATUS_EVERY {
-            self.status_at = now;
+        self.hands.care(now);
+        if self.bulletin.is_due(now) {
             self.tell_status(now, if self.is_stopping { "stopping" } else { "running" });
-        }
-        Ok(())
-    }
-
-    /// Sees to it that nobody else reads the channel, as soon as Cyrus has made its directory.
-    fn claim(&mut self) -> Result<(), CliError> {
-        if self.claim.is_some() || !self.log.directory().is_dir() {
-            return Ok(());
-        }
-        self.claim = self.log.claim().map_err(crate::spool_error::explain)?;
-        match self.claim {
-            Some(_) => Ok(()),
-            None => Err(CliError::plain("another process follows this channel of the sync log")
-                .hint("cylinder replicate --rolling works once for each channel, whatever --state says")
-                .exit(Exit::TryAgain)),
         }
     }
 
     /// Whether more can be taken. What cannot be sent stays where it is, so that a replica that is away
     /// for days costs no more than Cyrus' own log.
-    fn takes_logs(&self) -> bool {
-        self.claim.is_some()
-            && !self.is_stopping
+    fn takes_logs(&self, now: Now) -> bool {
+        self.takes_chunks(now) && self.intake.takes_logs(now)
+    }
+
+    fn takes_chunks(&self, now: Now) -> bool {
+        !self.is_stopping
             && self.link.is_up()
-            && self.waiting.is_empty()
             && self.schedule.left() < ENTRIES_MAX
-            && self.not_before <= self.clock.now()
+            && now.is_past(self.not_before)
     }
 
     /// Reads chunks, and takes the log over when there are none: once, so that a log that is written to
     /// without end holds nothing up.
-    fn take(&mut self, now: Moment) {
+    fn take(&mut self, now: Now) {
+        let sending = Arc::clone(&self.sending);
+        let rules = sending.server.name_rules();
         let mut may_take_log = true;
-        while self.link.is_up() && self.schedule.left() < ENTRIES_MAX && self.not_before <= now {
-            let taken = match self.waiting.pop_front() {
-                Some(chunk) => self.read(chunk, now),
-                None if may_take_log && self.takes_logs() => {
-                    may_take_log = false;
-                    self.take_log()
-                }
-                None => return,
+        while self.takes_chunks(now) {
+            let taken = if self.intake.has_chunks() {
+                self.read_next(rules, now)
+            } else if may_take_log && self.intake.takes_logs(now) {
+                self.take_log(rules, now).map(|may_be_more| may_take_log = may_be_more)
+            } else {
+                return;
             };
             match taken {
                 Ok(()) => self.trouble = None,
+                Err(error) if error.exit_code() == Exit::TryAgain => self.give_up(error),
                 Err(error) => self.fail(error, now),
             }
         }
     }
 
-    fn read(&mut self, chunk: Chunk, now: Moment) -> Result<(), CliError> {
-        let work = match self.store.read(&chunk, self.sending.server.name_rules()) {
-            Ok(work) => work,
-            Err(error) => {
-                self.waiting.push_front(chunk);
-                return Err(error);
-            }
-        };
-        self.note(&work);
-        let effects = self.schedule.add(chunk.id, chunk.since, &work, now);
-        self.read.insert(chunk.id, chunk);
-        self.effects(effects, now);
+    fn read_next(&mut self, rules: &NameRules, now: Now) -> Result<(), CliError> {
+        if let Some((id, since, work)) = self.intake.read_next(rules, now)? {
+            self.note(&work.malformed, work.of_server);
+            let effects = self.schedule.add(id, since, &work, now.moment);
+            self.effects(effects, now);
+        }
         Ok(())
     }
 
-    /// Takes the log over, if there is any.
-    fn take_log(&mut self) -> Result<(), CliError> {
-        let taken = self.log.take().map_err(crate::spool_error::explain)?;
-        let Some(log) = taken else { return Ok(()) };
-        // One that was there at first was left by whoever died; one that appears is somebody's who lives.
-        if log.was_left && self.has_taken {
-            others::refuse(&self.args.server.config, self.args.rolling.channel.as_deref())?;
-        }
-        let chunks = self.store.take(log, self.sending.server.name_rules())?;
-        self.has_taken = true;
-        self.waiting.extend(chunks);
-        Ok(())
+    /// Takes the log over, if there is any; whether another one may be behind it.
+    fn take_log(&mut self, rules: &NameRules, now: Now) -> Result<bool, CliError> {
+        let (cut, may_be_more) = self.intake.take_log(rules, now)?;
+        self.note(&cut.malformed, cut.of_server);
+        Ok(may_be_more)
     }
 
     /// Counts what is no entry; the first of each kind is told.
-    fn note(&mut self, work: &Work) {
-        let Malformed { lines, example } = &work.malformed;
+    fn note(&mut self, malformed: &Malformed, of_server: u64) {
+        let Malformed { lines, example } = malformed;
         if let (0, Some((line, why))) = (self.counts.malformed, example) {
             let text: String = line.escape_ascii().take(200).map(char::from).collect();
             self.talk.say(&format!("a line of the sync log is passed over: {why}: {text}"));
         }
-        if self.counts.of_server == 0 && work.of_server > 0 {
+        if self.counts.of_server == 0 && of_server > 0 {
             self.talk.say("annotations of the server itself are not replicated");
         }
         self.counts.malformed += lines;
-        self.counts.of_server += work.of_server;
+        self.counts.of_server += of_server;
     }
 
     /// Gives free workers something to do.
-    fn hand_out(&mut self, now: Moment) {
+    fn hand_out(&mut self, now: Now) {
         if !self.link.is_up() {
-            let free = self.hands.iter().position(|hand| !hand.is_busy);
-            if let Some(free) = free
-                && self.link.begin(now)
+            if let Some(idle) = self.hands.idle()
+                && self.link.begin(now.moment)
             {
-                self.hands[free].order(Order::Connect);
+                idle.order(Order::Connect);
             }
             return;
         }
-        loop {
-            let free = |connected: bool| {
-                self.hands
-                    .iter()
-                    .position(|hand| hand.is_free(now) && hand.is_connected == connected)
-            };
-            let Some(free) = free(true).or_else(|| free(false)) else { return };
-            let Some(task) = self.schedule.next(now) else { return };
-            self.running.insert(task.account.clone(), now);
-            self.hands[free].order(Order::Send(task));
+        while let Some(free) = self.hands.free(now) {
+            let Some(task) = self.schedule.next(now.moment) else { return };
+            self.running.insert(task.account.clone(), now.moment);
+            free.order(Order::Send(task));
         }
     }
 
     /// Takes what a worker did.
-    fn hear(&mut self, report: Report) {
-        let now = self.clock.now();
-        let Report { number, is_connected, reached, lost, ended, messages, left_out, .. } = report;
-        if let Some(hand) = self.hands.get_mut(number) {
-            (hand.is_busy, hand.is_connected, hand.idle_since) = (false, is_connected, now);
-        }
-        if reached && self.link.reached(now) {
+    fn hear(&mut self, report: Report, now: Now) {
+        let Report { number, reached, lost, ended, messages, left_out, .. } = report;
+        if reached && self.link.reached(now.moment) {
             self.talk.say(&format!("connected to {}", self.replica));
         }
         if let Some((why, loss)) = lost {
             self.lose(number, why, loss, now);
         }
         self.counts.messages += messages;
-        self.counts.left_out += left_out;
         if let Some((task, ended)) = ended {
-            self.finish(&task, ended, now);
+            self.counts.leave_out(&task, &ended, left_out);
+            self.running.remove(&task.account);
+            let effects = self.schedule.finish(&task, ended, now.moment);
+            self.effects(effects, now);
         }
     }
 
-    fn lose(&mut self, number: usize, why: String, loss: Loss, now: Moment) {
-        let others = self.hands.iter().enumerate();
-        let has_another = others.filter(|(at, _)| *at != number).any(|(_, hand)| hand.is_connected);
-        if has_another && loss == Loss::Soft {
-            // The replica is there, and wants no more connections, or not this one.
-            if let Some(hand) = self.hands.get_mut(number) {
-                hand.benched_until = Moment(now.0 + BENCH);
-            }
-        } else if self.link.lost(why.clone(), loss, now) {
+    fn lose(&mut self, number: usize, why: String, loss: Loss, now: Now) {
+        if self.link.is_up() && self.hands.bench(number, loss, now) {
+            return;
+        }
+        if self.link.lost(why.clone(), loss, now.moment) {
             let replica = &self.replica;
             let how = match loss {
                 Loss::Soft => "it is waited for",
@@ -388,90 +290,65 @@ impl<'d> Daemon<'d> {
         }
     }
 
-    fn finish(&mut self, task: &Task, ended: Ended, now: Moment) {
-        self.running.remove(&task.account);
-        let effects = self.schedule.finish(task, ended, now);
-        self.effects(effects, now);
+    fn effects(&mut self, effects: Effects, now: Now) {
+        self.talk.told(&effects.told, now.moment);
+        self.intake.note(effects);
     }
 
-    fn effects(&mut self, effects: Effects, now: Moment) {
-        self.talk.told(&effects.told, now);
-        self.ill_is_kept &= !effects.keep_ill;
-        self.unneeded.extend(effects.forget);
-    }
-
-    /// Keeps what is ill, and only then forgets what is done.
-    fn tidy(&mut self, now: Moment) {
-        if self.not_before > now || self.ill_is_kept && self.unneeded.is_empty() {
+    fn tidy(&mut self, now: Now, at_once: bool) {
+        if !now.is_past(self.not_before) && !at_once {
             return;
         }
-        let tidied = self.try_to_tidy();
-        if let Err(error) = tidied {
+        if let Err(error) = self.intake.tidy(&self.schedule, now, at_once) {
             self.fail(error, now);
         }
     }
 
-    fn try_to_tidy(&mut self) -> Result<(), CliError> {
-        if !self.ill_is_kept {
-            self.store.keep_ill(&self.schedule.ill())?;
-            self.ill_is_kept = true;
-        }
-        while let Some(id) = self.unneeded.last() {
-            if let Some(chunk) = self.read.get(id) {
-                self.store.forget(chunk)?;
-            }
-            self.read.remove(id);
-            self.unneeded.pop();
-        }
-        Ok(())
-    }
-
     /// This machine has failed. It may be better in a while.
-    fn fail(&mut self, error: CliError, now: Moment) {
+    fn fail(&mut self, error: CliError, now: Now) {
         let text = error.line();
         if self.trouble.as_ref() != Some(&text) {
             self.talk.say(&format!("{text}; it is tried again"));
             self.trouble = Some(text);
         }
-        self.not_before = Moment(now.0 + PAUSE);
+        self.not_before = now.plus(PAUSE);
     }
 
-    /// Closes connections that have nothing to do, and asks over the last one.
-    fn care_for_connections(&mut self, now: Moment) {
-        let mut connected = self.hands.iter().filter(|hand| hand.is_connected).count();
-        for hand in self.hands.iter_mut().filter(|hand| hand.is_connected && !hand.is_busy) {
-            if now.0 - hand.idle_since.0 < IDLE {
-                continue;
-            }
-            if connected > 1 {
-                connected -= 1;
-                hand.is_connected = false;
-                hand.order(Order::Close);
-            } else {
-                hand.order(Order::Ask);
-            }
-        }
+    /// Begins nothing more.
+    fn stop(&mut self, why: &str) {
+        self.is_stopping = true;
+        self.talk.notify("STOPPING=1");
+        self.talk.say(why);
+    }
+
+    /// Somebody else follows the channel: the one who came later, or who does not ask, has it.
+    fn give_up(&mut self, error: CliError) {
+        self.stop(&format!("{}; ending", error.line()));
+        self.ended_by = Some(error);
     }
 
     /// How long there is nothing to do unless something happens.
-    fn limit(&self) -> Duration {
-        let now = self.clock.now();
-        let due = [self.schedule.due(), self.link.due(), Some(Moment(now.0 + STATUS_EVERY))];
-        let first = due.into_iter().flatten().min().unwrap_or(now);
-        let has_free = self.hands.iter().any(|hand| hand.is_free(now));
-        let millis = if has_free { first.0 - now.0 } else { STATUS_EVERY };
-        Duration::from_millis(u64::try_from(millis.clamp(1, STATUS_EVERY)).unwrap_or(1))
+    fn limit(&self, now: Now) -> Duration {
+        let awaited = Awaited {
+            account: self.schedule.due(),
+            link: self.link.due(),
+            log: self.intake.due().filter(|_| self.takes_chunks(now)),
+            is_up: self.link.is_up(),
+            is_stopping: self.is_stopping,
+            has_free: self.hands.has_free(now),
+            has_idle: self.hands.has_idle(),
+        };
+        awaited.limit(now)
     }
 
     /// How it ends, if it does.
     fn end(&mut self) -> Result<Option<Exit>, CliError> {
-        let now = self.clock.now();
         if self.is_stopping {
             if self.schedule.running() > 0 {
                 return Ok(None);
             }
-            self.close(now);
-            return Ok(Some(Exit::Done));
+            self.close();
+            return self.ended_by.take().map_or(Ok(Some(Exit::Done)), Err);
         }
         if !self.args.rolling.once {
             return Ok(None);
@@ -480,103 +357,144 @@ impl<'d> Daemon<'d> {
             let left = self.schedule.left();
             let error = CliError::plain(format!("cannot reach {}: {why}", self.replica))
                 .hint(format!("{left} entries of the log are kept, and what is still in it"));
-            self.close(now);
+            self.close();
             return Err(error);
         }
         if let Some(trouble) = &self.trouble {
             return Err(CliError::plain(trouble));
         }
-        let is_done = self.link.is_up()
-            && self.schedule.is_done()
-            && self.waiting.is_empty()
-            && self.unneeded.is_empty()
-            && self.log_waits().is_none();
+        let is_done = self.link.is_up() && self.schedule.is_done() && self.intake.is_read();
         if !is_done {
             return Ok(None);
         }
-        self.close(now);
+        self.close();
+        if !self.intake.is_tidy() {
+            // What is done is done again by the next one.
+            return Err(CliError::plain(self.trouble.take().unwrap_or_default()));
+        }
         let ill = self.schedule.ill();
-        for thing in ill.iter().flat_map(|ill| ill.things.iter().map(move |thing| (ill, thing))) {
-            let (ill, thing) = thing;
-            let place = engine::rolling::Place {
-                account: ill.account.clone(),
-                mailbox: thing.complaint.mailbox.clone(),
-            };
-            let name = super::talk::name(&place);
-            self.talk.say(&format!("{name} is left as it is: {}", thing.complaint.reason));
+        for ill in &ill {
+            for thing in &ill.things {
+                let mailbox = thing.complaint.mailbox.clone();
+                let name = talk::name(&Place { account: ill.account.clone(), mailbox });
+                self.talk.say(&format!("{name} is left as it is: {}", thing.complaint.reason));
+            }
         }
         Ok(Some(if ill.is_empty() { Exit::Done } else { Exit::Findings }))
     }
 
-    /// Takes leave of the replica, and says so.
-    fn close(&mut self, now: Moment) {
-        self.tidy(now);
-        for Hand { orders, thread, is_busy, .. } in self.hands.drain(..) {
-            drop(orders);
-            // One that tries to connect may do so for a minute. The others have nothing to do but to
-            // hang up; whether they panicked was told by the panic.
-            if !is_busy {
-                let _ = thread.join();
-            }
-        }
+    /// Keeps what is to be kept, takes leave of the replica, and says so.
+    fn close(&mut self) {
+        let now = Now::read();
+        self.tidy(now, true);
+        self.hands.close();
         self.tell_status(now, "ended");
         self.talk.clear();
     }
 
-    fn log_waits(&self) -> Option<Waiting> {
-        self.log.waiting().ok().flatten()
-    }
-
-    fn tell_status(&mut self, now: Moment, state: &'static str) {
-        let log = self.log_waits();
-        let waits = log.map(|log| Moment(millis(log.since)));
-        let chunks = self.waiting.front().map(|chunk| chunk.since);
-        let oldest = [self.schedule.oldest(), waits, chunks].into_iter().flatten().min();
-        let unread: u64 = self.waiting.iter().map(|chunk| chunk.lines).sum();
+    fn tell_status(&mut self, now: Now, state: &'static str) {
+        let (chunks, lines) = self.intake.unread();
+        let done = self.schedule.done();
         let status = Status {
             now,
             replica: &self.replica,
             channel: self.args.rolling.channel.as_deref(),
             state,
             reach: self.link.reach(),
-            connections: self.hands.iter().filter(|hand| hand.is_connected).count(),
+            connections: self.hands.connected(),
             jobs: usize::from(self.args.jobs),
-            oldest,
-            left: self.schedule.left() + unread,
-            log_bytes: log.map_or(0, |log| log.bytes),
-            chunks: self.waiting.len() + self.schedule.chunks(),
-            done: self.schedule.done(),
-            per_second: self.pace.per_second(now, self.schedule.done()),
+            oldest: self.schedule.oldest().into_iter().chain(self.intake.oldest(now)).min(),
+            left: self.schedule.left() + lines,
+            log_bytes: self.intake.log().map_or(0, |log| log.bytes),
+            chunks: chunks + self.schedule.chunks(),
+            done,
+            per_second: self.bulletin.pace(now, done),
             messages: self.counts.messages,
             malformed: self.counts.malformed,
-            left_out: self.counts.left_out,
+            left_out: self.counts.left_out.values().sum(),
             running: self.running.keys().collect(),
             ill: self.schedule.ill(),
         };
-        self.talk.show(&status.line());
-        let document = format!("{:#}\n", status.document());
-        let metrics = self.args.rolling.metrics.as_ref().map(|path| (path, status.metrics()));
-        let own = self.store.status();
-        let files = [(&own, document.clone())].into_iter();
-        let files =
-            files.chain(self.args.rolling.status_file.as_ref().map(|path| (path, document)));
-        for (path, text) in files.chain(metrics) {
-            if let Err(error) = status::replace(path, &text) {
-                let error = CliError::failed(format!("cannot write {}", path.display()), error);
-                if self.status_trouble.is_none() {
-                    self.talk.say(&error.line());
-                }
-                self.status_trouble = Some(error.line());
-                return;
-            }
-        }
-        self.status_trouble = None;
+        self.bulletin.tell(&status, &mut self.talk);
     }
 }
 
-impl Clock {
-    fn now(&self) -> Moment {
-        let passed = i64::try_from(self.begun.elapsed().as_millis()).unwrap_or(i64::MAX);
-        Moment(self.at.saturating_add(passed))
+impl Counts {
+    /// Takes how many mailboxes of an account were left out. Who looked at some of them only has not seen
+    /// the others.
+    fn leave_out(&mut self, task: &Task, ended: &Ended, left_out: u64) {
+        let Ended::Done(_) = ended else { return };
+        let known = self.left_out.get(&task.account).copied().unwrap_or_default();
+        let left_out = match task.scope {
+            Scope::Whole => left_out,
+            Scope::Mailboxes(_) => left_out.max(known),
+        };
+        match left_out {
+            0 => self.left_out.remove(&task.account),
+            _ => self.left_out.insert(task.account.clone(), left_out),
+        };
+    }
+}
+
+impl Awaited {
+    /// How long that is at the most. What cannot be begun is not waited for: it may be due for long.
+    fn limit(&self, now: Now) -> Duration {
+        let account = self.account.filter(|_| self.is_up && self.has_free);
+        let link = self.link.filter(|_| self.has_idle);
+        let due = [account, link, self.log].into_iter().flatten().filter(|_| !self.is_stopping);
+        let millis = due.map(|due| due.0 - now.moment.0).min().unwrap_or(bulletin::EVERY);
+        Duration::from_millis(millis.clamp(1, bulletin::EVERY).unsigned_abs())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Now = Now { moment: Moment(1_000_000), calendar: 1_800_000_000_000 };
+
+    /// Each round costs a look at the clock, the log and the reports; a thousand of them in a second cost
+    /// a processor.
+    #[test]
+    fn what_is_due_and_cannot_be_begun_makes_no_hot_loop() {
+        let (long_ago, soon) = (Some(Moment(5)), Some(Moment(NOW.moment.0 + 250)));
+        let idle = Awaited { is_up: true, has_free: true, has_idle: true, ..Awaited::default() };
+        let limit = |awaited: Awaited| awaited.limit(NOW).as_millis();
+        assert_eq!(limit(idle), 1000);
+        assert_eq!(limit(Awaited { account: soon, ..idle }), 250);
+        assert_eq!(limit(Awaited { account: long_ago, ..idle }), 1, "it can be begun");
+        let due = Awaited { account: long_ago, ..idle };
+        assert_eq!(limit(Awaited { has_free: false, ..due }), 1000);
+        assert_eq!(limit(Awaited { is_stopping: true, ..due }), 1000);
+        let down = Awaited { is_up: false, ..due };
+        assert_eq!(limit(down), 1000, "somebody tries to connect");
+        assert_eq!(limit(Awaited { link: soon, ..down }), 250);
+        let down = Awaited { link: long_ago, ..down };
+        assert_eq!(limit(Awaited { has_idle: false, ..down }), 1000);
+        assert_eq!(limit(Awaited { is_stopping: true, ..down }), 1000);
+        let log = Awaited { log: long_ago, ..idle };
+        assert_eq!((limit(log), limit(Awaited { is_stopping: true, ..log })), (1, 1000));
+    }
+
+    #[test]
+    fn a_mailbox_that_is_left_out_again_and_again_counts_once() {
+        let mut counts = Counts::default();
+        let whole = |user: &str| Task { account: user.into(), scope: Scope::Whole };
+        let one = |user: &str| Task {
+            account: user.into(),
+            scope: Scope::Mailboxes([user.into()].into()),
+        };
+        let done = Ended::Done(Vec::new());
+        for (task, ended, left_out, expected) in [
+            (whole("a"), &done, 2, 2),
+            (whole("a"), &done, 2, 2),
+            (one("a"), &done, 1, 2),
+            (one("b"), &done, 1, 3),
+            (whole("a"), &Ended::NotReached, 0, 3),
+            (whole("a"), &done, 0, 1),
+        ] {
+            counts.leave_out(&task, ended, left_out);
+            assert_eq!(counts.left_out.values().sum::<u64>(), expected);
+        }
     }
 }

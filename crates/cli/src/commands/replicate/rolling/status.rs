@@ -1,8 +1,8 @@
 //! How it is doing, for programs and for people.
 
 use std::collections::VecDeque;
-use std::fs::{self, Permissions};
-use std::io::{self, ErrorKind};
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -11,6 +11,7 @@ use model::Userid;
 use segment::names::quote;
 use serde_json::{Value, json};
 
+use super::clock::Now;
 use super::store::Store;
 use crate::error::{CliError, Exit};
 use crate::render::{count, plain, print};
@@ -24,7 +25,7 @@ const STALE: i64 = 60;
 
 /// All that is told.
 pub struct Status<'s> {
-    pub now: Moment,
+    pub now: Now,
     pub replica: &'s str,
     pub channel: Option<&'s str>,
     /// `running`, `stopping` or `ended`.
@@ -69,7 +70,7 @@ impl Pace {
 impl Status<'_> {
     /// How far the replica is behind, in seconds.
     pub fn lag(&self) -> f64 {
-        self.oldest.map_or(0.0, |oldest| (self.now.0 - oldest.0).max(0) as f64 / 1000.0)
+        self.oldest.map_or(0.0, |oldest| (self.now.moment.0 - oldest.0).max(0) as f64 / 1000.0)
     }
 
     fn seconds_left(&self) -> Option<f64> {
@@ -103,10 +104,12 @@ impl Status<'_> {
             Reach::Up { since } => (Some(since), None, None),
             Reach::Down { since, why, next, .. } => (Some(since), Some(why), Some(next)),
         };
-        let quarantine: Vec<Value> = self.ill.iter().flat_map(quarantine_json).collect();
+        let time = |moment: Moment| time(self.now, moment);
+        let quarantine = self.ill.iter().flat_map(|ill| quarantine_json(ill, self.now));
+        let quarantine: Vec<Value> = quarantine.collect();
         json!({
-            "updated": time(self.now),
-            "updated_at": self.now.0 / 1000,
+            "updated": time(self.now.moment),
+            "updated_at": self.now.calendar / 1000,
             "pid": std::process::id(),
             "program": crate::PROGRAM,
             "replica": self.replica,
@@ -151,7 +154,12 @@ impl Status<'_> {
             ("messages_total", "counter", "Messages that were sent.", self.messages as f64),
             ("quarantined", "gauge", "What is left as it is.", things as f64),
             ("malformed_lines_total", "counter", "Lines that are none.", self.malformed as f64),
-            ("updated_seconds", "gauge", "When this was written.", (self.now.0 / 1000) as f64),
+            (
+                "updated_seconds",
+                "gauge",
+                "When this was written.",
+                (self.now.calendar / 1000) as f64,
+            ),
         ];
         let lines = values.iter().map(|(name, kind, help, value)| {
             let name = format!("cylinder_rolling_{name}");
@@ -161,7 +169,7 @@ impl Status<'_> {
     }
 }
 
-fn quarantine_json(ill: &IllAccount) -> Vec<Value> {
+fn quarantine_json(ill: &IllAccount, now: Now) -> Vec<Value> {
     let thing = |thing: &engine::rolling::IllThing| {
         let mailbox = thing.complaint.mailbox.as_ref();
         json!({
@@ -169,16 +177,17 @@ fn quarantine_json(ill: &IllAccount) -> Vec<Value> {
             "mailbox": mailbox.map(|name| quote(name.as_bytes())),
             "code": thing.complaint.code,
             "reason": thing.complaint.reason,
-            "since": time(thing.since),
+            "since": time(now, thing.since),
             "tries": ill.tries,
-            "next_try": time(ill.next),
+            "next_try": time(now, ill.next),
         })
     };
     ill.things.iter().map(thing).collect()
 }
 
-fn time(moment: Moment) -> String {
-    when::rfc3339(moment.0.div_euclid(1000))
+/// By the calendar.
+fn time(now: Now, moment: Moment) -> String {
+    when::rfc3339(now.calendar_of(moment).div_euclid(1000))
 }
 
 /// Replaces a small file in one step. It need not survive a power cut: the next one comes soon.
@@ -186,9 +195,22 @@ pub fn replace(path: &Path, text: &str) -> io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".new");
     let new = path.with_file_name(name);
-    fs::write(&new, text)?;
-    fs::set_permissions(&new, Permissions::from_mode(0o644))?;
+    let mut file = match create(&new) {
+        // Of one who was killed in the middle; or somebody wants another file to be written.
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            fs::remove_file(&new)?;
+            create(&new)?
+        }
+        created => created?,
+    };
+    file.write_all(text.as_bytes())?;
+    file.set_permissions(Permissions::from_mode(0o644))?;
     fs::rename(&new, path)
+}
+
+/// Makes a file where there is nothing, not even a symlink.
+fn create(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).open(path)
 }
 
 /// Prints what a daemon wrote last.
@@ -266,4 +288,27 @@ fn text_of(document: &Value, is_alive: bool, age: i64) -> String {
         lines.extend([plain(&line), plain(&when)]);
     }
     lines.iter().map(|line| format!("{line}\n")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_and_no_other_one_through_a_symlink() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = |name: &str| directory.path().join(name);
+        fs::write(path("other"), "precious").expect("written");
+        for name in ["status", "status.new"] {
+            symlink(path("other"), path(name)).expect("a symlink");
+            replace(&path("status"), "news").expect("replaced");
+            assert_eq!(fs::read_to_string(path("status")).expect("there"), "news");
+            assert_eq!(fs::read_to_string(path("other")).expect("there"), "precious");
+            assert!(!path("status.new").exists());
+        }
+        let mode = fs::symlink_metadata(path("status")).expect("there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o644);
+    }
 }

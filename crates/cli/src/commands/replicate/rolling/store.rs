@@ -7,19 +7,21 @@
 
 use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Read, Seek, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use cyrus_format::names::NameRules;
-use cyrus_format::sync_log::{Backlog, Work};
+use cyrus_format::sync_log::{Backlog, Malformed, Work};
 use engine::rolling::{ChunkId, Complaint, IllAccount, IllThing, Moment};
 use model::{MboxName, Userid};
 use rustix::fs::{FlockOperation, fcntl_lock};
+use rustix::process::{Flock, FlockOffsetType, FlockType, fcntl_getlk};
 use segment::names::{escape, quote, unquote};
 use serde_json::{Value, json};
+use spool::SpoolError;
 use spool::sync_log::TakenLog;
 
+use super::clock::{Now, millis_of};
 use crate::error::{CliError, Exit};
 use crate::output::Output;
 
@@ -29,7 +31,7 @@ const CHUNK_LINES: usize = 10_000;
 /// A log that may be no more than one chunk: it is moved, and not written anew.
 const SHORT_BYTES: u64 = 1 << 20;
 
-/// Bytes that are read at once.
+/// Bytes of a log that are read at once.
 const PIECE_BYTES: usize = 256 << 10;
 
 /// Where it is.
@@ -42,10 +44,21 @@ pub struct Store {
 #[derive(Clone, Debug)]
 pub struct Chunk {
     pub id: ChunkId,
-    /// When its first line was written.
-    pub since: Moment,
+    /// When its first line was written, in milliseconds since 1970.
+    pub since: i64,
     pub lines: u64,
     path: PathBuf,
+}
+
+/// What became of a log that was taken over.
+#[derive(Debug, Default)]
+pub struct Cut {
+    /// Where all of its entries are.
+    pub chunks: Vec<Chunk>,
+    /// What was left out of them: lines that are none.
+    pub malformed: Malformed,
+    /// And lines about the server itself.
+    pub of_server: u64,
 }
 
 /// Nobody else works here.
@@ -68,8 +81,24 @@ impl Store {
 
     /// Whether somebody works here.
     pub fn is_locked(&self) -> bool {
-        let open = OpenOptions::new().append(true).open(self.directory.join("lock"));
-        open.is_ok_and(|file| fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive).is_err())
+        is_locked(&self.directory)
+    }
+
+    /// Directories of other replicas with something of the same channel that is still to be done, and
+    /// nobody who works there.
+    pub fn abandoned(&self) -> Vec<PathBuf> {
+        let Some((state, channel)) =
+            self.directory.ancestors().nth(2).zip(self.directory.file_name())
+        else {
+            return Vec::new();
+        };
+        let entries = fs::read_dir(state).into_iter().flatten().flatten();
+        let others = entries.map(|entry| entry.path().join(channel));
+        let mut others: Vec<PathBuf> = others
+            .filter(|other| *other != self.directory && has_chunks(other) && !is_locked(other))
+            .collect();
+        others.sort();
+        others
     }
 
     /// Makes the directory, and keeps others from it.
@@ -115,7 +144,7 @@ impl Store {
             let Some((number, since)) = numbers_of(&path) else { continue };
             let text = fs::read(&path).map_err(|error| self.failed("read", &path, error))?;
             let lines = lines_of(&text);
-            chunks.push(Chunk { id: ChunkId(number), since: Moment(since), lines, path });
+            chunks.push(Chunk { id: ChunkId(number), since, lines, path });
             self.next = self.next.max(number + 1);
         }
         chunks.sort_by_key(|chunk| chunk.id);
@@ -124,45 +153,104 @@ impl Store {
 
     /// Takes a log over. When this returns, Cyrus' directory has nothing of it any more, and all of it
     /// is here; a kill on the way leaves it there.
-    pub fn take(&mut self, log: TakenLog, rules: &NameRules) -> Result<Vec<Chunk>, CliError> {
-        let since = millis(log.waiting.since);
+    pub fn take(&mut self, log: TakenLog, rules: &NameRules) -> Result<Cut, CliError> {
+        let since = millis_of(log.waiting.since);
+        let mut backlog = Backlog::new(rules);
         if log.waiting.bytes <= SHORT_BYTES {
             let mut bytes = Vec::new();
-            (&log.file)
-                .read_to_end(&mut bytes)
-                .map_err(|e| self.failed("read", &self.directory, e))?;
+            let read = (&log.file).read_to_end(&mut bytes);
+            self.check_read(&log, read.map(|read| read as u64))?;
             let lines = lines_of(&bytes);
             if lines <= CHUNK_LINES as u64 {
                 let chunk = self.chunk(since, lines);
-                let is_moved = log.move_to(&chunk.path).map_err(crate::spool_error::explain)?;
-                if !is_moved {
-                    self.write(&chunk.path, &bytes)?;
-                    log.remove().map_err(crate::spool_error::explain)?;
-                }
-                return Ok(vec![chunk]);
+                self.keep_short(log, &chunk, &bytes)?;
+                return Ok(Cut { chunks: vec![chunk], ..Cut::default() });
             }
+            backlog.feed(&bytes);
+        } else {
+            self.check_read(&log, read_all(&mut &log.file, &mut backlog))?;
         }
-        let mut backlog = Backlog::new(rules);
-        // What is short but has many lines was read to its end.
-        let read = (&log.file).rewind().and_then(|()| read_all(&mut &log.file, &mut backlog));
-        read.map_err(|e| self.failed("read", &self.directory, e))?;
-        let work = backlog.finish();
+        let mut work = backlog.finish();
+        let (malformed, of_server) = (std::mem::take(&mut work.malformed), work.of_server);
+        Ok(Cut { chunks: self.keep_long(log, &work, since)?, malformed, of_server })
+    }
+
+    /// A log that was not read to its end must not be removed.
+    fn check_read(&self, log: &TakenLog, read: io::Result<u64>) -> Result<(), CliError> {
+        let read = read.map_err(|error| CliError::failed("cannot read the sync log", error))?;
+        let all = log.waiting.bytes;
+        if read < all {
+            return Err(CliError::plain(format!(
+                "of {all} bytes of the sync log, {read} were read"
+            ))
+            .hint("it is left where it is"));
+        }
+        Ok(())
+    }
+
+    /// Makes a log the chunk that it is.
+    fn keep_short(&self, log: TakenLog, chunk: &Chunk, bytes: &[u8]) -> Result<(), CliError> {
+        let is_moved = match log.move_to(&chunk.path) {
+            Ok(is_moved) => is_moved,
+            Err(error) => {
+                if matches!(error, SpoolError::LogTakenAway { .. }) {
+                    // Whoever has it may send it somewhere else.
+                    self.write(&chunk.path, bytes)?;
+                }
+                return Err(crate::spool_error::explain(error));
+            }
+        };
+        if !is_moved {
+            self.write(&chunk.path, bytes)?;
+            self.remove(log, std::slice::from_ref(chunk))?;
+        }
+        Ok(())
+    }
+
+    /// Writes down what a log is about, and removes it.
+    fn keep_long(
+        &mut self,
+        log: TakenLog,
+        work: &Work,
+        since: i64,
+    ) -> Result<Vec<Chunk>, CliError> {
         let entries: Vec<Vec<u8>> = work.entries().map(|entry| entry.line()).collect();
         let mut chunks = Vec::new();
         for lines in entries.chunks(CHUNK_LINES) {
             let chunk = self.chunk(since, lines.len() as u64);
-            self.write(&chunk.path, &lines.concat())?;
+            if let Err(error) = self.write(&chunk.path, &lines.concat()) {
+                self.withdraw(&chunks);
+                return Err(error);
+            }
             chunks.push(chunk);
         }
-        log.remove().map_err(crate::spool_error::explain)?;
+        self.remove(log, &chunks)?;
         Ok(chunks)
+    }
+
+    /// Removes a log of which all is in these chunks.
+    fn remove(&self, log: TakenLog, chunks: &[Chunk]) -> Result<(), CliError> {
+        log.remove().map_err(|error| {
+            // Whoever has taken it may send it somewhere else. Otherwise it is still there.
+            if !matches!(error, SpoolError::LogTakenAway { .. }) {
+                self.withdraw(chunks);
+            }
+            crate::spool_error::explain(error)
+        })
+    }
+
+    /// Removes chunks of a log that is still there. What stays is done twice, and costs no more than that.
+    fn withdraw(&self, chunks: &[Chunk]) {
+        for chunk in chunks {
+            let _ = self.forget(chunk);
+        }
     }
 
     fn chunk(&mut self, since: i64, lines: u64) -> Chunk {
         let number = self.next;
         self.next += 1;
         let path = self.directory.join(format!("chunk-{number:010}-{since}"));
-        Chunk { id: ChunkId(number), since: Moment(since), lines, path }
+        Chunk { id: ChunkId(number), since, lines, path }
     }
 
     /// What a chunk is about.
@@ -184,7 +272,7 @@ impl Store {
     }
 
     /// What was ill when somebody worked here last.
-    pub fn ill(&self) -> Result<Vec<IllAccount>, CliError> {
+    pub fn ill(&self, now: Now) -> Result<Vec<IllAccount>, CliError> {
         let path = self.directory.join("ill.json");
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
@@ -193,7 +281,8 @@ impl Store {
         };
         let parsed = serde_json::from_slice::<Value>(&bytes).ok();
         let ill = parsed.as_ref().and_then(|document| {
-            document.as_array()?.iter().map(ill_from).collect::<Option<Vec<_>>>()
+            let ill = document.as_array()?.iter().map(|ill| ill_from(ill, now));
+            ill.collect::<Option<Vec<_>>>()
         });
         ill.ok_or_else(|| {
             CliError::plain(format!("{} is damaged", path.display()))
@@ -202,8 +291,8 @@ impl Store {
     }
 
     /// Keeps what is ill; either all of it, or what was kept before.
-    pub fn keep_ill(&self, ill: &[IllAccount]) -> Result<(), CliError> {
-        let document = json!(ill.iter().map(ill_json).collect::<Vec<_>>());
+    pub fn keep_ill(&self, ill: &[IllAccount], now: Now) -> Result<(), CliError> {
+        let document = json!(ill.iter().map(|ill| ill_json(ill, now)).collect::<Vec<_>>());
         self.write(&self.directory.join("ill.json"), format!("{document:#}\n").as_bytes())
     }
 
@@ -221,12 +310,17 @@ impl Store {
     }
 }
 
-fn read_all(file: &mut impl Read, backlog: &mut Backlog<'_>) -> io::Result<()> {
+/// Reads to the end; how many bytes there were.
+fn read_all(file: &mut impl Read, backlog: &mut Backlog<'_>) -> io::Result<u64> {
     let mut piece = vec![0; PIECE_BYTES];
+    let mut all = 0;
     loop {
         match file.read(&mut piece) {
-            Ok(0) => return Ok(()),
-            Ok(length) => backlog.feed(&piece[..length]),
+            Ok(0) => return Ok(all),
+            Ok(length) => {
+                backlog.feed(&piece[..length]);
+                all += length as u64;
+            }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
@@ -245,20 +339,34 @@ fn numbers_of(path: &Path) -> Option<(u64, i64)> {
     Some((number.parse().ok()?, since.parse().ok()?))
 }
 
-/// Milliseconds since 1970.
-pub fn millis(time: SystemTime) -> i64 {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+/// Whether there is anything in a directory that is still to be done.
+fn has_chunks(directory: &Path) -> bool {
+    let mut entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.any(|entry| numbers_of(&entry.path()).is_some())
 }
 
-fn ill_json(ill: &IllAccount) -> Value {
+/// Whether somebody works in a directory. It is only asked: a lock that was taken for a moment would be in
+/// the way of whoever is about to work there.
+fn is_locked(directory: &Path) -> bool {
+    let asked = Flock {
+        start: 0,
+        length: 0,
+        pid: None,
+        typ: FlockType::WriteLock,
+        offset_type: FlockOffsetType::Set,
+    };
+    let file = File::open(directory.join("lock"));
+    file.is_ok_and(|file| matches!(fcntl_getlk(&file, &asked), Ok(Some(_))))
+}
+
+fn ill_json(ill: &IllAccount, now: Now) -> Value {
     let thing = |thing: &IllThing| {
         let Complaint { mailbox, code, reason } = &thing.complaint;
         json!({
             "mailbox": mailbox.as_ref().map(|name| quote(name.as_bytes())),
             "code": code,
             "reason": reason,
-            "since": thing.since.0,
+            "since": now.calendar_of(thing.since),
         })
     };
     json!({
@@ -267,7 +375,7 @@ fn ill_json(ill: &IllAccount) -> Value {
     })
 }
 
-fn ill_from(document: &Value) -> Option<IllAccount> {
+fn ill_from(document: &Value, now: Now) -> Option<IllAccount> {
     let thing = |thing: &Value| {
         let mailbox = match &thing["mailbox"] {
             Value::Null => None,
@@ -275,7 +383,7 @@ fn ill_from(document: &Value) -> Option<IllAccount> {
         };
         let text = |key: &str| Some(thing[key].as_str()?.to_owned());
         let complaint = Complaint { mailbox, code: text("code")?, reason: text("reason")? };
-        Some(IllThing { complaint, since: Moment(thing["since"].as_i64()?) })
+        Some(IllThing { complaint, since: now.moment_of(thing["since"].as_i64()?) })
     };
     let things = document["things"].as_array()?.iter().map(thing).collect::<Option<Vec<_>>>()?;
     let account = Userid::new(unquote(document["account"].as_str()?)?);
@@ -283,99 +391,4 @@ fn ill_from(document: &Value) -> Option<IllAccount> {
 }
 
 #[cfg(test)]
-mod tests {
-    use cyrus_format::imapd_conf::ImapdConf;
-    use spool::sync_log::SyncLog;
-    use tempfile::TempDir;
-
-    use super::*;
-
-    struct Stage {
-        directory: TempDir,
-        log: SyncLog,
-        rules: NameRules,
-    }
-
-    impl Stage {
-        fn new() -> Self {
-            let directory = tempfile::tempdir().expect("a directory");
-            let conf = format!("configdirectory: {}\n", directory.path().display());
-            let mut none = |_: &str| Err(String::new());
-            let conf = ImapdConf::parse("imapd.conf", conf.as_bytes(), &mut none);
-            let log = SyncLog::new(&conf.expect("a configuration"), None);
-            fs::create_dir(log.directory()).expect("made");
-            Self { directory, log, rules: NameRules::v3() }
-        }
-
-        fn store(&self) -> Store {
-            Store::new(&self.directory.path().join("state"), "[::1]:2005", Some("a/b"))
-        }
-
-        fn take(&self, store: &mut Store) -> Vec<Chunk> {
-            let log = self.log.take().expect("it can be taken").expect("a log");
-            store.take(log, &self.rules).expect("taken")
-        }
-    }
-
-    #[test]
-    fn a_long_log_is_cut_and_a_short_one_is_moved() {
-        let stage = Stage::new();
-        let mut store = stage.store();
-        let _lock = store.lock().expect("nobody else");
-        let long: String = (0..50_000)
-            .map(|at| format!("APPEND user.u{}.{}\n", at % 25_000, "x".repeat(20)))
-            .collect();
-        fs::write(stage.log.directory().join("log"), long).expect("written");
-        let lines: Vec<u64> = stage.take(&mut store).iter().map(|chunk| chunk.lines).collect();
-        assert_eq!(lines, [10_000, 10_000, 5_000]);
-        let short = "MAILBOX user.a\nMAILBOX user.a\nMAILBOX user.b";
-        fs::write(stage.log.directory().join("log"), short).expect("written");
-        assert_eq!(stage.take(&mut store)[0].lines, 3);
-        assert_eq!(fs::read_dir(stage.log.directory()).expect("a directory").count(), 0);
-        // All of it is there for whoever comes next.
-        let mut next = stage.store();
-        let chunks = next.chunks().expect("readable");
-        assert_eq!(chunks.len(), 4);
-        let accounts = |chunk: &Chunk| next.read(chunk, &stage.rules).expect("readable").accounts;
-        let all: usize = chunks.iter().map(|chunk| accounts(chunk).len()).sum();
-        assert_eq!(all, 25_002);
-        assert_eq!(fs::read(&chunks[3].path).expect("readable"), short.as_bytes());
-        chunks.iter().for_each(|chunk| next.forget(chunk).expect("removed"));
-        assert!(next.chunks().expect("readable").is_empty());
-    }
-
-    #[test]
-    fn what_is_ill_is_kept_whatever_its_names_are() {
-        let stage = Stage::new();
-        let store = stage.store();
-        let _lock = store.lock().expect("nobody else");
-        assert_eq!(store.ill().expect("nothing"), []);
-        let thing = |mailbox: Option<&[u8]>| IllThing {
-            complaint: Complaint {
-                mailbox: mailbox.map(MboxName::new),
-                code: "damaged".to_owned(),
-                reason: "it is \"damaged\"\n".to_owned(),
-            },
-            since: Moment(17),
-        };
-        let things = vec![thing(None), thing(Some(b"user.\xff%.a b"))];
-        let account = Userid::new(b"\xff%".as_slice());
-        let ill = [IllAccount { account, tries: 0, next: Moment(0), things }];
-        store.keep_ill(&ill).expect("kept");
-        assert_eq!(store.ill().expect("readable"), ill);
-        fs::write(store.directory.join("ill.json"), "[{}]").expect("written");
-        assert!(store.ill().is_err());
-    }
-
-    #[test]
-    fn a_second_one_hears_who_is_there() {
-        let stage = Stage::new();
-        let store = stage.store();
-        assert!(!store.is_locked());
-        let lock = store.lock().expect("nobody else");
-        // A lock of this kind keeps only other processes out, so this one looks at what it says.
-        let who = fs::read_to_string(store.directory.join("lock")).expect("readable");
-        assert_eq!(who, format!("{}\n", std::process::id()));
-        drop(lock);
-    }
-}
+mod tests;

@@ -1,11 +1,12 @@
 //! A connection to the replica, and the thread that sends over it.
 
 use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
 
 use engine::ports::{Peer, Silent};
-use engine::replicate::ReplicateError;
+use engine::replicate::{ReplicateError, Trouble};
 use engine::rolling::{Complaint, Ended, Loss, Scope, Task};
 use model::Userid;
 use peer::{LinkError, Session, SessionError};
@@ -17,7 +18,7 @@ use crate::error::chain_of;
 
 /// What a worker is to do.
 pub enum Order {
-    /// Connect, unless it is connected.
+    /// Find out whether the replica can be reached.
     Connect,
     /// Replicate.
     Send(Task),
@@ -34,7 +35,7 @@ pub struct Report {
     pub number: usize,
     /// Whether it is connected now.
     pub is_connected: bool,
-    /// It has just reached the replica.
+    /// It has just reached the replica, or found that it still does.
     pub reached: bool,
     /// It has not.
     pub lost: Option<(String, Loss)>,
@@ -63,19 +64,9 @@ impl Worker {
         let mut session = None;
         while let Ok(order) = self.orders.recv() {
             let mut report = Report { number: self.number, ..Report::default() };
-            match (order, &acting) {
-                (Order::Send(task), Err(error)) => {
-                    let complaint = Complaint::of_account("user", error);
-                    report.ended = Some((task, Ended::Failed(complaint)));
-                }
-                (Order::Send(task), Ok(_)) => {
-                    let ended = self.send(&task, &mut session, &mut report);
-                    report.ended = Some((task, ended));
-                }
-                (Order::Connect, _) => drop(self.connect(&mut session, &mut report)),
-                (Order::Ask, _) => self.ask(&mut session, &mut report),
-                (Order::Close, _) => session.take().into_iter().for_each(Session::close),
-            }
+            guarded(&order, &mut session, &mut report, |session, report| {
+                self.obey(&order, acting.as_ref().err(), session, report);
+            });
             report.is_connected = session.is_some();
             if self.reports.send(report).is_err() {
                 break;
@@ -83,6 +74,34 @@ impl Worker {
             self.waker.wake();
         }
         session.into_iter().for_each(Session::close);
+    }
+
+    fn obey(
+        &self,
+        order: &Order,
+        cannot_act: Option<&SpoolError>,
+        session: &mut Option<Session>,
+        report: &mut Report,
+    ) {
+        match (order, cannot_act) {
+            (Order::Send(task), Some(error)) => {
+                let complaint = Complaint::of_account("user", error);
+                report.ended = Some((task.clone(), Ended::Failed(complaint)));
+            }
+            (Order::Send(task), None) => {
+                let ended = self.send(task, session, report);
+                report.ended = Some((task.clone(), ended));
+            }
+            (Order::Connect, _) => {
+                // One that is connected may have been cut off unnoticed.
+                if session.as_mut().is_some_and(|session| Peer::restart(session).is_err()) {
+                    *session = None;
+                }
+                report.reached = self.connect(session, report).is_ok();
+            }
+            (Order::Ask, _) => self.ask(session, report),
+            (Order::Close, _) => session.take().into_iter().for_each(Session::close),
+        }
     }
 
     /// Sees to it that there is a connection; whether it is a new one.
@@ -128,12 +147,15 @@ impl Worker {
             return match result {
                 Ok(outcome) => {
                     report.messages = outcome.done.messages;
-                    if !outcome.plan.brakes.is_empty() {
+                    if outcome.is_braked(self.sending.options.accept_removals) {
                         let brakes: Vec<String> =
                             outcome.plan.brakes.iter().map(ToString::to_string).collect();
                         return Ended::Failed(Complaint::of_account("brake", brakes.join("; ")));
                     }
-                    let complaints = outcome.problems.iter().map(Complaint::from);
+                    // What goes with another account is none of this one's: the log names both.
+                    let problems = outcome.problems.iter();
+                    let problems = problems.filter(|problem| problem.trouble != Trouble::Elsewhere);
+                    let complaints = problems.map(Complaint::from);
                     // It is the same as long as the replica is.
                     let (left_out, complaints): (Vec<_>, Vec<_>) =
                         complaints.partition(|complaint| complaint.code == "not-supported");
@@ -143,6 +165,30 @@ impl Worker {
                 Err(error) => ended_by(error, &task.scope),
             };
         }
+    }
+}
+
+/// Obeys. If that panics, the account is not tried again at once, and the connection, of which nobody knows
+/// how far it is, is dropped; the panic itself has said what it is about.
+fn guarded<S>(
+    order: &Order,
+    session: &mut Option<S>,
+    report: &mut Report,
+    obey: impl FnOnce(&mut Option<S>, &mut Report),
+) {
+    if catch_unwind(AssertUnwindSafe(|| obey(session, report))).is_ok() {
+        return;
+    }
+    let why = "the program itself has failed";
+    *session = None;
+    *report = Report { number: report.number, ..Report::default() };
+    match order {
+        Order::Send(task) => {
+            let complaint = Complaint::of_account("bug", why);
+            report.ended = Some((task.clone(), Ended::Failed(complaint)));
+        }
+        Order::Connect | Order::Ask => report.lost = Some((why.to_owned(), Loss::Soft)),
+        Order::Close => {}
     }
 }
 
@@ -164,7 +210,7 @@ fn ended_by(error: Failed, scope: &Scope) -> Ended {
         Failed::Replicate(ReplicateError::Peer(error)) if !error.session_goes_on() => {
             return Ended::Broken(chain_of(error));
         }
-        Failed::Spool(SpoolError::NoSuchAccount { .. }) => "not-here",
+        Failed::Spool(SpoolError::NoSuchAccount { .. }) => Trouble::NotHere.code(),
         Failed::Spool(
             SpoolError::LockTimeout { .. }
             | SpoolError::KeepsBeingReplaced { .. }
@@ -190,5 +236,35 @@ fn loss_of(error: &SessionError) -> Loss {
         | SessionError::Injected
         | SessionError::Link(LinkError::Tls(_)) => Loss::Hard,
         _ => Loss::Soft,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_panics_over_an_account_goes_on_with_others() {
+        let task = Task { account: Userid::from("glad"), scope: Scope::Whole };
+        let orders = [Order::Send(task.clone()), Order::Connect, Order::Ask, Order::Close];
+        for order in orders {
+            let mut session = Some(());
+            let mut report = Report { number: 3, messages: 1, ..Report::default() };
+            guarded(&order, &mut session, &mut report, |_, report| {
+                report.reached = true;
+                panic!("as a test wants it");
+            });
+            assert!(session.is_none() && report.number == 3 && !report.reached);
+            match order {
+                Order::Send(_) => {
+                    let Some((ended, Ended::Failed(complaint))) = report.ended else {
+                        panic!("its account is stuck");
+                    };
+                    assert_eq!((ended, complaint.code.as_str()), (task.clone(), "bug"));
+                }
+                Order::Connect | Order::Ask => assert!(report.lost.is_some()),
+                Order::Close => assert!(report.lost.is_none()),
+            }
+        }
     }
 }
