@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 
-use csync::command::{Apply, Get};
+use csync::command::{Apply, Fetch, Get};
 use csync::framer::FileHead;
 use csync::mailbox::Mailbox;
 use csync::record::Record;
@@ -66,7 +66,7 @@ pub trait MessageSource: Sync {
 
 /// A replica that takes what a master says. After an error that concerns one command alone, the session
 /// [goes on](SessionError::session_goes_on).
-pub trait Peer {
+pub trait Peer: Send {
     /// Asks, and returns all that is told.
     ///
     /// # Errors
@@ -82,6 +82,12 @@ pub trait Peer {
         name: &MboxName,
         take: &mut dyn FnMut(Record),
     ) -> Result<Option<Mailbox>, SessionError>;
+
+    /// Asks for the bytes of a message; whether it has any.
+    ///
+    /// # Errors
+    /// If it is not answered.
+    fn fetch(&mut self, fetch: &Fetch, take: &mut dyn FnMut(&[u8])) -> Result<bool, SessionError>;
 
     /// Has something done, which is neither a mailbox nor messages.
     ///

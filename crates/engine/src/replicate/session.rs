@@ -3,7 +3,7 @@
 use std::io::Read;
 
 use csync::client::Event;
-use csync::command::{Apply, Command, Get};
+use csync::command::{Apply, Command, Fetch, Get};
 use csync::framer::FileHead;
 use csync::mailbox::Mailbox;
 use csync::record::Record;
@@ -34,6 +34,20 @@ impl Peer for Session {
         match told {
             Ok(()) => Ok(mailbox),
             Err(SessionError::Refused { no: No::MailboxNonexistent, .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn fetch(&mut self, fetch: &Fetch, take: &mut dyn FnMut(&[u8])) -> Result<bool, SessionError> {
+        let mut has_come = false;
+        let told = self.command(&Command::Get(Get::Fetch(fetch.clone())), &mut |event| match event {
+            Event::File(_) => has_come = true,
+            Event::FileBytes(bytes) => take(bytes),
+            _ => {}
+        });
+        match told {
+            Ok(()) => Ok(has_come),
+            Err(SessionError::Refused { no: No::MailboxNonexistent, .. }) => Ok(false),
             Err(error) => Err(error),
         }
     }

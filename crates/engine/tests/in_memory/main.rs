@@ -17,6 +17,8 @@ mod replicate;
 mod replicate_shared;
 mod replicate_unknown;
 mod restore;
+mod split;
+mod split_cases;
 mod spool;
 mod tree;
 mod trouble;

@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use csync::command::{Apply, Get};
+use csync::command::{Apply, Fetch, Get};
 use csync::framer::FileHead;
 use csync::mailbox::Mailbox as Told;
 use csync::record::Record;
@@ -50,6 +50,10 @@ impl Peer for Mortal<'_> {
         self.server.ask_for_records(name, take)
     }
 
+    fn fetch(&mut self, fetch: &Fetch, take: &mut dyn FnMut(&[u8])) -> Result<bool, SessionError> {
+        self.server.fetch(fetch, take)
+    }
+
     fn apply(&mut self, apply: &Apply) -> Result<Vec<Untagged>, SessionError> {
         self.say(|server| server.apply(apply))
     }
@@ -92,6 +96,10 @@ impl Peer for Busy {
         take: &mut dyn FnMut(Record),
     ) -> Result<Option<Told>, SessionError> {
         self.server.ask_for_records(name, take)
+    }
+
+    fn fetch(&mut self, fetch: &Fetch, take: &mut dyn FnMut(&[u8])) -> Result<bool, SessionError> {
+        self.server.fetch(fetch, take)
     }
 
     fn apply(&mut self, apply: &Apply) -> Result<Vec<Untagged>, SessionError> {
