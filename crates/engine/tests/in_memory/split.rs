@@ -74,8 +74,13 @@ impl Brains {
         self.deliver_body(false, body.as_bytes());
     }
 
+    /// Some time passes, never twice the same: CRCs of changes that are alike cancel each other out.
+    fn tick(&mut self) {
+        self.now += 1 + self.now * 7919 % 1013;
+    }
+
     pub fn deliver_body(&mut self, is_master: bool, body: &[u8]) {
-        self.now += 1;
+        self.tick();
         let now = Timestamp::from_secs(EPOCH + self.now);
         let server = self.server(is_master);
         server.bodies.insert(guid_of(body), body.to_vec());
@@ -100,7 +105,7 @@ impl Brains {
 
     /// The nth message that is there gets a flag, or is expunged.
     pub fn change(&mut self, is_master: bool, nth: usize, flag: SystemFlags) -> Option<Guid> {
-        self.now += 1;
+        self.tick();
         let now = Timestamp::from_secs(EPOCH + self.now);
         let held = inbox(self.server(is_master));
         let alive = held.records.values_mut().filter(|record| !record.is_expunged());
@@ -186,8 +191,12 @@ impl Brains {
             let mut replica = Mortal { server: replica, left: far, is_done };
             match Self::pass(&spool, &mut replica, beside, &options) {
                 Ok(outcome) if outcome.is_stale => {}
-                _ => return,
+                _ => break,
             }
+        }
+        // What was on its way is forgotten with the connection.
+        for server in [&mut self.master, &mut self.replica] {
+            server.restart().expect("it goes on");
         }
     }
 
@@ -203,8 +212,9 @@ impl Brains {
         let (here, there) = (held(&self.master), held(&self.replica));
         assert_eq!(alive(here), alive(there));
         let last = |held: &Held| held.told.contents.as_ref().expect("contents").last_uid;
-        assert_eq!(last(here), last(there));
-        assert_eq!(here.told.highestmodseq, there.told.highestmodseq);
+        // A replica that was alone with something that is gone by now has counted further.
+        assert!(last(here) <= last(there));
+        assert!(here.told.highestmodseq <= there.told.highestmodseq);
     }
 }
 
@@ -372,8 +382,7 @@ proptest! {
         brains.master.log.clear();
         let again = brains.resolve(mode);
         prop_assert!(again.plan.is_empty(), "{:?}", again.plan);
-        prop_assert_eq!(&brains.replica.log, &vec!["GET USER".to_owned()]);
-        prop_assert_eq!(&brains.master.log, &Vec::<String>::new());
+        prop_assert_eq!((brains.replica.applied(), brains.master.applied()), (0, 0));
     }
 
     #[test]

@@ -100,8 +100,11 @@ fn the_later_change_wins_unless_a_side_is_preferred() {
 
 #[test]
 fn an_expunge_wins_unless_a_side_is_preferred() {
-    let on_master = |brains: &mut Brains| drop(brains.change(true, 1, SystemFlags::EXPUNGED));
-    let on_replica = |brains: &mut Brains| drop(brains.change(false, 1, SystemFlags::EXPUNGED));
+    let expunge = |brains: &mut Brains, is_master| {
+        brains.change(is_master, 1, SystemFlags::EXPUNGED).expect("it is there");
+    };
+    let on_master = |brains: &mut Brains| expunge(brains, true);
+    let on_replica = |brains: &mut Brains| expunge(brains, false);
     for (mode, first, second) in [
         (Resolve::Renumber, false, false),
         (Resolve::Master, false, true),
@@ -171,6 +174,7 @@ impl Master for Restless<'_> {
 fn a_master_that_goes_on_is_read_anew() {
     let mut brains = split();
     let spool = brains.spool();
+    brains.replica.log.clear();
     let mut master = Restless {
         server: &mut brains.master,
         deliver: |server| inbox(server).told.highestmodseq.0 += 1,

@@ -5,10 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use csync::framer::FileHead;
 use csync::mailbox::Mailbox;
 use csync::record::Record as Told;
 use csync::reply::No;
-use model::{Finding, Guid, MboxName, Modseq, Partition, Record, Uid};
+use model::{Finding, Guid, Modseq, Partition, Record, Uid};
 use peer::SessionError;
 
 use super::fetched::fetched;
@@ -190,8 +191,8 @@ impl<'r, 'a> Run<'r, 'a> {
 
     fn peer(&mut self, side: Side) -> &mut dyn Peer {
         match side {
-            Side::Master => self.master,
-            Side::Replica => self.replica,
+            Side::Master => &mut *self.master,
+            Side::Replica => &mut *self.replica,
         }
     }
 
@@ -229,11 +230,12 @@ impl<'r, 'a> Run<'r, 'a> {
                 continue;
             };
             let record = Told { uid, ..record.clone() };
-            let head = csync::framer::FileHead {
+            let head = FileHead {
                 partition: partition.clone(),
                 guid: record.guid,
                 size: record.size,
             };
+            self.monitor.expect(1);
             let master = &mut *self.master;
             let brought =
                 fetched(self.replica, &fetch_of(there, &record), record.size, &mut |message| {
@@ -298,6 +300,7 @@ impl<'r, 'a> Run<'r, 'a> {
         }
         let stored = sides.opened.stored();
         let records: Vec<Record> = stored.filter(|record| uids.contains(&record.uid)).collect();
+        self.monitor.expect(records.len() as u64);
         let sender = Sender {
             at: sides.mailbox.at,
             name: &sides.merge.name,
