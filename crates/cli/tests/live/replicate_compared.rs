@@ -208,7 +208,8 @@ fn both_sides_have_got_mail_of_their_own() {
     };
     let master = format!("csync://cyrus@{}", pair.master.sync_address());
     let has = |count: usize| {
-        let views = [&pair.master, &pair.replica].map(|server| server.view("glad").expect("a view"));
+        let views =
+            [&pair.master, &pair.replica].map(|server| server.view("glad").expect("a view"));
         assert_eq!(views.map(|view| view.folders["INBOX"].messages.len()), [count; 2]);
     };
 

@@ -120,9 +120,13 @@ fn a_split_brain_is_shown_and_kept_before_anything_is_changed() {
     let [other, alone] = &problem["differences"].as_array().expect("differences")[..] else {
         panic!("{problem:#}")
     };
-    let [here, there, more] = [3, 4, 5].map(|at| testkit::imap::guid_of(&split.mail[at]).to_string());
+    let [here, there, more] =
+        [3, 4, 5].map(|at| testkit::imap::guid_of(&split.mail[at]).to_string());
     assert_eq!((&other["uid"], &other["code"]), (&json!(4), &json!("other-message")));
-    assert_eq!((&other["master"]["guid"], &other["replica"]["guid"]), (&json!(here), &json!(there)));
+    assert_eq!(
+        (&other["master"]["guid"], &other["replica"]["guid"]),
+        (&json!(here), &json!(there))
+    );
     assert_eq!(other["master"]["size"], split.mail[3].len());
     assert_eq!(other["master"]["internaldate"], "2023-11-14T22:13:20Z");
     assert_eq!(other["master"]["flags"], json!(["\\Seen", "$Label1"]));
@@ -139,9 +143,9 @@ fn a_split_brain_is_shown_and_kept_before_anything_is_changed() {
     assert_eq!(read("replica/5.eml"), split.mail[5]);
     for (side, count, alone) in [("master", 4, 1), ("replica", 5, 2)] {
         let lines = String::from_utf8(read(&format!("{side}.jsonl"))).expect("text");
-        let uids = lines.lines().map(|line| {
-            serde_json::from_str::<Value>(line).expect("a document")["uid"].as_u64()
-        });
+        let uids = lines
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).expect("a document")["uid"].as_u64());
         assert_eq!(uids.collect::<Vec<_>>(), (1..=count).map(Some).collect::<Vec<_>>(), "{side}");
         assert_eq!(fs::read_dir(mailbox.join(side)).expect("a directory").count(), alone);
     }
@@ -163,27 +167,89 @@ fn both_sides_are_brought_together_and_no_message_is_lost() {
 
     let dry = ["--user", "glad", "--resolve", "renumber", "--dry-run"];
     let dry = document(&split.pair.run(&dry).expect(0));
-    let plan = json!(["merge user.glad: 3 to the master, 1 to the replica, 2 with new UIDs"]);
+    let plan = json!(["merge user.glad: 2 to the master, 1 to the replica, 2 with new UIDs"]);
     assert_eq!(dry["accounts"][0]["plan"], plan, "{dry:#}");
     assert_eq!((guids(&split.pair.master).len(), guids(&split.pair.replica).len()), (4, 5));
 
     let account = split.resolve("renumber");
     assert_eq!(account["plan"], plan, "{account:#}");
-    assert_eq!((&account["done"]["merged"], &account["done"]["brought"]), (&json!(1), &json!(3)));
+    assert_eq!((&account["done"]["merged"], &account["done"]["brought"]), (&json!(1), &json!(2)));
     assert_eq!(guids(&split.pair.master), guids_of(&split.mail[..6]));
     split.assert_same();
     // 4 meant two messages, and means none any more.
     let uids: Vec<u32> = inbox(&split.pair.master).into_keys().collect();
     assert_eq!(uids, [1, 2, 3, 5, 6, 7]);
 
-    // Life goes on, and both go their own way once more.
-    fill(&mut split.there(), "INBOX", &split.mail[6..7]);
-    fill(&mut split.pair.glad(), "INBOX", &split.mail[7..8]);
+    // Life goes on, and both go their own way once more. What is large goes in pieces.
+    let large = [&b"Subject: large\r\n\r\n"[..], &b"0123456789abcde\r\n".repeat(400_000)].concat();
+    let mail = [&split.mail[..8], &[large]].concat();
+    fill(&mut split.there(), "INBOX", &[&mail[6..7], &mail[8..]].concat());
+    fill(&mut split.pair.glad(), "INBOX", &mail[7..8]);
     split.resolve("renumber");
-    assert_eq!(guids(&split.pair.replica), guids_of(&split.mail[..8]));
+    assert_eq!(guids(&split.pair.replica), guids_of(&mail));
     split.assert_same();
-    let checked = split.pair.master.tool("reconstruct", &["-n", "-r", "user/glad"]).expect("it runs");
-    println!("{checked:?}");
+    for server in [&split.pair.master, &split.pair.replica] {
+        let audit = server.tool("ctl_conversationsdb", &["-A", "-v", "glad"]).expect("it runs");
+        println!("{audit:?}");
+        let checked = server.tool("reconstruct", &["-n", "-r", "user/glad"]).expect("it runs");
+        println!("{checked:?}");
+    }
+}
+
+/// A server that is not the one whose spool is read has it otherwise.
+#[test]
+fn another_server_is_not_taken_for_the_master() {
+    let Some(split) = Split::start("another_server_is_not_taken_for_the_master", 67) else {
+        return;
+    };
+    split.deliver();
+    let before = [inbox(&split.pair.master), inbox(&split.pair.replica)];
+    let replica = format!("csync://cyrus@{}", split.pair.replica.sync_address());
+    let arguments = ["--user", "glad", "--resolve", "renumber", "--master", &replica];
+    let report = document(&split.pair.run(&arguments).expect(3));
+    let problem = &report["accounts"][0]["problems"][0];
+    assert!(problem["detail"].as_str().expect("a text").contains("--master"), "{report:#}");
+    assert_eq!([inbox(&split.pair.master), inbox(&split.pair.replica)], before);
+    let nobody =
+        ["--user", "glad", "--resolve", "renumber", "--master", "csync://cyrus@127.0.0.1:1"];
+    let report = document(&split.pair.run(&nobody).expect(1));
+    let error = report["accounts"][0]["error"].to_string();
+    assert!(error.contains("127.0.0.1:1") && error.contains("run it again"), "{error}");
+    assert_eq!([inbox(&split.pair.master), inbox(&split.pair.replica)], before);
+}
+
+/// Mailboxes that nobody owns, and one of two that a user has.
+#[test]
+fn shared_and_single_mailboxes_are_brought_together_too() {
+    let Some(split) = Split::start("shared_and_single_mailboxes", 68) else { return };
+    let mut admin = split.pair.master.admin().expect("an admin");
+    admin.create("shared").expect("created");
+    admin.set_acl("shared", "glad", "lrswipkxte").expect("granted");
+    split.pair.run(&["--all"]).expect(0);
+    split.deliver();
+    for (imap, message) in [(split.pair.glad(), &split.mail[6]), (split.there(), &split.mail[7])] {
+        let (mut imap, append) = (imap, Append { message, ..Append::default() });
+        imap.append("shared", append).expect("appended");
+    }
+    let master = split.master();
+    let resolve = ["--resolve", "master", "--master", &master];
+    let arguments = |which: &[&'static str]| {
+        [which, &resolve[..]].concat().into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    for which in [&["--user", "%shared"][..], &["--mailbox", "user/glad"]] {
+        let arguments = arguments(which);
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let report = document(&split.pair.run(&arguments).expect(0));
+        assert_eq!(report["done"]["merged"], 1, "{report:#}");
+    }
+    let shared = |server: &Cyrus| {
+        let view = server.view("glad").expect("a view");
+        let messages = view.folders["shared"].messages.iter();
+        messages.map(|(uid, message)| (*uid, message.guid)).collect::<Vec<_>>()
+    };
+    assert_eq!(shared(&split.pair.master), shared(&split.pair.replica));
+    assert_eq!(shared(&split.pair.master).len(), 2);
+    split.assert_same();
 }
 
 /// The same message, flagged otherwise on each side, and another, expunged on the replica.
@@ -255,8 +321,9 @@ fn it_is_the_same_with_a_replica_of_ours() {
     let shown = send(&split.pair.master, 3, &["--dry-run"]);
     let differences = &shown["accounts"][0]["problems"][0]["differences"];
     assert_eq!(differences.as_array().map(Vec::len), Some(2), "{shown:#}");
-    let report = send(&split.pair.master, 0, &["--resolve", "renumber", "--master", &split.master()]);
-    assert_eq!(report["done"]["brought"], 3, "{report:#}");
+    let report =
+        send(&split.pair.master, 0, &["--resolve", "renumber", "--master", &split.master()]);
+    assert_eq!(report["done"]["brought"], 2, "{report:#}");
     assert_eq!(guids(&split.pair.master), guids_of(&split.mail[..6]));
     assert_eq!(send(&split.pair.master, 0, &[])["unchanged"], 1);
     let told = [split.pair.master.sync_address(), served.address()]

@@ -75,10 +75,7 @@ pub(super) enum Pair<'t> {
 }
 
 /// Walks through the master's records and the replica's, both in the order of their UIDs.
-pub(super) fn pairs<'t>(
-    here: &'t Opened<'_>,
-    there: &'t [Told],
-) -> impl Iterator<Item = Pair<'t>> {
+pub(super) fn pairs<'t>(here: &'t Opened<'_>, there: &'t [Told]) -> impl Iterator<Item = Pair<'t>> {
     let mut own = here.stored().map(|record| here.tell(&record)).peekable();
     let mut other = there.iter().peekable();
     iter::from_fn(move || {

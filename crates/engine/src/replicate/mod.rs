@@ -277,10 +277,8 @@ impl<'a> Replication<'a> {
             outcome.problems.extend(settled.problems);
             outcome.is_stale |= settled.is_stale;
             outcome.done.merged += settled.merged;
-            (outcome.done.brought, outcome.done.messages) = (
-                outcome.done.brought + settled.new.0,
-                outcome.done.messages + settled.new.1,
-            );
+            (outcome.done.brought, outcome.done.messages) =
+                (outcome.done.brought + settled.new.0, outcome.done.messages + settled.new.1);
             if options.dry_run || plan.is_empty() {
                 break;
             }

@@ -15,8 +15,8 @@ use super::compare::{Bounds, Comparison, compare};
 use super::local::{Local, LocalMailbox, Opened};
 use super::remote::Remote;
 use super::renames::{Move, order};
-use super::state::{self, describe};
 use super::split::Merge;
+use super::state::{self, describe};
 use super::{Options, Problem, Trouble};
 use crate::folder::is_deleted;
 
@@ -442,8 +442,7 @@ impl Planner<'_, '_> {
         // What else is kept in mailboxes is known elsewhere by its number.
         let mode = self.options.resolve.filter(|_| mailbox.told.mboxtype.is_empty());
         let differences = comparison.differences.clone();
-        let merge =
-            mode.and_then(|mode| Merge::new(opened, records, bounds, comparison, mode));
+        let merge = mode.and_then(|mode| Merge::new(opened, records, bounds, comparison, mode));
         match merge {
             Some(merge) => {
                 let merge = Merge { key: key.clone(), name: name.clone(), ..merge };

@@ -139,7 +139,10 @@ fn a_large_message_comes_through_in_pieces() {
     let body = vec![b'x'; 9 << 20];
     brains.deliver_body(false, &body);
     let outcome = brains.resolve(Resolve::Renumber);
-    assert_eq!((&outcome.problems[..], brains.master.bodies.contains_key(&guid_of(&body))), (&[][..], true));
+    assert_eq!(
+        (&outcome.problems[..], brains.master.bodies.contains_key(&guid_of(&body))),
+        (&[][..], true)
+    );
     brains.assert_same();
     let fetched = brains.replica.log.iter().filter(|command| *command == "GET FETCH").count();
     assert_eq!(fetched, 3, "one message once, the large one twice");
@@ -231,7 +234,8 @@ fn both_variants_are_kept_and_nothing_is_changed() {
     let mut brains = split();
     let before = brains.clone();
     let dry = Options { dry_run: true, closely: true, ..options() };
-    for options in [&Options { resolve: Some(Resolve::Renumber), ..dry.clone() }, &dry, &options()] {
+    for options in [&Options { resolve: Some(Resolve::Renumber), ..dry.clone() }, &dry, &options()]
+    {
         let mut kept = Kept::default();
         let outcome = brains.show(&mut kept, options);
         let sides = [Side::Master, Side::Replica];

@@ -75,7 +75,8 @@ impl Split {
             Some(target) => target.explain(error),
             None => CliError::failed("cannot use this server's own sync_server", error),
         };
-        explained.hint("it was to get what the replica has; run it again, and it goes on from there")
+        explained
+            .hint("it was to get what the replica has; run it again, and it goes on from there")
     }
 
     /// Leaves nothing behind where there was nothing to be kept. Where both variants are, if there are any.

@@ -12,10 +12,10 @@ use csync::reply::No;
 use model::{Finding, Guid, Modseq, Partition, Record, Uid};
 use peer::SessionError;
 
+use super::Master;
 use super::fetched::fetched;
 use super::merge::Merge;
 use super::variants::{Side, fetch_of, lost_there};
-use super::Master;
 use crate::ports::{MessageSource, Monitor, Peer};
 use crate::replicate::local::{Local, LocalMailbox, Opened};
 use crate::replicate::remote::{Remote, prepared};
@@ -230,11 +230,8 @@ impl<'r, 'a> Run<'r, 'a> {
                 continue;
             };
             let record = Told { uid, ..record.clone() };
-            let head = FileHead {
-                partition: partition.clone(),
-                guid: record.guid,
-                size: record.size,
-            };
+            let head =
+                FileHead { partition: partition.clone(), guid: record.guid, size: record.size };
             self.monitor.expect(1);
             let master = &mut *self.master;
             let brought =

@@ -43,7 +43,7 @@ pub struct Merge {
     pub replica: Vec<Told>,
     /// Messages that get to the other side or get another number, by that.
     pub numbers: BTreeMap<Uid, Numbers>,
-    /// How many messages are new to the master and to the replica.
+    /// How many messages the master does not have, and how many the replica does not have.
     pub new: (u64, u64),
     /// Messages of the replica that were lawfully removed here so long ago that no record is left.
     pub gone: u64,
@@ -208,12 +208,12 @@ impl Merger {
         for (uid, placement) in placed {
             self.place(placement, uid);
         }
-        let new_to = |records: &BTreeMap<Uid, Told>, last: Uid| {
-            records.values().filter(|r| r.uid > last && !r.is_expunged()).count() as u64
-        };
         let mut merge = self.merge;
-        merge.new.0 = new_to(&self.master, self.bounds.last_uid);
-        merge.new.1 = new_to(&self.replica, self.bounds.remote_last_uid);
+        let numbers = || merge.numbers.values();
+        merge.new = (
+            numbers().filter(|numbers| numbers.here.is_none()).count() as u64,
+            numbers().filter(|numbers| numbers.there.is_none()).count() as u64,
+        );
         merge.master = self.master.into_values().collect();
         merge.replica = self.replica.into_values().collect();
         Some(merge)

@@ -68,7 +68,8 @@ pub(super) fn settle(
     let mut spoiled = BTreeSet::new();
     if let Some(keep) = &mut beside.keep {
         let (local, remote) = sides;
-        let mut variants = Variants { local, remote, messages, peer: &mut *peer, keep: &mut **keep };
+        let mut variants =
+            Variants { local, remote, messages, peer: &mut *peer, keep: &mut **keep };
         for key in in_conflict(plan, local) {
             if let Some(problem) = variants.keep(key)? {
                 spoiled.insert(problem.mailbox.clone());

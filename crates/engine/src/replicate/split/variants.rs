@@ -69,7 +69,8 @@ impl Variants<'_, '_> {
     /// If the run cannot go on.
     pub fn keep(&mut self, key: &MailboxKey) -> Result<Option<Problem>, ReplicateError> {
         let (local, remote) = (self.local, self.remote);
-        let (Some(mailbox), Some(told)) = (local.mailboxes.get(key), remote.mailboxes.get(key)) else {
+        let (Some(mailbox), Some(told)) = (local.mailboxes.get(key), remote.mailboxes.get(key))
+        else {
             return Ok(None);
         };
         let name = &mailbox.told.mboxname;
