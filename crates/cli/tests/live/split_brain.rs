@@ -196,6 +196,48 @@ fn both_sides_are_brought_together_and_no_message_is_lost() {
     }
 }
 
+/// The same in words, of which each line says which mailbox it is about.
+#[test]
+fn people_are_told_record_by_record() {
+    let Some(split) = Split::start("people_are_told_record_by_record", 69) else { return };
+    split.deliver();
+    let say = |code: i32, more: &[&str]| {
+        let mut command = Command::new(CYLINDER);
+        command.args(["replicate", "--user", "glad", "-C"]).arg(split.pair.master.imapd_conf());
+        command.arg("--to").arg(format!("csync://cyrus@{}", split.pair.replica.sync_address()));
+        let output = testkit::process::run(command.args(more), b"any\n", PATIENCE);
+        let output = output.expect("it ends");
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8(said).expect("text");
+        println!("{said}");
+        assert_eq!(output.status.code(), Some(code), "{said}");
+        said
+    };
+    let [here, there, more] = [3, 4, 5].map(|at| testkit::imap::guid_of(&split.mail[at]));
+    let [here_size, there_size] = [3, 4].map(|at| split.mail[at].len());
+    let lines = [
+        "user.glad: uid 4: two messages".to_owned(),
+        format!(
+            "user.glad: uid 4: here: {here}, 2023-11-14T22:13:20Z, {here_size} bytes, (\\Seen $Label1)"
+        ),
+        format!(
+            "user.glad: uid 4: on the replica: {there}, 2023-11-14T22:13:20Z, {there_size} bytes, \
+             (\\Seen $Label1)"
+        ),
+        "user.glad: uid 5: only the replica has it".to_owned(),
+        format!("user.glad: uid 5: on the replica: {more}, "),
+    ];
+    let said = say(3, &["--dry-run"]);
+    assert!(lines.iter().all(|line| said.contains(line.as_str())), "{lines:#?}");
+    let master = split.master();
+    let said = say(0, &["--dry-run", "--resolve", "renumber"]);
+    assert!(lines.iter().all(|line| said.contains(line.as_str())), "{lines:#?}");
+    assert!(said.contains("user.glad: uid 4 here becomes ") && said.contains("merge user.glad: "));
+    let said = say(0, &["--resolve", "renumber", "--master", &master]);
+    assert!(said.contains("1 brought together, 2 new here"), "{said}");
+    split.assert_same();
+}
+
 /// A server that is not the one whose spool is read has it otherwise.
 #[test]
 fn another_server_is_not_taken_for_the_master() {
