@@ -149,6 +149,22 @@ fn a_large_message_comes_through_in_pieces() {
 }
 
 #[test]
+fn many_messages_go_in_pieces_that_stay() {
+    let mut brains = split();
+    (0..8200).for_each(|_| {
+        brains.deliver(false);
+    });
+    let outcome = brains.resolve(Resolve::Renumber);
+    assert_eq!(outcome.problems, []);
+    brains.assert_same();
+    assert_eq!(uids(&brains.master).len(), 8204);
+    let is_piece = |command: &&String| command.starts_with("APPLY MAILBOX");
+    assert!(brains.master.log.iter().filter(is_piece).count() > 2, "{}", brains.master.log.len());
+    let fetched = brains.replica.log.iter().filter(|command| *command == "GET FETCH").count();
+    assert_eq!(fetched, 8201, "each of them once");
+}
+
+#[test]
 fn a_message_that_the_replica_has_lost_leaves_all_as_it_is() {
     let mut brains = split();
     brains.replica.bodies.remove(&guid(4));
