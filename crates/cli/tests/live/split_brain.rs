@@ -260,6 +260,30 @@ fn another_server_is_not_taken_for_the_master() {
     assert_eq!([inbox(&split.pair.master), inbox(&split.pair.replica)], before);
 }
 
+/// Mail goes on coming to both while they are brought together.
+#[test]
+fn no_message_is_lost_that_comes_meanwhile() {
+    let Some(split) = Split::start("no_message_is_lost_that_comes_meanwhile", 70) else { return };
+    let mail = MailGenerator::new(80, Sizes::Small).messages(80);
+    let (first, second) = mail.split_at(40);
+    thread::scope(|scope| {
+        for (imap, mail) in [(split.pair.glad(), first), (split.there(), second)] {
+            let mut imap = imap;
+            scope.spawn(move || fill(&mut imap, "INBOX", mail));
+        }
+        for how in ["renumber", "master", "replica"] {
+            let master = split.master();
+            let arguments = ["--user", "glad", "--resolve", how, "--master", &master];
+            let ran = split.pair.run(&arguments);
+            // It may have changed each time; nothing else may be wrong.
+            assert!([0, 3].contains(&ran.code), "{}", ran.stderr);
+        }
+    });
+    split.resolve("renumber");
+    assert_eq!(guids(&split.pair.master), guids_of(&[&split.mail[..3], &mail].concat()));
+    split.assert_same();
+}
+
 /// Mailboxes that nobody owns, and one of two that a user has.
 #[test]
 fn shared_and_single_mailboxes_are_brought_together_too() {
