@@ -6,14 +6,16 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use engine::archive::ArchiveError;
+use jiff::tz::TimeZone;
 use model::Userid;
 use segment::ReadAt;
-use segment::chain::{self, Chain, ChainError};
+use segment::chain::{self, Chain, ChainError, Snapshot};
 use segment::compress::{Compression, Decoder, SeekableError, SeekableZstd, sniff};
 use segment::names;
 use segment::reader::{ReadError, SegmentRef, survey};
 
 use crate::error::CliError;
+use crate::when::{At, parse_at};
 
 /// The archives of one command, in the order in which they were named.
 pub struct Archives {
@@ -121,6 +123,26 @@ pub fn newest_chain<'a>(
             _ => error,
         }
     })
+}
+
+/// The snapshot that `--at` means: by number, by time, or the newest.
+pub fn choose<'c, 'a>(
+    chain: &'c Chain<'a>,
+    at: Option<&str>,
+) -> Result<&'c Snapshot<'a>, CliError> {
+    let Some(at) = at else {
+        return chain.newest().map_err(|error| explain(error.into()));
+    };
+    let chosen = match parse_at(at, &TimeZone::system()) {
+        Some(At::Seq(seq)) => chain.at(u32::try_from(seq).unwrap_or(u32::MAX)),
+        Some(At::Time(time)) => chain.at_time(time),
+        None => {
+            return Err(CliError::usage(format!("--at {at} is neither a number nor a time")).hint(
+                "use a snapshot's number, or a time like 2026-11-23 or 2026-11-23T19:00:00Z",
+            ));
+        }
+    };
+    chosen.map_err(|error| explain(error.into()))
 }
 
 /// An error of a stored snapshot, with what to try.

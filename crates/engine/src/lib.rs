@@ -8,6 +8,7 @@ pub mod archive;
 pub mod base;
 pub mod catalog;
 pub mod changes;
+pub mod compare;
 mod envelope;
 mod exceptions;
 pub mod export;

@@ -83,7 +83,8 @@ pub trait Peer: Send {
         take: &mut dyn FnMut(Record),
     ) -> Result<Option<Mailbox>, SessionError>;
 
-    /// Asks for the bytes of a message; whether it has any.
+    /// Asks for the bytes of a message, which nobody has compared with its GUID yet; `false` if they are
+    /// not there.
     ///
     /// # Errors
     /// If it is not answered.

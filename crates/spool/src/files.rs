@@ -2,11 +2,11 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::buffer::spare_capacity;
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, fstat, openat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, StatxFlags, fstat, openat, statx};
 use rustix::io::Errno;
 
 use crate::error::SpoolError;
@@ -149,6 +149,18 @@ pub(crate) fn mtime(stat: &Stat) -> i128 {
 /// Time of the last change of content or attributes, nanoseconds since 1970.
 pub(crate) fn ctime(stat: &Stat) -> i128 {
     nanos(stat.st_ctime, stat.st_ctime_nsec)
+}
+
+/// When a file was made, in nanoseconds since 1970, where the file system knows. Without a name, the
+/// open one itself is meant.
+pub(crate) fn born(dir: impl AsFd, name: &Path) -> Option<i128> {
+    let flags = match name.as_os_str().is_empty() {
+        true => AtFlags::EMPTY_PATH,
+        false => AtFlags::empty(),
+    };
+    let stat = statx(dir, name, flags, StatxFlags::BTIME).ok()?;
+    let known = stat.stx_mask & StatxFlags::BTIME.bits() != 0;
+    known.then(|| nanos(stat.stx_btime.tv_sec, stat.stx_btime.tv_nsec))
 }
 
 /// Nanoseconds since 1970. The types of both parts differ from one machine to the next.

@@ -30,12 +30,12 @@ fn one(args: &HistoryArgs, userid: &str) -> Result<Exit, CliError> {
     let mut out = Vec::new();
     let mut documents = Vec::new();
     for entry in history.snapshots() {
-        let told = told(&account, &history, entry);
-        if let Err(error) = &told {
+        let (told, damage) = told(&account, &history, entry);
+        for error in damage {
             exit = error.report(args.json);
         }
-        documents.push(document(entry, told.as_ref().ok()));
-        text(&mut out, entry, told.as_ref().ok());
+        documents.push(document(entry, told.as_ref()));
+        text(&mut out, entry, told.as_ref());
     }
     let heads = history.heads();
     if let ([.., _, _], false) = (heads.as_slice(), args.json) {
@@ -89,37 +89,50 @@ fn verified_json(note: &Note) -> Value {
 /// What is told of a snapshot.
 struct Told {
     head: ManifestHead,
-    /// Messages that were new in it, those that parts held in advance included.
+    /// Messages that were new in it, those that parts held in advance included; without the ones in
+    /// parts that are damaged.
     messages_new: u64,
     /// Segments of such parts.
     parts: usize,
+    /// How many of them cannot be read.
+    damaged: usize,
     /// Bytes of its segment and of theirs.
     bytes: u64,
 }
 
-fn told(account: &Account, history: &History, entry: &Entry) -> Result<Told, CliError> {
-    let head = head(account, entry)?;
+/// Reads what is to be told of a snapshot, and whatever is in the way of that.
+fn told(account: &Account, history: &History, entry: &Entry) -> (Option<Told>, Vec<CliError>) {
+    let head = match head(account, entry) {
+        Ok(head) => head,
+        Err(error) => return (None, vec![error]),
+    };
     let parts = history.parts_of(&entry.name);
     let mut told = Told {
         messages_new: head.totals.messages_new,
         parts: parts.len(),
+        damaged: 0,
         bytes: entry.size,
         head,
     };
+    let mut damage = Vec::new();
     for part in parts {
-        told.messages_new += self::head(account, part)?.totals.messages_new;
         told.bytes += part.size;
+        match self::head(account, part) {
+            Ok(head) => told.messages_new += head.totals.messages_new,
+            Err(error) => damage.push(error),
+        }
     }
-    Ok(told)
+    told.damaged = damage.len();
+    (Some(told), damage)
 }
 
 fn head(account: &Account, entry: &Entry) -> Result<ManifestHead, CliError> {
     // The manifest is in its own segment; what that continues need not be opened.
     let opened = account.open_alone(entry);
     let chain = opened.chain();
-    let snapshot =
-        chain.at(entry.name.seq).map_err(|error| crate::archive::explain(error.into()))?;
-    snapshot.head().map_err(|error| {
+    // It may be a part, which is no snapshot.
+    let segment = chain.tip().map_err(|error| crate::archive::explain(error.into()))?;
+    segment.head().map_err(|error| {
         CliError::failed(format!("cannot read {}", entry.name), error)
             .hint("the object is damaged; cylinder verify says what that means")
     })
@@ -131,7 +144,7 @@ fn text(out: &mut Vec<u8>, entry: &Entry, told: Option<&Told>) {
     let time = rfc3339(entry.name.taken_at);
     let size = told.map_or(entry.size, |told| told.bytes);
     let _ = write!(out, "{:>6}  {time}  {:>10}", entry.name.seq, bytes(size));
-    let Some(Told { head, messages_new, .. }) = told else {
+    let Some(Told { head, messages_new, damaged, .. }) = told else {
         let _ = writeln!(out, "  damaged");
         return;
     };
@@ -141,6 +154,9 @@ fn text(out: &mut Vec<u8>, entry: &Entry, told: Option<&Told>) {
         count(head.totals.messages, "message"),
         count(head.totals.mailboxes, "mailbox"),
     );
+    if *damaged > 0 {
+        let _ = write!(out, " and those of {} damaged", count(*damaged as u64, "part"));
+    }
     for gone in &head.gone {
         let _ = write!(out, ", {} gone", plain(&gone.name.to_string()));
     }
@@ -157,10 +173,12 @@ fn document(entry: &Entry, told: Option<&Told>) -> Value {
         "object": entry.name.to_string(),
         "bytes": told.map_or(entry.size, |told| told.bytes),
     });
-    if let Some(Told { head, messages_new, parts, .. }) = told {
+    if let Some(Told { head, messages_new, parts, damaged, .. }) = told {
         document["messages"] = json!(head.totals.messages);
-        document["messages_new"] = json!(messages_new);
+        // Of parts that cannot be read, nobody knows how many there are.
+        document["messages_new"] = json!((*damaged == 0).then_some(messages_new));
         document["parts"] = json!(parts);
+        document["damaged_parts"] = json!(damaged);
         document["mailboxes"] = json!(head.totals.mailboxes);
         document["gone"] =
             head.gone.iter().map(|gone| json!(gone.name.to_string())).collect::<Vec<_>>().into();

@@ -1,6 +1,7 @@
 //! One file a verb: what was typed becomes values, the engine does the work, the result is shown.
 
 pub mod backup;
+pub mod compare;
 pub mod demo;
 pub mod diff;
 pub mod find;

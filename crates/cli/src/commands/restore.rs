@@ -15,7 +15,6 @@ use engine::ports::Monitor;
 use engine::selection::Selection;
 use engine::snapshot;
 use engine::source::SourceAccount;
-use jiff::tz::TimeZone;
 use model::Userid;
 use segment::chain::{Chain, Snapshot};
 use segment::manifest::ManifestHead;
@@ -29,7 +28,6 @@ use crate::error::{CliError, Exit};
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::vaults::{folders, parse_guid};
-use crate::when::{At, parse_at};
 use crate::{processors, render, vaults};
 
 /// Where mail goes, as typed after `--to`.
@@ -102,7 +100,7 @@ fn from_archives(wish: &Wish<'_>) -> Result<Exit, CliError> {
     };
     let chain = archive::newest_chain(&segments, &Userid::from(args.account.as_str()))?;
     let last = chain.snapshots().iter().rfind(|snapshot| !snapshot.is_part());
-    let snapshot = match (choose(&chain, args), last) {
+    let snapshot = match (archive::choose(&chain, args.at.as_deref()), last) {
         (Err(error), Some(last)) if args.salvage && args.at.is_none() => {
             error.report(args.talk.json);
             exit = Exit::Findings;
@@ -168,22 +166,6 @@ fn parse_target(text: &str) -> Result<Target, CliError> {
         "tar" => Ok(Target::Tar(path)),
         _ => Err(wrong()),
     }
-}
-
-fn choose<'c, 'a>(chain: &'c Chain<'a>, args: &RestoreArgs) -> Result<&'c Snapshot<'a>, CliError> {
-    let Some(at) = args.at.as_deref() else {
-        return chain.newest().map_err(|error| archive::explain(error.into()));
-    };
-    let chosen = match parse_at(at, &TimeZone::system()) {
-        Some(At::Seq(seq)) => chain.at(u32::try_from(seq).unwrap_or(u32::MAX)),
-        Some(At::Time(time)) => chain.at_time(time),
-        None => {
-            return Err(CliError::usage(format!("--at {at} is neither a number nor a time")).hint(
-                "use a snapshot's number, or a time like 2026-11-23 or 2026-11-23T19:00:00Z",
-            ));
-        }
-    };
-    chosen.map_err(|error| archive::explain(error.into()))
 }
 
 fn check_mailboxes(args: &RestoreArgs, head: &ManifestHead) -> Result<(), CliError> {

@@ -3,6 +3,7 @@
 
 mod account;
 mod chain_check;
+mod compare;
 mod exports;
 mod flags;
 mod kill;
@@ -18,6 +19,7 @@ mod replicate_compared;
 mod replicate_damage;
 mod replicate_shared;
 mod restore_live;
+mod restore_scene;
 mod restored;
 mod rolling;
 mod rolling_storm;

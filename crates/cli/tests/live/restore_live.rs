@@ -3,188 +3,22 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use model::Guid;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use testkit::imap::{Append, FolderView, ImapView};
-use testkit::mail::{MailGenerator, Sizes};
 use testkit::process::{Group, wait_until};
 use testkit::served::{NAME, Served};
-use testkit::{Cyrus, ImapClient, cyrus_or_skip, process};
+use testkit::{cyrus_or_skip, process};
 
-use crate::program::{CYLINDER, PATIENCE, Ran, Snapshot, list};
-use crate::restored::{reconstruct, scratch};
+use crate::program::{CYLINDER, PATIENCE, Snapshot, list};
+use crate::restore_scene::{Scene, delete_sent, document, expunge};
+use crate::restored::scratch;
 use crate::watcher::{Told, Watcher, news_since};
-
-/// A server with a user who has mail, and a snapshot of him.
-struct Scene {
-    cyrus: Cyrus,
-    directory: TempDir,
-}
-
-impl Scene {
-    fn start(test: &str) -> Option<Self> {
-        Self::with(test, &[])
-    }
-
-    fn with(test: &str, options: &[(&str, &str)]) -> Option<Self> {
-        let builder = cyrus_or_skip(test)?.conversations(true);
-        let builder =
-            options.iter().fold(builder, |builder, (key, value)| builder.option(key, value));
-        let cyrus = builder.start().expect("Cyrus starts");
-        cyrus.create_user("glad").expect("a user");
-        let scene = Self { cyrus, directory: scratch() };
-        scene.fill();
-        scene.snapshot();
-        Some(scene)
-    }
-
-    /// Six messages in INBOX, and eight in each of two folders, all of them different.
-    fn fill(&self) {
-        let mut imap = self.glad();
-        let mail = MailGenerator::new(21, Sizes::Small).messages(22);
-        imap.create_for("INBOX/Sent", "\\Sent").expect("created");
-        imap.create("INBOX/a/b").expect("created");
-        for (folder, mail) in
-            [("INBOX", &mail[..6]), ("INBOX/Sent", &mail[6..14]), ("INBOX/a/b", &mail[14..])]
-        {
-            for (at, message) in mail.iter().enumerate() {
-                let flags: &[&str] = if at % 3 == 0 { &["\\Seen", "$Label1"] } else { &[] };
-                let internaldate = Some(1_700_000_000 + at as i64);
-                imap.append(folder, Append { message, flags, internaldate }).expect("appended");
-            }
-        }
-        imap.select("INBOX/Sent").expect("selected");
-        imap.annotate("3", "/comment", "value.priv", "mine").expect("annotated");
-        imap.set_metadata("INBOX/Sent", "/private/comment", Some("what I said")).expect("set");
-        imap.subscribe("INBOX/Sent").expect("subscribed");
-    }
-
-    fn archive(&self) -> PathBuf {
-        self.directory.path().join("glad.tar")
-    }
-
-    fn snapshot(&self) {
-        Snapshot::full(self.cyrus.imapd_conf(), "glad").take(&self.archive());
-    }
-
-    fn glad(&self) -> ImapClient {
-        self.cyrus.imap_as("glad").expect("a client")
-    }
-
-    fn view(&self) -> ImapView {
-        self.cyrus.view("glad").expect("a view")
-    }
-
-    fn undo_file(&self) -> PathBuf {
-        self.directory.path().join("undo")
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(CYLINDER);
-        command.args(["restore", "glad", "--json", "--to"]);
-        command.arg(format!("csync://cyrus@{}", self.cyrus.sync_address())).args(arguments);
-        command
-    }
-
-    fn run(&self, command: &mut Command) -> Ran {
-        let output = process::run(command, b"any\n", PATIENCE).expect("it ends");
-        Ran {
-            code: output.status.code().expect("no signal ends it"),
-            stdout: output.stdout,
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
-    }
-
-    fn attempt(&self, arguments: &[&str]) -> Ran {
-        self.run(self.command(arguments).arg("--from").arg(self.archive()))
-    }
-
-    /// Restores, with an undo file; nothing may be wrong. Returns the report.
-    #[track_caller]
-    fn restore(&self, arguments: &[&str]) -> Value {
-        let undo = self.undo_file();
-        let mut command = self.command(arguments);
-        let ran = self.run(command.arg("--from").arg(self.archive()).arg("--undo").arg(undo));
-        assert_eq!(ran.code, 0, "{} {}", String::from_utf8_lossy(&ran.stdout), ran.stderr);
-        document(&ran)
-    }
-
-    #[track_caller]
-    fn undo(&self, code: i32) -> Value {
-        let mut command = self.command(&[]);
-        let ran = self.run(command.arg("--undo-from").arg(self.undo_file()));
-        let report = document(&ran);
-        assert_eq!(ran.code, code, "{report:#}");
-        report
-    }
-
-    /// The same restore once more changes nothing, and nor does undoing more than once, which brings
-    /// back `before`.
-    #[track_caller]
-    fn assert_once_and_undone(&self, arguments: &[&str], before: &ImapView) {
-        let after = self.view();
-        let again = self.restore(arguments);
-        assert_eq!(again["plan"], json!([]), "{again:#}");
-        assert_eq!(after.differences(&self.view()), Vec::<String>::new());
-        self.assert_sound();
-        let undone = self.undo(0);
-        assert_eq!((&undone["left"], &undone["problems"]), (&json!([]), &json!([])), "{undone:#}");
-        self.assert_back(before);
-        let again = self.undo(0);
-        assert_eq!(again["plan"], json!([]), "{again:#}");
-        self.assert_back(before);
-    }
-
-    /// The account is as it was, but for numbers that only ever grow.
-    #[track_caller]
-    fn assert_back(&self, before: &ImapView) {
-        let mut views = [before.clone(), self.view()];
-        for folder in views.iter_mut().flat_map(|view| view.folders.values_mut()) {
-            (folder.uid_next, folder.highest_modseq) = (0, 0);
-            folder.messages.values_mut().for_each(|message| message.modseq = 0);
-            folder.annotations.retain(|entry, _| !entry.ends_with("/synccrcs"));
-        }
-        assert_eq!(views[0].differences(&views[1]), Vec::<String>::new());
-        self.assert_sound();
-    }
-
-    /// Cyrus' own tools find nothing wrong.
-    #[track_caller]
-    fn assert_sound(&self) {
-        // It names each mailbox that it looks at, and says what it repairs behind the name.
-        let mut said = reconstruct(&self.cyrus, "user/glad");
-        said.retain(|line| line.contains(' '));
-        assert_eq!(said, Vec::<String>::new());
-        let quota = self.cyrus.tool("quota", &["-f", "user/glad"]).expect("it runs");
-        let said = format!("{}{}", quota.stdout, quota.stderr);
-        assert!(!said.contains(" now "), "{said}");
-    }
-}
-
-#[track_caller]
-fn document(ran: &Ran) -> Value {
-    serde_json::from_slice(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {ran:?}"))
-}
-
-/// Expunges messages, and forgets them for good.
-fn expunge(scene: &Scene, folder: &str, uids: &str) {
-    let mut imap = scene.glad();
-    imap.select(folder).expect("selected");
-    imap.store(uids, "+FLAGS", &["\\Deleted"]).expect("stored");
-    imap.uid_expunge(uids).expect("expunged");
-}
-
-/// Cyrus deletes no folder that is for something.
-fn delete_sent(imap: &mut ImapClient) {
-    imap.set_metadata("INBOX/Sent", "/private/specialuse", None).expect("set");
-    imap.delete("INBOX/Sent").expect("deleted");
-}
 
 #[test]
 fn a_folder_comes_back_into_a_tree_of_its_own() {

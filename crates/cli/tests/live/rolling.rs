@@ -43,7 +43,7 @@ impl Rolling {
         let mut command = Command::new(CYLINDER);
         command.args(["replicate", "--rolling", "--to", &format!("csync://cyrus@{}", self.to)]);
         command.arg("-C").arg(&self.conf).arg("--state").arg(self.directory.path().join("state"));
-        command.arg("--password-file").arg(self.directory.path().join("password"));
+        command.arg("--password-file").arg(self.password());
         command
     }
 
@@ -66,6 +66,11 @@ impl Rolling {
         let mut group = self.group.take().expect("it runs");
         group.terminate(PATIENCE);
         group.leader().wait().expect("it ended").code()
+    }
+
+    /// The file of a password that any replica takes.
+    pub fn password(&self) -> PathBuf {
+        self.directory.path().join("password")
     }
 
     fn log_path(&self) -> PathBuf {

@@ -3,6 +3,7 @@
 
 mod broken;
 mod chains;
+mod comparing;
 mod damage;
 mod forge;
 mod hostile;

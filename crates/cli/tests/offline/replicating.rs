@@ -41,6 +41,10 @@ impl Site {
         self.directory.path().join("master")
     }
 
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     pub fn send(&self, conf: &Path, arguments: &[&str]) -> Ran {
         send(self.address, conf, arguments)
     }

@@ -2,7 +2,7 @@
 //! all of them went.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
@@ -86,11 +86,45 @@ fn an_account_that_cannot_be_read_is_named_and_the_others_are_listed() {
     cylinder(["history", "--vault", &scene.vault(), "--all", "glad"]).expect(2);
 }
 
-/// A server on which there is nobody but iris.
-fn without_glad(root: &Path) -> Spool {
+/// More than this is stored in advance, in a segment that is no snapshot (`docs/format-vault.md`, 2).
+const PART_BYTES: usize = 256 << 20;
+
+/// What is known of a snapshot is told, whatever became of the parts before it.
+#[test]
+fn a_part_counts_for_its_snapshot_and_hides_nothing_of_it_when_it_is_damaged() {
+    let scene = Scene::new();
+    let mut bytes = b"Subject: large\r\n\r\n".to_vec();
+    bytes.resize(PART_BYTES, b'x');
+    let spool = only_iris(&scene.path("other"), &bytes);
+    cylinder(backup_arguments(&spool, &scene.vault(), &["iris"])).expect(0);
+    let history = |more: &[&str]| {
+        cylinder([&["history", "--vault", &scene.vault(), "iris"][..], more].concat())
+    };
+    let whole = history(&["--json"]).expect(0).document()["snapshots"].clone();
+    assert_eq!((whole.as_array().map(Vec::len), &whole[0]["parts"]), (Some(1), &1.into()));
+    assert_eq!((&whole[0]["messages_new"], &whole[0]["damaged_parts"]), (&1.into(), &0.into()));
+
+    let objects = objects_of(&scene.path("vault"), "iris").into_iter();
+    let parts: Vec<(String, PathBuf)> =
+        objects.filter(|(name, _)| name.ends_with(".part.tar.zst")).collect();
+    let [(name, path)] = parts.as_slice() else { panic!("{parts:?}") };
+    let size = fs::metadata(path).expect("there").len();
+    fs::write(path, vec![b'?'; usize::try_from(size).expect("small")]).expect("damage");
+    let ran = history(&["--json"]).expect(1);
+    assert!(ran.stderr.contains(&format!("cannot read {name}")), "{}", ran.stderr);
+    let mut expected = whole;
+    expected[0]["messages_new"] = Value::Null;
+    expected[0]["damaged_parts"] = 1.into();
+    assert_eq!(ran.document()["snapshots"], expected);
+    let text = history(&[]).expect(1).text();
+    let told = "1 message in 1 mailbox, 0 new and those of 1 part damaged\n";
+    assert!(text.contains(told), "{text}");
+}
+
+/// A server on which there is nobody but iris, who has one message.
+fn only_iris(root: &Path, bytes: &[u8]) -> Spool {
     let mut builder = SpoolBuilder::create(root, SpoolOptions::new(Era::V3_6)).expect("a spool");
     let mut inbox = builder.mailbox("user.iris").expect("a mailbox");
-    let bytes = b"Subject: one\r\n\r\n";
     inbox
         .add(&NewMessage { bytes, internaldate: EPOCH, ..NewMessage::default() })
         .expect("a message");
@@ -103,7 +137,7 @@ fn without_glad(root: &Path) -> Spool {
 #[test]
 fn a_run_tells_how_old_the_oldest_of_what_failed_is() {
     let scene = scene();
-    let spool = without_glad(&scene.path("other"));
+    let spool = only_iris(&scene.path("other"), b"Subject: one\r\n\r\n");
     let arguments = |accounts: &[&str]| backup_arguments(&spool, &scene.vault(), accounts);
     let report = cylinder(arguments(&["glad", "iris"])).expect(1).document();
     assert_eq!((&report["stored"], &report["failed"]), (&1.into(), &1.into()), "{report}");

@@ -8,7 +8,7 @@ use csync::{record, stored};
 use cyrus_format::annotations::{Annotated, AnnotationDb, Note};
 use cyrus_format::db::Db;
 use cyrus_format::header::MailboxHeader;
-use cyrus_format::index::{Index, IndexHeader, Tally};
+use cyrus_format::index::{Index, IndexHeader, RecordKey, Tally};
 use cyrus_format::mboxlist::{MailboxEntry, MboxList, MboxListEra};
 use cyrus_format::names::NameRules;
 use cyrus_format::quota::{self, Resource};
@@ -418,6 +418,11 @@ impl Opened<'_> {
     /// Its records as they are stored, UIDs ascending.
     pub fn stored(&self) -> impl Iterator<Item = Record> + '_ {
         self.records.wholes()
+    }
+
+    /// What tells where the bytes of its messages are, UIDs ascending.
+    pub fn keys(&self) -> impl Iterator<Item = RecordKey> + '_ {
+        self.records.linked()
     }
 
     /// A record as it is told.

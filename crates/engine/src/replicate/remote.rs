@@ -57,12 +57,23 @@ impl Remote {
         local: &Local<'_>,
         peer: &mut dyn Peer,
     ) -> Result<Self, SessionError> {
-        let mut remote = Self::default();
+        Self::default().with_names(names, peer)?.with_others(local, peer)
+    }
+
+    /// Asks for the mailboxes of these names as well.
+    ///
+    /// # Errors
+    /// If the replica does not tell.
+    pub fn with_names(
+        mut self,
+        names: &BTreeSet<MboxName>,
+        peer: &mut dyn Peer,
+    ) -> Result<Self, SessionError> {
         let names: Vec<MboxName> = names.iter().cloned().collect();
         for names in names.chunks(ASKED_MAX) {
-            peer.ask(&Get::Mailboxes(names.to_vec())).map(|told| remote.take(told))?;
+            peer.ask(&Get::Mailboxes(names.to_vec())).map(|told| self.take(told))?;
         }
-        remote.with_others(local, peer)
+        Ok(self)
     }
 
     /// Asks for all of the shared mailboxes. No command tells which there are, so it is asked for

@@ -39,15 +39,15 @@ impl Peer for Session {
     }
 
     fn fetch(&mut self, fetch: &Fetch, take: &mut dyn FnMut(&[u8])) -> Result<bool, SessionError> {
-        let mut has_come = false;
-        let told =
-            self.command(&Command::Get(Get::Fetch(fetch.clone())), &mut |event| match event {
-                Event::File(_) => has_come = true,
-                Event::FileBytes(bytes) => take(bytes),
-                _ => {}
-            });
+        let mut is_there = false;
+        let get = Command::Get(Get::Fetch(fetch.clone()));
+        let told = self.command(&get, &mut |event| match event {
+            Event::File(_) => is_there = true,
+            Event::FileBytes(bytes) => take(bytes),
+            _ => {}
+        });
         match told {
-            Ok(()) => Ok(has_come),
+            Ok(()) => Ok(is_there),
             Err(SessionError::Refused { no: No::MailboxNonexistent, .. }) => Ok(false),
             Err(error) => Err(error),
         }

@@ -9,7 +9,7 @@ use csync::reply::No;
 use model::{Finding, Guid, MboxName, Modseq, Partition, Record, Uid};
 use peer::SessionError;
 
-use super::journal::{Deed, Entry, Journal};
+use super::journal::{Deed, Entry, Flagged, Journal};
 use super::plan::{Back, Plan, Step, key_of};
 use super::wanted::{Moment, Wanted, Wish};
 use super::{Options, Past, Problem, RestoreError, Trouble, is_outdated};
@@ -158,11 +158,7 @@ impl<'r, 'a> Run<'r, 'a> {
     /// Restores to one mailbox, in several pieces if there is much to restore.
     fn step(&mut self, step: &Step) -> Result<(), RestoreError> {
         let mut told = prepared(&step.told);
-        let mut pieces: Vec<&[Back]> = step.back.chunks(BATCH_MESSAGES).collect();
-        if pieces.is_empty() {
-            pieces.push(&[]);
-        }
-        for (at, piece) in pieces.into_iter().enumerate() {
+        for (at, piece) in pieces(step).into_iter().enumerate() {
             self.piece(step, &mut told, piece, at == 0)?;
         }
         match step.is_new {
@@ -179,20 +175,20 @@ impl<'r, 'a> Run<'r, 'a> {
         &mut self,
         step: &Step,
         told: &mut Mailbox,
-        piece: &[Back],
+        piece: Piece<'_>,
         is_first: bool,
     ) -> Result<(), RestoreError> {
         let partition = told.contents.as_ref().and_then(|told| told.partition.clone());
         let partition = partition.unwrap_or_default();
-        let back = self.send(step, piece, &partition)?;
-        if back.is_empty() && step.flags.is_empty() && !(step.is_new && is_first) {
+        let back = self.send(step, piece.back, &partition)?;
+        if back.is_empty() && piece.flags.is_empty() && !(step.is_new && is_first) {
             return Ok(());
         }
         self.modseq = Modseq(self.modseq.max(told.highestmodseq).0 + 1);
         let moment = Moment { modseq: self.modseq, now: self.options.now };
         if step.is_new && is_first {
             (told.createdmodseq, told.foldermodseq) = (Some(self.modseq), Some(self.modseq));
-            self.note(told, Deed::Create)?;
+            self.note(told, Deed::Create { modseq: Some(self.modseq) })?;
         }
         told.highestmodseq = self.modseq;
         if let (Some(contents), Some((_, last))) = (&mut told.contents, back.last()) {
@@ -203,15 +199,15 @@ impl<'r, 'a> Run<'r, 'a> {
                 contents.recentuid = *last;
             }
         }
-        if !step.flags.is_empty() {
-            let flagged = step.flags.iter().map(|(_, flagged)| flagged.clone());
+        if !piece.flags.is_empty() {
+            let flagged = piece.flags.iter().map(|(_, flagged)| flagged.clone());
             self.note(told, Deed::Flag(flagged.collect()))?;
         }
         if !back.is_empty() {
             let messages = back.iter().map(|(record, to)| (*to, record.guid)).collect();
             self.note(told, Deed::Add { modseq: self.modseq, messages })?;
         }
-        let flagged = step.flags.iter().map(|(record, flagged)| {
+        let flagged = piece.flags.iter().map(|(record, flagged)| {
             let mut record = record.clone();
             flagged.after.put(&mut record);
             (record.modseq, record.last_updated) = (moment.modseq, moment.now);
@@ -223,7 +219,7 @@ impl<'r, 'a> Run<'r, 'a> {
         self.peer.mailbox(told, &mut records)?;
         self.done.messages += back.len() as u64;
         self.done.bytes += back.iter().map(|(record, _)| record.size).sum::<u64>();
-        self.done.flags += step.flags.len() as u64;
+        self.done.flags += piece.flags.len() as u64;
         if let Some(contents) = &mut told.contents {
             let modseq = told.highestmodseq;
             contents.since = Some(Since { modseq, ..Since::default() });
@@ -282,4 +278,22 @@ impl<'r, 'a> Run<'r, 'a> {
         let (mailbox, uniqueid) = (told.mboxname.clone(), told.uniqueid.clone());
         self.journal.note(&Entry { mailbox, uniqueid, deed }).map_err(RestoreError::Journal)
     }
+}
+
+/// What is said of a mailbox at once, and noted before in a line or two.
+#[derive(Clone, Copy, Debug, Default)]
+struct Piece<'s> {
+    flags: &'s [(Told, Flagged)],
+    back: &'s [Back],
+}
+
+/// The pieces of a step; one without anything for a mailbox that is only made.
+fn pieces(step: &Step) -> Vec<Piece<'_>> {
+    let flags = step.flags.chunks(BATCH_MESSAGES).map(|flags| Piece { flags, back: &[] });
+    let back = step.back.chunks(BATCH_MESSAGES).map(|back| Piece { flags: &[], back });
+    let mut pieces: Vec<Piece<'_>> = flags.chain(back).collect();
+    if pieces.is_empty() {
+        pieces.push(Piece::default());
+    }
+    pieces
 }

@@ -42,7 +42,11 @@ pub struct Entry {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Deed {
     /// It is made.
-    Create,
+    Create {
+        /// When, in the account's counting: it is told to be created then. The first notes that were
+        /// ever written do not say it.
+        modseq: Option<Modseq>,
+    },
     /// Messages are added.
     Add {
         /// When, in the account's counting: each of them is told to be created then.

@@ -215,13 +215,14 @@ impl Planner<'_, '_> {
             let name = &there.mboxname;
             *name == self.wish.inbox || is_below(name, &self.wish.inbox)
         };
-        let same = self.remote.of_id(&wanted.uniqueid).filter(is_own);
-        if let Some(there) = same.filter(|_| !wanted.uniqueid.is_empty()) {
+        // It may have been made again, and may have another name since.
+        let ids = own_ids(wanted);
+        let mut same = ids.iter().filter_map(|id| self.remote.of_id(id)).filter(is_own);
+        if let Some(there) = same.next() {
             return self.fill(wanted, there, Presence::ByContent);
         }
         if let Some((_, other)) = self.remote.named(wanted.name) {
-            let was_made_again = own_ids(wanted).contains(&other.uniqueid);
-            if !was_made_again && !is_untouched(other) {
+            if !is_untouched(other) {
                 self.plan.brakes.push(Brake::OtherIdentity {
                     mailbox: wanted.name.clone(),
                     wanted: wanted.uniqueid.clone(),
@@ -233,7 +234,6 @@ impl Planner<'_, '_> {
         if self.options.flags_only {
             return self.problem(wanted, Trouble::NotThere);
         }
-        let ids = own_ids(wanted);
         match free_id(&ids, self.remote, &self.past.spent) {
             Some(id) => {
                 let acl = match wanted.acl.is_empty() {

@@ -134,16 +134,25 @@ pub fn undo(
             break;
         }
         let mut modseq = remote.highest();
+        let mut stays = BTreeSet::new();
         for step in &plan.steps {
+            if stays.contains(step.place()) {
+                continue;
+            }
             modseq = Modseq(modseq.0 + 1);
-            match run(step, userid, peer, modseq, options.now, &mut outcome.done) {
-                Err(error) if !error.session_goes_on() => return Err(error),
-                Err(error) if !is_outdated(&error) => {
-                    let trouble = Trouble::Refused(error.to_string());
-                    outcome.problems.push(Problem::new(step.place(), trouble));
-                    given_up.insert(step.place().clone());
+            let error = match run(step, userid, peer, modseq, options.now, &mut outcome.done) {
+                Err(error) if error.session_goes_on() => error,
+                other => {
+                    other?;
+                    continue;
                 }
-                _ => {}
+            };
+            // As long as it is there, its owner is subscribed to it.
+            stays.insert(step.place().clone());
+            if !is_outdated(&error) {
+                let trouble = Trouble::Refused(error.to_string());
+                outcome.problems.push(Problem::new(step.place(), trouble));
+                given_up.insert(step.place().clone());
             }
         }
     }
@@ -172,7 +181,8 @@ fn look(
 #[derive(Debug, Default)]
 struct Ledger {
     names: BTreeMap<UniqueId, MboxName>,
-    created: BTreeSet<UniqueId>,
+    /// When each was to be made: likewise.
+    created: BTreeMap<UniqueId, Vec<Option<Modseq>>>,
     /// What was to be added by each number: of what was said twice, nobody knows which was done.
     added: BTreeMap<UniqueId, BTreeMap<Uid, Vec<(Guid, Modseq)>>>,
     flagged: BTreeMap<UniqueId, BTreeMap<Uid, Flagged>>,
@@ -185,8 +195,8 @@ impl Ledger {
         for Entry { mailbox, uniqueid, deed } in entries {
             ledger.names.insert(uniqueid.clone(), mailbox.clone());
             match deed {
-                Deed::Create => {
-                    ledger.created.insert(uniqueid.clone());
+                Deed::Create { modseq } => {
+                    ledger.created.entry(uniqueid.clone()).or_default().push(*modseq);
                 }
                 Deed::Add { modseq, messages } => {
                     let added = ledger.added.entry(uniqueid.clone()).or_default();
@@ -198,7 +208,11 @@ impl Ledger {
                     let flagged = ledger.flagged.entry(uniqueid.clone()).or_default();
                     for message in messages {
                         let known = flagged.entry(message.uid).or_insert_with(|| message.clone());
-                        // Of several times, the first knows what was before.
+                        // Of several times, the first knows what was before; unless it was refused,
+                        // or the flags were changed since.
+                        if known.guid != message.guid || known.after != message.before {
+                            *known = message.clone();
+                        }
                         known.after = message.after.clone();
                     }
                 }
@@ -215,7 +229,7 @@ impl Ledger {
         let mut empty: BTreeMap<&MboxName, Step> = BTreeMap::new();
         for (id, name) in &self.names {
             let Some(there) = remote.of_id(id).filter(|there| !is_gone(there)) else { continue };
-            let is_created = self.created.contains(id);
+            let is_created = self.has_created(there);
             if is_created && there.mboxname != *name {
                 plan.leave(&there.mboxname, None, Why::Renamed);
                 continue;
@@ -239,14 +253,27 @@ impl Ledger {
                 plan.steps.push(Step::Change { told: there.clone(), expunge, flags });
             }
         }
-        for name in self.subscribed.intersection(&remote.subscriptions) {
-            if empty.contains_key(name) || remote.named(name).is_none() {
-                plan.steps.push(Step::Unsubscribe(name.clone()));
-            }
-        }
+        let subscribed = self.subscribed.intersection(&remote.subscriptions);
+        let is_to_go = |name: &&MboxName| empty.contains_key(*name) || remote.named(name).is_none();
+        let unsubscribe: Vec<Step> =
+            subscribed.filter(is_to_go).cloned().map(Step::Unsubscribe).collect();
         // Children before their parents. Of one whose children stay, a level remains.
         plan.steps.extend(empty.into_values().rev());
+        // A mailbox may yet stay, and then so does this.
+        plan.steps.extend(unsubscribe);
         plan
+    }
+
+    /// Whether it is a mailbox that was noted, and not one that somebody else made who has its name
+    /// and identity.
+    fn has_created(&self, there: &Mailbox) -> bool {
+        let noted = self.created.get(&there.uniqueid).map(Vec::as_slice).unwrap_or_default();
+        // Where the server tells when it was made, that is compared.
+        let made = there.createdmodseq.filter(|made| *made != Modseq(0));
+        noted.iter().any(|noted| match (noted, made) {
+            (Some(noted), Some(made)) => *noted == made,
+            _ => true,
+        })
     }
 
     /// The messages of a mailbox that go, and those that get other flags.
@@ -269,8 +296,8 @@ impl Ledger {
                 // Anything else was there first, and what is noted was refused.
                 if noted.iter().any(is_it) {
                     expunge.push(record.clone());
+                    continue;
                 }
-                continue;
             }
             let Some(message) = flagged.and_then(|flagged| flagged.get(&record.uid)) else {
                 continue;

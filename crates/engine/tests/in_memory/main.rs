@@ -17,6 +17,7 @@ mod replicate;
 mod replicate_shared;
 mod replicate_unknown;
 mod restore;
+mod restore_undo;
 mod split;
 mod split_cases;
 mod spool;

@@ -109,8 +109,10 @@ impl MemoryReplica {
                 }
                 held = Held::default();
             } else if let Some(since) = contents.since {
-                let is = (held.told.highestmodseq, crcs(held.records.values()).0.unwrap_or(0));
-                if (since.modseq, since.sync_crc) != is {
+                let crc = crcs(held.records.values()).0.unwrap_or(0);
+                // None says nothing.
+                let is_same_crc = [0, crc].contains(&since.sync_crc);
+                if since.modseq != held.told.highestmodseq || !is_same_crc {
                     return Err(No::SyncChanged);
                 }
             }

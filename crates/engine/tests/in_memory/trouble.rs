@@ -83,10 +83,17 @@ impl Peer for Mortal<'_> {
 pub struct Busy {
     pub server: MemoryReplica,
     pub left: u8,
+    /// Also to this mailbox, once, when it is asked for by its name.
+    pub asked: Option<MboxName>,
 }
 
 impl Peer for Busy {
     fn ask(&mut self, get: &Get) -> Result<Vec<Untagged>, SessionError> {
+        if let Get::Mailboxes(names) = get
+            && let Some(name) = self.asked.take_if(|name| names.contains(name))
+        {
+            deliver(&mut self.server, &name.to_string(), b"just now");
+        }
         self.server.ask(get)
     }
 

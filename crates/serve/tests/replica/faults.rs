@@ -9,6 +9,8 @@ use model::Guid;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sha1::{Digest, Sha1};
 use spool::replica::{Replica, ReplicaError};
+use testkit::disk::SmallDisk;
+use testkit::leftovers::{self, Leftovers};
 
 use crate::driver::Conversation;
 use crate::recorded::{banner, connection, replica};
@@ -182,4 +184,85 @@ fn a_damaged_mailbox_is_reported_and_comes_back_from_the_master() {
     assert_eq!(Master::of(&again).ask("GET FULLMAILBOX user.alice"), whole);
     drop(again);
     assert!(Replica::open(&root).expect("it opens").lock().damaged().is_empty());
+}
+
+/// Between a promise and what is made of it, others may change the mailbox that has the message.
+#[test]
+fn a_promised_message_whose_name_is_another_ones_by_now_is_not_linked() {
+    let (top, replica) = replica();
+    let (mut one, mut other) = (Master::of(&replica), Master::of(&replica));
+    let here = "PARTITION default";
+    assert_eq!(one.ask(message("default", guid("first"), "first")), OK);
+    assert_eq!(one.ask(mailbox("user.a", "ida", here, 1, &record(1, "first"))), OK);
+    let promised = format!("APPLY RESERVE %({here} MBOXNAME (user.a) GUID ({}))", guid("first"));
+    assert_eq!(other.ask(&promised), OK);
+    assert_eq!(one.ask("APPLY UNMAILBOX user.a"), OK);
+    assert_eq!(one.ask(message("default", guid("other"), "other")), OK);
+    assert_eq!(one.ask(mailbox("user.a", "ida", here, 1, &record(1, "other"))), OK);
+    let copy = mailbox("user.a.b", "idb", here, 1, &record(1, "first"));
+    assert_eq!(other.ask(&copy), "NO IMAP_PROTOCOL_ERROR Protocol error\r\n");
+    assert!(other.ask("GET FULLMAILBOX user.a.b").starts_with("NO "));
+    // What is sent anew is taken.
+    assert_eq!(other.ask("RESTART"), "OK Restarting\r\n");
+    assert_eq!(other.ask(message("default", guid("first"), "first")), OK);
+    assert_eq!(other.ask(&copy), OK);
+    let stored = top.path().join("replica/spool/default/uuid/i/d/idb/1.");
+    assert_eq!(fs::read_to_string(stored).expect("a message"), "first");
+}
+
+#[test]
+fn a_partition_that_could_not_be_written_down_is_written_down_the_next_time() {
+    let (top, replica) = replica();
+    let mut master = Master::of(&replica);
+    let conf = top.path().join("replica/imapd.conf");
+    fs::remove_file(&conf).expect("it was written");
+    fs::create_dir(&conf).expect("in the way");
+    let elsewhere = mailbox("user.a", "ida", "PARTITION other", 0, "");
+    assert!(master.ask(&elsewhere).starts_with("NO "));
+    fs::remove_dir(&conf).expect("still empty");
+    assert_eq!(master.ask(&elsewhere), OK);
+    let text = fs::read_to_string(&conf).expect("a configuration");
+    assert!(text.contains("\npartition-other: "), "{text}");
+}
+
+#[test]
+fn a_mailbox_moves_to_a_partition_that_is_a_file_system_of_its_own() {
+    let (top, replica) = replica();
+    let mounted = top.path().join("replica/spool/other");
+    let test = "a_mailbox_moves_to_a_partition";
+    let Some(_disk) = SmallDisk::or_skip(test, &mounted, 4096) else { return };
+    let mut master = Master::of(&replica);
+    let texts: Vec<String> = (0..20).map(|n| format!("A: {n}\r\n\r\nbody\r\n")).collect();
+    let mut records = Vec::new();
+    for (uid, text) in (1..).zip(&texts) {
+        assert_eq!(master.ask(message("default", guid(text), text)), OK);
+        records.push(record(uid, text));
+    }
+    let here = "PARTITION default";
+    assert_eq!(master.ask(mailbox("user.a", "ida", here, 20, &records.join(" "))), OK);
+    let before = master.ask("GET FULLMAILBOX user.a");
+    let to = |partition: &str| {
+        format!("APPLY RENAME %(OLDMBOXNAME user.a NEWMBOXNAME user.a PARTITION {partition})")
+    };
+    // What cannot be read as a whole stays where it is.
+    let first = top.path().join("replica/spool/default/uuid/i/d/ida/1.");
+    fs::rename(&first, top.path().join("away")).expect("renamed");
+    assert!(master.ask(to("other")).starts_with("NO "));
+    assert_eq!(master.ask("GET FULLMAILBOX user.a"), before);
+    fs::rename(top.path().join("away"), &first).expect("renamed");
+    for partition in ["other", "default", "other"] {
+        assert_eq!(master.ask(to(partition)), OK);
+        assert_eq!(
+            master.ask("GET FULLMAILBOX user.a"),
+            before.replace("PARTITION default", &format!("PARTITION {partition}"))
+        );
+    }
+    drop(master);
+    let root = top.path().join("replica");
+    assert_eq!(leftovers::below(&root).expect("readable"), Leftovers::default());
+    drop(replica);
+    let again = Arc::new(Replica::open(&root).expect("it opens again"));
+    assert!(again.lock().damaged().is_empty());
+    assert_eq!(messages(&root).len(), texts.len());
+    assert!(messages(&root).iter().all(|path| path.contains("spool/other/")));
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, OFlags, StatxFlags, fstat, statx};
+use rustix::fs::{CWD, OFlags, fstat};
 use rustix::process::geteuid;
 
 use super::OrNone;
@@ -48,9 +48,7 @@ impl LockDir {
     /// When it was made, in nanoseconds since 1970, where the file system knows. It often lies
     /// on a file system in memory, and is younger than the mail.
     pub fn born(&self) -> Option<i128> {
-        let stat = statx(CWD, &self.root, AtFlags::empty(), StatxFlags::BTIME).ok()?;
-        let known = stat.stx_mask & StatxFlags::BTIME.bits() != 0;
-        known.then(|| files::nanos(stat.stx_btime.tv_sec, stat.stx_btime.tv_nsec))
+        files::born(CWD, &self.root)
     }
 
     /// Opens the lock file `name`, a path below the root. It is created if it is missing, with

@@ -133,7 +133,8 @@ impl<'d> Batch<'d> {
         self.disk.check_whole()?;
         let mut prepared = Prepared::default();
         let mut turn = None;
-        let ready = self.prepare(&mut prepared).and_then(|()| match prepared.steps.as_slice() {
+        let made = self.prepare(&mut prepared).and_then(|()| self.sync(&mut prepared));
+        let ready = made.and_then(|()| match prepared.steps.as_slice() {
             [] => Ok(()),
             [step] if step.is_atomic() => forget_intent(self.disk),
             steps => {
@@ -144,7 +145,7 @@ impl<'d> Batch<'d> {
         if let Err(error) = ready {
             // An intent that may be there needs what it names.
             if self.disk.check_whole().is_ok() {
-                self.undo(&prepared);
+                self.undo(prepared);
             }
             return Err(error);
         }
@@ -159,9 +160,9 @@ impl<'d> Batch<'d> {
         done.inspect_err(|_| self.disk.set_broken())
     }
 
-    /// Removes what has been made. What cannot be removed now is swept when the replica is opened
-    /// next.
-    fn undo(&self, prepared: &Prepared) {
+    /// Removes what has been made, but for directories. What cannot be removed now is swept when the
+    /// replica is opened next.
+    fn undo(&self, prepared: Prepared) {
         for path in &prepared.made {
             let _ = self.disk.remove(path);
         }
@@ -170,6 +171,8 @@ impl<'d> Batch<'d> {
                 let _ = self.disk.remove(&dir.join(message.name()));
             }
         }
+        // Directories that were made stay. If this fails, others who use them do it.
+        let _ = self.disk.sync_new(prepared.new_dirs);
     }
 
     fn prepare(&mut self, prepared: &mut Prepared) -> Result<()> {
@@ -207,7 +210,7 @@ impl<'d> Batch<'d> {
             prepared.steps.push(Step::Rename { from: new, to: path.clone() });
         }
         prepared.steps.extend(self.steps.iter().cloned());
-        self.sync(prepared)
+        Ok(())
     }
 
     /// Names a message, or a copy of it where that is not possible.
@@ -248,14 +251,14 @@ impl<'d> Batch<'d> {
         Ok(())
     }
 
+    /// Makes all of it durable.
     fn sync(&self, prepared: &mut Prepared) -> Result<()> {
         let links: usize = self.links.iter().map(|(_, messages)| messages.len()).sum();
         let count = prepared.files.len() + links + prepared.new_dirs.len();
         let is_one = prepared.replaces_one_file() && links == 0;
-        let new_dirs = std::mem::take(&mut prepared.new_dirs);
         if count > SYNCED_SINGLY {
             self.disk.sync_everything()?;
-            self.disk.are_synced(new_dirs);
+            self.disk.are_synced(std::mem::take(&mut prepared.new_dirs));
             return Ok(());
         }
         for (path, messages) in &self.links {
@@ -272,7 +275,7 @@ impl<'d> Batch<'d> {
         if !is_one {
             prepared.dirty.iter().try_for_each(|dir| self.disk.sync_dir(dir))?;
         }
-        self.disk.sync_new(new_dirs)
+        self.disk.sync_new(std::mem::take(&mut prepared.new_dirs))
     }
 
     fn new_name(&self, path: &Path) -> PathBuf {
@@ -284,7 +287,7 @@ impl<'d> Batch<'d> {
 }
 
 impl Prepared {
-    /// Whether all that is done is that a new file takes a name in a directory that is there.
+    /// Whether all that is done is that a new file takes a name in a directory that is there for good.
     fn replaces_one_file(&self) -> bool {
         let is_one = matches!(self.steps.as_slice(), [Step::Rename { .. }]);
         is_one && self.made.len() == 1 && self.new_dirs.len() == 0
@@ -440,6 +443,26 @@ fn read_patches<'f>(mut fields: impl Iterator<Item = &'f [u8]>) -> Option<Patche
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_alone_is_enough_only_where_nobody_else_is_still_making_its_directory() {
+        let top = tempfile::tempdir().expect("a directory");
+        let disk = Disk::open(top.path(), None).expect("a disk");
+        let mut others = NewDirs::default();
+        disk.make_dir(Path::new("conf/user"), &mut others).expect("made");
+        let prepared = || {
+            let mut batch = Batch::new(&disk);
+            batch.put(PathBuf::from("conf/user/glad.sub"), b"INBOX".to_vec());
+            let mut prepared = Prepared::default();
+            batch.prepare(&mut prepared).expect("prepared");
+            prepared
+        };
+        let early = prepared();
+        assert!(!early.replaces_one_file());
+        assert_eq!(early.new_dirs.len(), 2, "what the others have made is made durable as well");
+        disk.sync_new(others).expect("synced");
+        assert!(prepared().replaces_one_file());
+    }
 
     #[test]
     fn what_is_to_be_written_is_read_as_it_was() {

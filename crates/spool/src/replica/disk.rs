@@ -17,7 +17,7 @@ use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 
 use super::batch;
-use super::dirs::{NewDirs, Unsynced};
+use super::dirs::Unsynced;
 use super::error::{ReplicaError, Result};
 use super::records::Patches;
 use crate::tree::{Owner, give_to};
@@ -279,7 +279,12 @@ impl Disk {
 
     /// Begins a file on the file system of `near`, a directory.
     pub fn unnamed(&self, near: &Path) -> Result<Unnamed> {
-        self.unnamed_in(&self.make_durable_dir(near)?, near)
+        // If it is there, it need not be there for good: what is made has no name in it.
+        let dir = match self.dir(near)? {
+            Some(dir) => dir,
+            None => self.make_durable_dir(near)?,
+        };
+        self.unnamed_in(&dir, near)
     }
 
     /// The same in a directory that stays for good, and need not be looked for each time.
@@ -295,13 +300,6 @@ impl Disk {
         };
         drop(partitions);
         self.unnamed_in(&dir, partition)
-    }
-
-    fn make_durable_dir(&self, path: &Path) -> Result<OwnedFd> {
-        let mut new = NewDirs::default();
-        let dir = self.make_dir(path, &mut new)?;
-        self.sync_new(new)?;
-        Ok(dir)
     }
 
     fn unnamed_in(&self, dir: &OwnedFd, near: &Path) -> Result<Unnamed> {
@@ -461,17 +459,43 @@ impl Disk {
         fs::fsync(&dir).map_err(|error| io_error("sync", path)(error.into()))
     }
 
-    /// Makes everything durable that was written, on one file system or on two.
+    /// Makes everything durable that was written, on however many file systems it is.
     pub fn sync_everything(&self) -> Result<()> {
-        let mut devices = BTreeSet::new();
-        for path in ["conf", "spool"].map(Path::new) {
-            let Some(dir) = self.dir(path)? else { continue };
-            let stat = fs::fstat(&dir).map_err(|error| io_error("examine", path)(error.into()))?;
-            if devices.insert(stat.st_dev) {
-                fs::syncfs(&dir).map_err(|error| io_error("sync", path)(error.into()))?;
-            }
+        for (path, dir) in self.file_systems()? {
+            fs::syncfs(&dir).map_err(|error| io_error("sync", &path)(error.into()))?;
         }
         Ok(())
+    }
+
+    /// A directory of each file system: a partition may be one of its own, and so may whatever else
+    /// is right below `conf` or `spool`.
+    fn file_systems(&self) -> Result<Vec<(PathBuf, OwnedFd)>> {
+        let mut paths = vec![PathBuf::new()];
+        for above in ["conf", "spool"].map(Path::new) {
+            paths.push(above.to_owned());
+            let below = self.names(above)?.into_iter();
+            let dirs = below.filter(|(_, kind)| *kind == FileType::Directory);
+            paths.extend(dirs.map(|(name, _)| above.join(name)));
+        }
+        let (mut devices, mut found) = (BTreeSet::new(), Vec::new());
+        for path in paths {
+            let Some(dir) = self.dir(&path)? else { continue };
+            let stat = fs::fstat(&dir).map_err(|error| io_error("examine", &path)(error.into()))?;
+            if devices.insert(stat.st_dev) {
+                found.push((path, dir));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Whether two directories are on one file system, so that a name can go from one to the other.
+    pub fn are_together(&self, one: &Path, other: &Path) -> Result<bool> {
+        let device = |path: &Path| -> Result<u64> {
+            let missing = || io_error("open", path)(io::ErrorKind::NotFound.into());
+            let dir = self.dir(path)?.ok_or_else(missing)?;
+            Ok(fs::fstat(&dir).map_err(|error| io_error("examine", path)(error.into()))?.st_dev)
+        };
+        Ok(device(one)? == device(other)?)
     }
 
     /// A number that no other file in the making has.
@@ -504,9 +528,27 @@ mod tests {
     use cyrus_format::header::{HeaderForm, MailboxHeader};
     use model::{Guid, Partition, Record, Timestamp, Uid};
     use sha1::{Digest, Sha1};
+    use testkit::disk::SmallDisk;
 
     use super::*;
     use crate::replica::{Contents, NewMessage, Records, Replica, Update};
+
+    #[test]
+    fn a_partition_that_is_a_file_system_of_its_own_is_made_durable_too() {
+        let top = tempfile::tempdir().expect("a directory");
+        let root = top.path().join("replica");
+        let replica = Replica::open(&root).expect("a replica");
+        let test = "a_partition_that_is_a_file_system_of_its_own";
+        let Some(_mounted) = SmallDisk::or_skip(test, &root.join("spool/other"), 64) else {
+            return;
+        };
+        let disk = &replica.files().disk;
+        disk.make_durable_dir(Path::new("spool/default")).expect("made");
+        let found = disk.file_systems().expect("readable");
+        let found: Vec<&Path> = found.iter().map(|(path, _)| path.as_path()).collect();
+        assert_eq!(found, [Path::new(""), Path::new("spool/other")]);
+        disk.sync_everything().expect("synced");
+    }
 
     /// As on a file system without anonymous files: each file in the making has a name meanwhile.
     #[test]

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::ops::Deref;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use cyrus_format::sent::Sent;
@@ -13,6 +14,7 @@ use sha1::{Digest, Sha1};
 use super::Files;
 use super::disk::{Disk, Kept, Staged, Unnamed, io_error};
 use super::error::{ReplicaError, Result};
+use crate::files;
 
 /// How much of a header is kept, for the date in it.
 const HEAD_MAX: usize = 64 << 10;
@@ -34,8 +36,33 @@ enum Bytes {
     Open(Unnamed),
     /// New, in a file that has a name for now.
     Staged(Staged),
-    /// A file of a mailbox of the replica.
-    Stored(PathBuf),
+    /// A file of a mailbox of the replica, whose bytes were read.
+    Stored { path: PathBuf, identity: Identity },
+}
+
+/// What tells a file from another one that has its name by now, and perhaps even its inode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Identity {
+    device: u64,
+    inode: u64,
+    size: u64,
+    /// When it was made, in nanoseconds since 1970; where the file system does not know, when it was
+    /// last written.
+    made_at: i128,
+}
+
+impl Identity {
+    fn of(file: &File) -> io::Result<Self> {
+        let stat = file.metadata()?;
+        // Its other names come and go, so that the time of its last change tells nothing.
+        Ok(Self {
+            device: stat.dev(),
+            inode: stat.ino(),
+            size: stat.size(),
+            made_at: files::born(file, Path::new(""))
+                .unwrap_or_else(|| files::nanos(stat.mtime(), stat.mtime_nsec())),
+        })
+    }
 }
 
 /// The file of a message.
@@ -164,7 +191,8 @@ impl Message {
         self.sent
     }
 
-    /// Its file, opened if it is not, wherever in it reading begins.
+    /// Its file, opened if it is not, wherever in it reading begins. That of a mailbox must still be the
+    /// one that was compared with its GUID.
     pub(super) fn open(&self, disk: &Disk) -> Result<Opened<'_>> {
         let name = Path::new("a new message");
         match &self.bytes {
@@ -172,16 +200,21 @@ impl Message {
             Bytes::Staged(staged) => {
                 staged.open().map(Opened::Once).map_err(io_error("open", name))
             }
-            Bytes::Stored(path) => {
+            Bytes::Stored { path, identity } => {
                 let gone = || io_error("open", path)(io::ErrorKind::NotFound.into());
-                disk.open_file(path)?.map(Opened::Once).ok_or_else(gone)
+                let file = disk.open_file(path)?.ok_or_else(gone)?;
+                // Whoever was told that it is there may have let others change the mailbox meanwhile.
+                match Identity::of(&file).map_err(io_error("examine", path))? == *identity {
+                    true => Ok(Opened::Once(file)),
+                    false => Err(ReplicaError::OtherBytes { guid: self.guid }),
+                }
             }
         }
     }
 
     /// Whether its bytes are already part of a mailbox.
     pub(super) fn is_stored(&self) -> bool {
-        matches!(self.bytes, Bytes::Stored(_))
+        matches!(self.bytes, Bytes::Stored { .. })
     }
 }
 
@@ -199,6 +232,7 @@ pub(super) fn copy(mut from: &File, mut to: &File) -> io::Result<()> {
 
 /// Reads a file of a mailbox; `None` if its bytes are not those of the GUID.
 pub(super) fn check(file: &File, guid: Guid, path: &Path) -> Result<Option<Message>> {
+    let identity = Identity::of(file).map_err(io_error("examine", path))?;
     let mut file = file;
     let mut digest = Digesting::default();
     let mut buffer = vec![0; 1 << 16];
@@ -213,7 +247,7 @@ pub(super) fn check(file: &File, guid: Guid, path: &Path) -> Result<Option<Messa
     }
     let (size, header_size) = (digest.size, digest.header_size());
     let (same, sent) = (digest.guid() == guid, digest.sent());
-    let bytes = Bytes::Stored(path.to_owned());
+    let bytes = Bytes::Stored { path: path.to_owned(), identity };
     Ok(same.then_some(Message { guid, size, header_size, sent, bytes }))
 }
 

@@ -29,6 +29,7 @@ mod placed;
 mod promote;
 mod quota;
 mod records;
+mod relocate;
 mod revision;
 mod scratch;
 mod store;
@@ -63,7 +64,6 @@ pub use store::{Claim, Update, Whole};
 use batch::{Batch, Step};
 use claims::Claims;
 use contents::Place;
-use dirs::NewDirs;
 use hold::Held;
 use list::{List, MAILBOXES_DB};
 
@@ -240,23 +240,6 @@ impl State {
         Ok(())
     }
 
-    /// Moves the files of a mailbox to another partition.
-    fn move_to(&mut self, entry: &mut MailboxEntry, partition: &Partition) -> Result<()> {
-        let id = entry.uniqueid.clone().unwrap_or_default();
-        let (from, to) = (list::dir_of(entry)?, mailbox_dir(partition, &id)?);
-        self.add_partition(partition)?;
-        let mut new = NewDirs::default();
-        self.files.disk.make_dir(disk::parent(&to), &mut new)?;
-        self.files.disk.sync_new(new)?;
-        let mut batch = Batch::new(&self.files.disk);
-        batch.then(Step::Rename { from, to });
-        batch.commit()?;
-        entry.partition = Some(partition.as_bytes().to_vec());
-        self.list.insert(entry.clone());
-        self.unwritten += 1;
-        Ok(())
-    }
-
     /// Deletes a mailbox with all that belongs to it. Where others are below it, its name stays as a
     /// level between them.
     ///
@@ -419,11 +402,12 @@ impl State {
     fn add_partition(&mut self, partition: &Partition) -> Result<()> {
         let dir = partition_dir(partition)?;
         if !self.partitions.contains(partition) {
-            let mut new = NewDirs::default();
-            self.files.disk.make_dir(&dir, &mut new)?;
-            self.files.disk.sync_new(new)?;
+            self.files.disk.make_durable_dir(&dir)?;
             self.partitions.insert(partition.clone());
-            self.write_conf()?;
+            self.write_conf().inspect_err(|_| {
+                // So that the next one who wants it tries again.
+                self.partitions.remove(partition);
+            })?;
         }
         Ok(())
     }

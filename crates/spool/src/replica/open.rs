@@ -138,9 +138,7 @@ fn take(disk: &Disk, root: &Path) -> Result<File> {
     // Nothing else is there before the file is that says what it is.
     disk.sync_dir(Path::new("conf"))?;
     disk.sync_new(new)?;
-    let mut new = NewDirs::default();
-    disk.make_dir(Path::new("spool"), &mut new)?;
-    disk.sync_new(new)?;
+    disk.make_durable_dir(Path::new("spool"))?;
     Ok(file)
 }
 

@@ -11,7 +11,7 @@ use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, fstat, openat,
 use rustix::io::Errno;
 
 use super::process::Maker;
-use super::{Group, Inode, Purpose, Staged, Survey};
+use super::{Group, Inode, Own, Purpose, Staged, Survey};
 use crate::files;
 
 /// One such directory, kept open: what is removed later is below this one.
@@ -86,7 +86,7 @@ impl Survey {
             let kind = FileType::from_raw_mode(stat.st_mode);
             match (purpose, kind, pid_of(&name)) {
                 (Purpose::Replication, FileType::Directory, Some((pid, b""))) => {
-                    self.list_process(at, pid, &name, &stat);
+                    self.list_process(at, pid, &name);
                 }
                 // What a message says, as a server before 2.4 had taken it apart.
                 (Purpose::Replication, FileType::RegularFile, Some((pid, b".cache")))
@@ -107,19 +107,24 @@ impl Survey {
     }
 
     /// Adds what a process has in a directory of its own.
-    fn list_process(&mut self, at: usize, pid: u32, name: &OsStr, stat: &Stat) {
+    fn list_process(&mut self, at: usize, pid: u32, name: &OsStr) {
         let path = self.areas[at].path.join(name);
-        let listed = open_dir(self.areas[at].fd.as_fd(), Path::new(name));
-        let listed = listed.map_err(io::Error::from).and_then(|(fd, _)| entries(fd.as_fd()));
-        let entries = match listed {
-            Ok(entries) => entries,
+        let opened = open_dir(self.areas[at].fd.as_fd(), Path::new(name));
+        let listed = opened.map_err(io::Error::from).and_then(|(fd, inode)| {
+            // What comes or goes while it is listed changes it later than this.
+            let stat = fstat(&fd)?;
+            let own = Own { name: name.to_owned(), inode, ctime: files::ctime(&stat) };
+            Ok((own, files::mtime(&stat), entries(fd.as_fd())?))
+        });
+        let (own, changed_at, entries) = match listed {
+            Ok(listed) => listed,
             // It has just ended in good order.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return,
             Err(error) => return self.unread.push((path, error)),
         };
-        let mut group = group(Purpose::Replication, &path, pid, at, Some(name.to_owned()));
+        let mut group = group(Purpose::Replication, &path, pid, at, Some(own));
         // A name that comes or goes changes the directory.
-        group.changed_at = files::mtime(stat);
+        group.changed_at = changed_at;
         for (name, stat) in entries {
             if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile {
                 group.changed_at =
@@ -133,7 +138,7 @@ impl Survey {
     }
 }
 
-fn group(purpose: Purpose, path: &Path, pid: u32, area: usize, own: Option<OsString>) -> Group {
+fn group(purpose: Purpose, path: &Path, pid: u32, area: usize, own: Option<Own>) -> Group {
     Group {
         purpose,
         directory: path.to_owned(),
@@ -156,6 +161,7 @@ fn staged(name: OsString, stat: &Stat) -> Staged {
         allocated: u64::try_from(stat.st_blocks).unwrap_or(0) * BLOCK,
         links: stat.st_nlink,
         mtime: files::mtime(stat),
+        ctime: files::ctime(stat),
     }
 }
 

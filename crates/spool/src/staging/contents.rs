@@ -72,7 +72,7 @@ impl Survey {
 
     fn hash(&self, group: &Group, file: &Staged) -> io::Result<Guid> {
         let area = &self.areas[group.area];
-        let own = group.own.as_ref().map(|own| open_dir(area.fd.as_fd(), Path::new(own)));
+        let own = group.own.as_ref().map(|own| open_dir(area.fd.as_fd(), Path::new(&own.name)));
         let own = own.transpose()?;
         let dir = own.as_ref().map_or(area.fd.as_fd(), |(fd, _)| fd.as_fd());
         let name = Path::new(&file.name);

@@ -71,6 +71,8 @@ pub struct Staged {
     pub links: u64,
     /// When its content was last changed, nanoseconds since 1970.
     pub mtime: i128,
+    /// When anything of it was last changed, its names included, likewise.
+    pub ctime: i128,
 }
 
 impl Staged {
@@ -97,8 +99,17 @@ pub struct Group {
     pub files: Vec<Staged>,
     /// Which of the survey's areas it is in.
     area: usize,
-    /// Below the area, if it is a directory of its own.
-    own: Option<OsString>,
+    /// If it is a directory of its own.
+    own: Option<Own>,
+}
+
+/// A directory that one process has below an area.
+#[derive(Clone, Debug)]
+struct Own {
+    name: OsString,
+    inode: Inode,
+    /// When a name in it last came or went, nanoseconds since 1970.
+    ctime: i128,
 }
 
 /// How to look.

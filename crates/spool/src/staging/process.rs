@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 
 use crate::files;
 
@@ -44,8 +43,9 @@ impl Maker {
 
 const SECOND: i128 = 1_000_000_000;
 
-/// By so much a clock may have been set since something was made.
-const CLOCK_MAX: i128 = 3_600 * SECOND;
+/// What root starts so much later is another process. As root, Cyrus' processes only begin; they have
+/// become its user's before they put anything anywhere.
+const ROOT_DOUBT: i128 = 3_600 * SECOND;
 
 /// All processes there are.
 pub(super) struct Processes {
@@ -90,18 +90,16 @@ impl Processes {
     /// The process that has that number here.
     fn find(&self, pid: u32) -> io::Result<Option<Process>> {
         let path = format!("/proc/{pid}");
-        let found = fs::metadata(&path).and_then(|stat| {
-            let uid = stat.uid();
-            Ok((uid, fs::read_to_string(format!("{path}/stat"))?))
-        });
-        let (uid, stat) = match found {
+        let read = |name: &str| fs::read_to_string(format!("{path}/{name}"));
+        let (status, stat) = match read("status").and_then(|status| Ok((status, read("stat")?))) {
             Ok(found) => found,
             // ESRCH, if it ends between the two.
             Err(error) if is_no_process(&error) => return Ok(None),
             Err(error) => return Err(error),
         };
-        let unread = || io::Error::other(format!("{path}/stat makes no sense"));
-        let (command, ticks) = command_and_start(&stat).ok_or_else(unread)?;
+        let unread = |name| io::Error::other(format!("{path}/{name} makes no sense"));
+        let uid = effective_uid(&status).ok_or_else(|| unread("status"))?;
+        let (command, ticks) = command_and_start(&stat).ok_or_else(|| unread("stat"))?;
         let per_second = i128::from(rustix::param::clock_ticks_per_second());
         let started_at = self.booted_at + i128::from(ticks) * SECOND / per_second.max(1);
         Ok(Some(Process { command, uid, started_at }))
@@ -113,15 +111,21 @@ fn is_no_process(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound || errno == Some(rustix::io::Errno::SRCH)
 }
 
-/// Whether this process may have made what was last changed then. In doubt it has.
+/// Whether this process may have made what was last changed then. In doubt it has. Of Cyrus' own, time
+/// tells nothing: a clock that is set forward makes all of them start later than what they have made.
 fn judge(process: Process, changed_at: i128, cyrus_uid: Option<u32>) -> Maker {
-    // Cyrus' processes start as root's and become those of its user.
-    let may_be_cyrus = process.uid == 0 || cyrus_uid.is_none_or(|uid| uid == process.uid);
-    let doubt = if may_be_cyrus { CLOCK_MAX } else { SECOND };
-    match process.started_at > changed_at + doubt {
+    let may_be_cyrus = cyrus_uid.is_none_or(|uid| uid == process.uid);
+    let doubt = if process.uid == 0 { ROOT_DOUBT } else { SECOND };
+    match !may_be_cyrus && process.started_at > changed_at + doubt {
         true => Maker::Followed(process),
         false => Maker::Alive(process),
     }
+}
+
+/// Who a process acts as (proc_pid_status(5)). Its directory in /proc is root's if it was root once.
+fn effective_uid(status: &str) -> Option<u32> {
+    let line = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    line.split_whitespace().nth(1)?.parse().ok()
 }
 
 /// The numbers of a process in the containers that it is in: all but the first, which is ours
@@ -157,28 +161,48 @@ mod tests {
     }
 
     #[test]
-    fn whoever_started_later_did_not_make_it_unless_a_clock_was_set() {
+    fn whoever_started_later_did_not_make_it_unless_he_may_be_cyrus() {
         let changed = 100_000 * SECOND;
         let follows = |uid, started| judge(process(uid, started), changed, CYRUS).is_gone();
-        assert!(!follows(103, 50_000) && !follows(103, 100_000));
-        assert!(!follows(103, 103_600), "a clock may have been set");
-        assert!(follows(103, 103_601));
-        assert!(!follows(0, 103_600) && follows(0, 103_601), "as root it begins");
         assert!(follows(1_000, 100_002) && !follows(1_000, 100_001), "somebody else's");
-        let nobody = judge(process(1_000, 100_002), changed, None);
+        assert!(!follows(0, 103_600) && follows(0, 103_601), "as root it begins");
+        let nobody = judge(process(1_000, 200_000), changed, None);
         assert!(!nobody.is_gone(), "who is to say whose Cyrus is");
+    }
+
+    /// What it made at noon is from yesterday, once the clock was a day late and is set right.
+    #[test]
+    fn a_clock_that_is_set_kills_no_process_of_cyrus() {
+        let (noon, day) = (100_000, 86_400);
+        for started in [noon - 60, noon + 3_601, noon - 60 + day] {
+            let judged = judge(process(103, started), noon * SECOND, CYRUS);
+            assert!(matches!(judged, Maker::Alive(_)), "{judged:?}");
+        }
     }
 
     #[test]
     fn we_are_alive_and_others_are_not() {
-        let processes = Processes::now(None).expect("a machine");
-        let me = processes.maker(std::process::id(), now()).expect("known");
-        let Maker::Alive(me) = me else { panic!("{me:?}") };
-        assert!(me.started_at < now() && me.started_at > now() - 3_600 * SECOND);
+        let me = std::process::id();
+        let maker = |cyrus_uid, changed_at| {
+            let processes = Processes::now(cyrus_uid).expect("a machine");
+            processes.maker(me, changed_at).expect("known")
+        };
+        let Maker::Alive(found) = maker(None, now()) else { panic!("{:?}", maker(None, now())) };
+        assert!(found.started_at < now() && found.started_at > now() - 3_600 * SECOND);
+        assert_eq!(found.uid, rustix::process::geteuid().as_raw());
+        let others = Some(found.uid + 1);
+        assert!(matches!(maker(others, 0), Maker::Followed(_)), "{:?}", maker(others, 0));
+        assert!(matches!(maker(Some(found.uid), 0), Maker::Alive(_)));
         // Above the highest number that Linux gives (PID_MAX_LIMIT).
+        let processes = Processes::now(None).expect("a machine");
         assert_eq!(processes.maker(4_194_305, 0).expect("known"), Maker::Gone);
-        let long_ago = processes.maker(std::process::id(), 0).expect("known");
-        assert!(matches!(long_ago, Maker::Followed(_)), "{long_ago:?}");
+    }
+
+    #[test]
+    fn a_process_is_whom_it_acts_as() {
+        let status = "Name:\timapd\nUid:\t0\t103\t103\t103\nGid:\t8\t8\t8\t8\n";
+        assert_eq!(effective_uid(status), Some(103));
+        assert_eq!(effective_uid("Name:\tUid:\n"), None);
     }
 
     #[test]

@@ -1,14 +1,14 @@
 //! What dead processes have left where messages wait.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::os::unix::fs::{MetadataExt, symlink};
-use std::path::PathBuf;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sha1::{Digest, Sha1};
 use spool::read_conf;
-use spool::staging::{Group, Maker, Options, Purpose, Survey, messages_of};
+use spool::staging::{Group, Maker, Options, Purpose, Removed, Survey, messages_of};
 
 use crate::support::Hand;
 
@@ -111,30 +111,85 @@ fn what_may_be_in_use_stays() {
     assert_eq!(survey(&hand, AT_ONCE).groups.len(), 3);
 }
 
+fn ctime(path: &Path) -> (i64, i64) {
+    let stat = fs::metadata(path).expect("there");
+    (stat.ctime(), stat.ctime_nsec())
+}
+
+/// Changes something until the file system's clock has gone on meanwhile.
+fn until_changed(path: &Path, mut change: impl FnMut()) {
+    let before = ctime(path);
+    while ctime(path) == before {
+        change();
+    }
+}
+
+fn left(removed: &Removed) -> Vec<&PathBuf> {
+    removed.left.iter().map(|(path, _)| path).collect()
+}
+
 #[test]
 fn what_has_changed_since_is_left_for_the_next_time() {
     let hand = hand();
-    let names = ["changed", "replaced", "same"];
     let path = |name: &str| hand.path(&format!("spool/sync./{DEAD}/{name}"));
-    for name in names {
+    for name in ["given", "linked", "same", "written"] {
         hand.file(&format!("spool/sync./{DEAD}/{name}"), name);
     }
+    fs::create_dir_all(hand.path("spool/user/glad")).expect("made");
     let found = survey(&hand, AT_ONCE);
-    fs::write(path("changed"), "longer than it was").expect("written");
-    // Another file in its place, which looks the same.
-    let replaced = fs::metadata(path("replaced")).expect("there").modified().expect("a time");
-    fs::write(path("new"), "replaced").expect("written");
-    fs::File::options()
-        .append(true)
-        .open(path("new"))
-        .and_then(|file| file.set_modified(replaced))
-        .expect("dated");
-    fs::rename(path("new"), path("replaced")).expect("renamed");
+    fs::write(path("written"), "longer than it was").expect("written");
+    // Whoever gives it a name in a mailbox, or to somebody else, is at work with it.
+    let message = hand.path("spool/user/glad/7.");
+    let link = || {
+        drop(fs::remove_file(&message));
+        fs::hard_link(path("linked"), &message).expect("linked");
+    };
+    until_changed(&path("linked"), link);
+    let give = || fs::set_permissions(path("given"), Permissions::from_mode(0o640)).expect("given");
+    until_changed(&path("given"), give);
     let removed = found.remove(&found.groups[0]);
     assert_eq!(removed.files, 1);
-    let left: Vec<&PathBuf> = removed.left.iter().map(|(path, _)| path).collect();
-    assert_eq!(left, [&path("changed"), &path("replaced")]);
-    assert_eq!(files(&survey(&hand, AT_ONCE).groups[0]), ["changed", "replaced"]);
+    assert_eq!(left(&removed), [&path("given"), &path("linked"), &path("written")]);
+    assert_eq!(files(&survey(&hand, AT_ONCE).groups[0]), ["given", "linked", "written"]);
+}
+
+/// Its owner deletes a message while it is swept: what waits is no more in use than before.
+#[test]
+fn a_name_that_a_mailbox_has_lost_keeps_nothing() {
+    let hand = hand();
+    let staged = format!("spool/sync./{DEAD}/{}", guid(b"text"));
+    hand.file(&staged, b"text").file("spool/user/glad/cyrus.index", "");
+    let message = hand.path("spool/user/glad/7.");
+    fs::hard_link(hand.path(&staged), &message).expect("linked");
+    let found = survey(&hand, AT_ONCE);
+    fs::remove_file(&message).expect("deleted");
+    let removed = found.remove(&found.groups[0]);
+    assert_eq!((removed.files, left(&removed)), (1, vec![]));
+}
+
+/// Another process with the same number has come and gone, or has begun.
+#[test]
+fn a_directory_in_which_somebody_has_worked_since_is_left() {
+    let hand = hand();
+    let directory = hand.path(&format!("spool/sync./{DEAD}"));
+    hand.file(&format!("spool/sync./{DEAD}/old"), "old");
+    let found = survey(&hand, AT_ONCE);
+    until_changed(&directory, || {
+        fs::write(directory.join("new"), "new").expect("written");
+        fs::remove_file(directory.join("new")).expect("removed");
+    });
+    let removed = found.remove(&found.groups[0]);
+    assert_eq!((removed.files, left(&removed)), (0, vec![&directory]));
+
+    // It is the same, but for its directory.
+    let found = survey(&hand, AT_ONCE);
+    let kept = hand.path("kept");
+    fs::rename(&directory, &kept).expect("renamed");
+    fs::create_dir(&directory).expect("made anew");
+    fs::rename(kept.join("old"), directory.join("old")).expect("moved");
+    let removed = found.remove(&found.groups[0]);
+    assert_eq!((removed.files, left(&removed)), (0, vec![&directory]));
+    assert!(directory.join("old").exists());
 }
 
 #[test]

@@ -18,7 +18,7 @@ use crate::when;
 /// The version of the format.
 const VERSION: u64 = 1;
 
-/// Longer lines are not believed: a batch of messages is far from that.
+/// Longer lines are neither written nor believed: a batch of messages is far from that.
 const LINE_BYTES: u64 = 64 << 20;
 
 /// An undo file that is being written.
@@ -46,43 +46,71 @@ impl UndoFile {
         let mut options = OpenOptions::new();
         let options = options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let mut file = options.open(path).map_err(failed)?;
-        if file.metadata().map_err(failed)?.len() > 0 {
-            let notes = Notes::read(path)?;
-            if notes.account != args.account {
-                return Err(CliError::plain(format!(
-                    "{} is about {}, not {}",
-                    path.display(),
-                    notes.account,
-                    args.account
-                ))
-                .hint("name another file"));
-            }
-            // A line that was cut off tells of nothing that was done.
-            file.set_len(notes.end).map_err(failed)?;
-            file.seek(SeekFrom::End(0)).map_err(failed)?;
-            return Ok(Self { file });
-        }
+        let end = match is_begun(&file, &args.account).map_err(failed)? {
+            true => 0,
+            false => continued(path, &args.account)?,
+        };
+        // A line that was cut off tells of nothing that was done.
+        file.set_len(end).map_err(failed)?;
+        file.seek(SeekFrom::End(0)).map_err(failed)?;
         let mut undo = Self { file };
-        let head = json!({
-            "cylinder_undo": VERSION,
-            "account": args.account,
-            "to": args.to,
-            "begun_at": when::rfc3339(when::now()),
-        });
-        undo.write(&head).map_err(failed)?;
+        if end == 0 {
+            let (to, begun_at) = (json!(args.to), json!(when::rfc3339(when::now())));
+            let head = head_start(&args.account);
+            undo.write(&format!("{head}\"to\":{to},\"begun_at\":{begun_at}}}")).map_err(failed)?;
+        }
+        // Whoever began it may have been killed before this.
         sync_directory(path).map_err(failed)?;
         Ok(undo)
     }
 
-    fn write(&mut self, line: &Value) -> io::Result<()> {
-        self.file.write_all(format!("{line}\n").as_bytes())?;
+    fn write(&mut self, line: &str) -> io::Result<()> {
+        let line = [line, "\n"].concat();
+        if line.len() as u64 > LINE_BYTES {
+            let why =
+                format!("its note would have {} bytes, and a line has {LINE_BYTES}", line.len());
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, why));
+        }
+        self.file.write_all(line.as_bytes())?;
         self.file.sync_data()
     }
 }
 
+/// What the first line begins with.
+fn head_start(account: &str) -> String {
+    format!("{{\"cylinder_undo\":{VERSION},\"account\":{},", json!(account))
+}
+
+/// Whether nothing was written yet, or only a part of the first line.
+fn is_begun(file: &File, account: &str) -> io::Result<bool> {
+    /// The rest of that line is an address and a time.
+    const HEAD_BYTES: u64 = 4096;
+    let len = file.metadata()?.len();
+    let head = head_start(account);
+    if len > head.len() as u64 + HEAD_BYTES {
+        return Ok(false);
+    }
+    let mut begun = Vec::new();
+    let mut input = file;
+    input.read_to_end(&mut begun)?;
+    let common = begun.len().min(head.len());
+    Ok(!begun.contains(&b'\n') && begun[..common] == head.as_bytes()[..common])
+}
+
+/// Where the whole lines of a file of this account end.
+fn continued(path: &Path, account: &str) -> Result<u64, CliError> {
+    let notes = Notes::read(path)?;
+    if notes.account == account {
+        return Ok(notes.end);
+    }
+    let (place, other) = (path.display(), &notes.account);
+    Err(CliError::plain(format!("{place} is about {other}, not {account}"))
+        .hint("name another file"))
+}
+
 impl Journal for UndoFile {
     fn note(&mut self, entry: &Entry) -> io::Result<()> {
-        self.write(&entry_json(entry))
+        self.write(&entry_json(entry).to_string())
     }
 }
 
@@ -94,6 +122,11 @@ fn sync_directory(path: &Path) -> io::Result<()> {
 impl Notes {
     /// Reads a file.
     pub fn read(path: &Path) -> Result<Self, CliError> {
+        Self::read_lines(path, LINE_BYTES)
+    }
+
+    /// The same with lines of so many bytes at most.
+    fn read_lines(path: &Path, line_bytes: u64) -> Result<Self, CliError> {
         let place = path.display();
         let file = File::open(path)
             .map_err(|error| CliError::failed(format!("cannot read {place}"), error))?;
@@ -102,13 +135,15 @@ impl Notes {
         let mut line = Vec::new();
         for number in 1.. {
             line.clear();
-            let read = (&mut input).take(LINE_BYTES).read_until(b'\n', &mut line);
+            let read = (&mut input).take(line_bytes).read_until(b'\n', &mut line);
             read.map_err(|error| CliError::failed(format!("cannot read {place}"), error))?;
-            // What was not written to its end was not done.
-            if !line.ends_with(b"\n") {
+            let is_whole = line.ends_with(b"\n");
+            // What was not written to its end was not done. That of a longer line may have been.
+            if !is_whole && (line.len() as u64) < line_bytes {
                 break;
             }
             let is_understood = match serde_json::from_slice(&line) {
+                _ if !is_whole => None,
                 Ok(head) if number == 1 => head_of(&head).map(|account| notes.account = account),
                 Ok(entry) => entry_of(&entry).map(|entry| notes.entries.push(entry)),
                 Err(_) => None,
@@ -121,7 +156,9 @@ impl Notes {
         }
         if notes.end == 0 {
             return Err(CliError::plain(format!("{place} is no undo file: it has no first line"))
-                .hint("it is written by cylinder restore --undo"));
+                .hint(
+                    "it is written by cylinder restore --undo; without that line, nothing was done",
+                ));
         }
         Ok(notes)
     }
@@ -137,7 +174,12 @@ fn entry_json(entry: &Entry) -> Value {
         "uniqueid": quote(entry.uniqueid.as_bytes()),
     });
     match &entry.deed {
-        Deed::Create => line["create"] = json!(true),
+        Deed::Create { modseq } => {
+            line["create"] = json!(true);
+            if let Some(modseq) = modseq {
+                line["modseq"] = json!(modseq.0);
+            }
+        }
         Deed::Subscribe => line["subscribe"] = json!(true),
         Deed::Add { modseq, messages } => {
             let pair = |(uid, guid): &(Uid, Guid)| json!([uid.0, guid.to_string()]);
@@ -163,7 +205,11 @@ fn flagged_json(message: &Flagged) -> Value {
 fn entry_of(line: &Value) -> Option<Entry> {
     let bytes = |key: &str| unquote(line[key].as_str()?);
     let deed = if line["create"] == true {
-        Deed::Create
+        let modseq = match &line["modseq"] {
+            Value::Null => None,
+            number => Some(Modseq(number.as_u64()?)),
+        };
+        Deed::Create { modseq }
     } else if line["subscribe"] == true {
         Deed::Subscribe
     } else if let Some(pairs) = line["add"].as_array() {
@@ -201,7 +247,12 @@ fn guid_of(value: &Value) -> Option<Guid> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
+    use clap::Parser;
+
     use super::*;
+    use crate::args::Cli;
 
     fn entries() -> Vec<Entry> {
         let flags = |names: &[&str]| {
@@ -215,7 +266,8 @@ mod tests {
         };
         let messages = vec![(Uid(1), Guid([1; 20])), (Uid(u32::MAX), Guid([2; 20]))];
         let deeds = [
-            Deed::Create,
+            Deed::Create { modseq: Some(Modseq(9)) },
+            Deed::Create { modseq: None },
             Deed::Add { modseq: Modseq(u64::MAX), messages },
             Deed::Flag(vec![flagged]),
             Deed::Subscribe,
@@ -264,6 +316,58 @@ mod tests {
             before = notes.entries.len();
         }
         assert_eq!(before, entries().len());
+    }
+
+    /// What is not read would not be undone, and be written over.
+    #[test]
+    fn a_line_that_is_too_long_is_no_end() {
+        let (file, len) = cut(None);
+        let longest = fs::read_to_string(file.path()).expect("readable");
+        let longest = longest.lines().map(str::len).max().expect("lines") as u64 + 1;
+        let read = |limit| Notes::read_lines(file.path(), limit);
+        let all = read(longest).unwrap_or_else(|error| panic!("{error:?}"));
+        assert_eq!((all.entries, all.end), (entries(), len as u64));
+        for limit in [longest - 1, longest / 2, 10] {
+            assert!(read(limit).is_err(), "{limit}");
+        }
+        let line = "x".repeat(LINE_BYTES as usize);
+        let mut undo = UndoFile { file: tempfile::tempfile().expect("a file") };
+        let error = undo.write(&line).expect_err("nobody would read it");
+        assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
+        assert_eq!(undo.file.metadata().expect("a file").len(), 0);
+    }
+
+    fn arguments(account: &str) -> RestoreArgs {
+        let command = ["cylinder", "restore", account, "--vault", "v", "--to", "csync://h"];
+        match Cli::try_parse_from(command).expect("a command").command {
+            crate::args::Command::Restore(args) => args,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Killed while it writes the first line, it has done nothing yet, and the next run begins.
+    #[test]
+    fn a_first_line_that_breaks_off_is_written_anew() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("undo");
+        let glad = arguments("gl\"ad");
+        drop(UndoFile::open(&path, &glad).unwrap_or_else(|error| panic!("{error:?}")));
+        let whole = fs::read(&path).expect("written");
+        for end in 0..whole.len() {
+            fs::write(&path, &whole[..end]).expect("cut");
+            drop(UndoFile::open(&path, &glad).unwrap_or_else(|error| panic!("{end}: {error:?}")));
+            let notes = Notes::read(&path).unwrap_or_else(|error| panic!("{end}: {error:?}"));
+            assert_eq!((notes.account.as_str(), notes.entries), ("gl\"ad", vec![]));
+        }
+        // Whose it is not stays as it is.
+        let others: [&[u8]; 4] =
+            [b"{\"cylinder_undo\":1,\"account\":\"iris\",", b"x", b"{\"a\": 1}", b"\n"];
+        for other in others {
+            fs::write(&path, other).expect("written");
+            assert!(UndoFile::open(&path, &glad).is_err(), "{other:?}");
+            assert_eq!(fs::read(&path).expect("readable"), other);
+        }
+        assert!(UndoFile::open(&path, &arguments("iris")).is_err());
     }
 
     #[test]
