@@ -4,6 +4,7 @@ mod compare;
 mod durations;
 mod restore;
 mod rolling;
+mod split;
 mod vault;
 
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ use durations::{seconds, span};
 pub use compare::CompareArgs;
 pub use restore::RestoreArgs;
 pub use rolling::RollingArgs;
+pub use split::{ResolveHow, SplitArgs};
 pub use vault::{BackupArgs, DiffArgs, FindArgs, HistoryArgs, PruneArgs, ShowArgs, VerifyArgs};
 
 /// Keep the mail of a Cyrus IMAP server: snapshot accounts, keep their history, give mail back.
@@ -252,7 +254,7 @@ pub struct ReplicateArgs {
     /// All accounts of the server, %shared included
     #[arg(long, conflicts_with_all = ["user", "mailbox"])]
     pub all: bool,
-    /// Say what would be sent, and send nothing
+    /// Say what would be sent, and send nothing; what both sides have changed, record by record
     #[arg(long)]
     pub dry_run: bool,
     /// Accounts that are sent at the same time, each over a connection of its own
@@ -273,6 +275,8 @@ pub struct ReplicateArgs {
     /// Send the password in the clear to a replica that is not this machine and offers no TLS
     #[arg(long)]
     pub cleartext: bool,
+    #[command(flatten)]
+    pub split: SplitArgs,
     #[command(flatten)]
     pub rolling: RollingArgs,
     #[command(flatten)]

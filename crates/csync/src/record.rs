@@ -126,6 +126,17 @@ impl Record {
         Modseq(value.and_then(|value| value.as_num()).unwrap_or(0))
     }
 
+    /// Says when it was created, if it says so at all: replicas before 3.2 do not know of it.
+    pub fn set_createdmodseq(&mut self, modseq: Modseq) {
+        let is_it = |annotation: &&mut Annotation| {
+            annotation.userid.is_empty()
+                && annotation.entry.strip_prefix(VIRTUAL) == Some(b"createdmodseq")
+        };
+        if let Some(annotation) = self.annotations.iter_mut().find(is_it) {
+            annotation.value = modseq.to_string().into_bytes();
+        }
+    }
+
     fn virtual_annotation(&self, name: &[u8]) -> Option<&[u8]> {
         let mut found = self.annotations.iter().filter(|annotation| annotation.userid.is_empty());
         found

@@ -66,7 +66,7 @@ pub trait MessageSource: Sync {
 
 /// A replica that takes what a master says. After an error that concerns one command alone, the session
 /// [goes on](SessionError::session_goes_on).
-pub trait Peer {
+pub trait Peer: Send {
     /// Asks, and returns all that is told.
     ///
     /// # Errors

@@ -60,7 +60,7 @@ pub struct FileState {
 /// It is the uniqueid wherever that is one. Cyrus before 3.0 could give the same id to two
 /// mailboxes, and a damaged mailbox may have none; those get a key made from the name, so that
 /// no two mailboxes of an account ever share one.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MailboxKey(pub Vec<u8>);
 
 impl fmt::Display for MailboxKey {

@@ -2,6 +2,7 @@
 
 mod report;
 mod rolling;
+mod split;
 pub mod target;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,6 +10,7 @@ use std::sync::mpsc::Sender;
 
 use engine::live::apart;
 use engine::ports::Monitor;
+use engine::replicate::split::Beside;
 use engine::replicate::{self, Outcome, ReplicateError, Replication, Told};
 use model::{MboxName, Partition, Userid};
 use peer::{Session, SessionError};
@@ -21,7 +23,12 @@ use crate::progress::Progress;
 use crate::queue::{Queue, on_threads};
 use crate::{processors, spool_error};
 use report::Report;
+use split::Split;
 use target::{Target, Url};
+
+/// How often an account is looked at anew because the master goes on while both sides are brought
+/// together.
+const STALE_MAX: usize = 5;
 
 /// What is replicated in one piece.
 struct Item {
@@ -61,7 +68,8 @@ pub fn run(args: &ReplicateArgs) -> Result<Exit, CliError> {
     let server = Server::open(&args.server.config, &options).map_err(spool_error::explain)?;
     let target = Target::new(args, &server)?;
     if args.rolling.rolling {
-        return rolling::run(args, Sending::new(args, server, target, args.jobs.into()));
+        let sending = Sending::new(args, server, target, args.jobs.into(), Split::default());
+        return rolling::run(args, sending);
     }
     let items = items(args, &server)?;
     if items.is_empty() {
@@ -70,8 +78,9 @@ pub fn run(args: &ReplicateArgs) -> Result<Exit, CliError> {
     }
     let progress = Progress::new(args.talk);
     let jobs = usize::from(args.jobs).min(items.len());
-    let sending = Sending::new(args, server, target, jobs);
-    let mut report = Report::new(args, &sending.target, items.len());
+    let split = Split::new(args, &server, &target)?;
+    let sending = Sending::new(args, server, target, jobs, split);
+    let mut report = Report::new(args, &sending, items.len());
     let work = Work { sending: &sending, queue: Queue::new(&items) };
     on_threads(jobs, |results| work.run(results, &progress), |done| report.take(done, &progress));
     progress.clear();
@@ -106,12 +115,19 @@ fn items(args: &ReplicateArgs, server: &Server) -> Result<Vec<Item>, CliError> {
 struct Sending {
     server: Server,
     target: Target,
+    split: Split,
     options: replicate::Options,
 }
 
 impl Sending {
     /// As the arguments say, so many accounts at the same time.
-    fn new(args: &ReplicateArgs, server: Server, target: Target, jobs: usize) -> Self {
+    fn new(
+        args: &ReplicateArgs,
+        server: Server,
+        target: Target,
+        jobs: usize,
+        split: Split,
+    ) -> Self {
         let options = replicate::Options {
             mailboxes: None,
             accept_removals: args.accept_removals,
@@ -119,18 +135,44 @@ impl Sending {
             kinds_left_out: Vec::new(),
             moved: BTreeSet::new(),
             partition: args.partition.as_deref().map(Partition::from),
+            resolve: split.resolve,
+            closely: args.dry_run || split.looks_closely(),
             workers: processors().div_ceil(jobs),
             dry_run: args.dry_run,
         };
-        Self { server, target, options }
+        Self { server, target, split, options }
     }
 
-    /// Sends what there is of an item to a replica, which is asked first: nobody waits for it while
-    /// anything is locked here.
+    /// Sends what there is of an item to a replica, again as long as that changes the master, too.
     fn send(
         &self,
         item: &Item,
         session: &mut Session,
+        monitor: &dyn Monitor,
+    ) -> Result<Outcome, Failed> {
+        let mut hands = self.split.hands(&item.userid);
+        let mut outcome = self.pass(item, session, hands.beside(), monitor)?;
+        let mut patience = STALE_MAX;
+        while outcome.is_stale && patience > 0 {
+            let again = self.pass(item, session, hands.beside(), monitor)?;
+            if again.done.merged == 0 {
+                patience -= 1;
+            }
+            outcome.done.add(&again.done);
+            outcome.plan.brakes.extend(again.plan.brakes);
+            (outcome.problems, outcome.is_stale) = (again.problems, again.is_stale);
+        }
+        hands.close();
+        Ok(outcome)
+    }
+
+    /// Reads and sends it once. The replica is asked first: nobody waits for it while anything is locked
+    /// here.
+    fn pass(
+        &self,
+        item: &Item,
+        session: &mut Session,
+        beside: Beside<'_>,
         monitor: &dyn Monitor,
     ) -> Result<Outcome, Failed> {
         let server = &self.server;
@@ -150,7 +192,8 @@ impl Sending {
         if let Some(outcome) = replication.settled() {
             return Ok(outcome);
         }
-        replication.run(&untouched.messages(), session, monitor).map_err(Failed::Replicate)
+        let messages = untouched.messages();
+        replication.run(&messages, session, beside, monitor).map_err(Failed::Replicate)
     }
 
     /// Reads an account, or what is left here of one that only the replica still has.
@@ -233,12 +276,15 @@ impl Failed {
     }
 }
 
-fn explain(error: Failed, target: &Target) -> CliError {
+fn explain(error: Failed, sending: &Sending) -> CliError {
     match error {
         Failed::Spool(error) => spool_error::explain(error),
         error @ Failed::Act(_) => CliError::plain(error)
             .hint("cyrus_user in imapd.conf names the user that Cyrus runs as"),
-        Failed::Connect(error) => target.explain(error),
+        Failed::Connect(error) => sending.target.explain(error),
+        Failed::Replicate(ReplicateError::Master(error)) => sending.split.explain(error),
+        Failed::Replicate(error @ ReplicateError::Keep(_)) => CliError::plain(chain_of(&error))
+            .hint("nothing was changed; --export names a directory with room for both variants"),
         Failed::Replicate(error) => {
             let exit = if error.is_busy() { Exit::TryAgain } else { Exit::Failed };
             CliError::plain(chain_of(&error)).exit(exit)

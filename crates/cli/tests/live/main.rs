@@ -26,6 +26,7 @@ mod rolling_storm;
 mod round_trip;
 mod serve_kill;
 mod shared;
+mod split_brain;
 mod storm;
 mod sweep;
 mod vault;

@@ -194,3 +194,39 @@ fn staged(server: &Cyrus) -> usize {
     let files = processes.flatten().filter_map(|process| fs::read_dir(process.path()).ok());
     files.map(Iterator::count).sum()
 }
+
+/// By the same rules; what differs is what is said beforehand, and what is left behind.
+#[test]
+fn both_sides_have_got_mail_of_their_own() {
+    let Some(pair) = Pair::with("both_sides_have_got_mail_of_their_own", &LOGIN) else { return };
+    let mail = MailGenerator::new(54, Sizes::Small).messages(9);
+    fill(&mut pair.glad(), "INBOX", &mail[..1]);
+    pair.sync_and_compare();
+    let deliver = |here: &[Vec<u8>], there: &[Vec<u8>]| {
+        fill(&mut pair.glad(), "INBOX", here);
+        fill(&mut pair.replica.imap_as("glad").expect("a client"), "INBOX", there);
+    };
+    let master = format!("csync://cyrus@{}", pair.master.sync_address());
+    let has = |count: usize| {
+        let views =
+            [&pair.master, &pair.replica].map(|server| server.view("glad").expect("a view"));
+        assert_eq!(views.map(|view| view.folders["INBOX"].messages.len()), [count; 2]);
+    };
+
+    deliver(&mail[1..2], &mail[2..4]);
+    let shown = pair.account(3);
+    println!("cylinder: {shown:#}");
+    let resolve = ["--user", "glad", "--resolve", "renumber", "--master", &master];
+    let ours = document(&pair.run(&resolve).expect(0));
+    println!("cylinder: {ours:#}");
+    has(4);
+    pair.compare();
+    assert_eq!(staged(&pair.master), 0);
+
+    deliver(&mail[4..5], &mail[5..7]);
+    let theirs = run(sync_client(&pair.master, pair.replica.sync_address(), &["-v", "-u", "glad"]));
+    println!("sync_client: {theirs:?}; it leaves {} files", staged(&pair.master));
+    assert!(theirs.status.success());
+    has(7);
+    assert_eq!(staged(&pair.master), 2);
+}

@@ -33,6 +33,10 @@ pub struct Done {
     pub messages: u64,
     /// Other steps.
     pub others: u64,
+    /// Mailboxes that both sides had changed, and that were brought together.
+    pub merged: u64,
+    /// Messages that this server did not have in their mailbox.
+    pub brought: u64,
 }
 
 impl Done {
@@ -43,6 +47,8 @@ impl Done {
         self.removed += other.removed;
         self.messages += other.messages;
         self.others += other.others;
+        self.merged += other.merged;
+        self.brought += other.brought;
     }
 }
 
@@ -318,7 +324,8 @@ impl<'r, 'a> Run<'r, 'a> {
         let subscription =
             |name: &MboxName| Subscription { userid: userid.clone(), mboxname: name.clone() };
         let (place, apply) = match step {
-            Step::Send(_) => return None,
+            // Mailboxes in conflict have been seen to before.
+            Step::Send(_) | Step::Merge(_) => return None,
             Step::Level(mailbox) | Step::Hollow(mailbox) => {
                 return Some((mailbox.mboxname.clone(), Command::Entry(mailbox.clone())));
             }
@@ -382,10 +389,7 @@ fn part_of(parcel: &Parcel<'_, '_>, remote: &Remote, batch: &[Record]) -> (Mailb
 
 /// The names of the replica's mailboxes that have messages, after all renames and removals in front.
 fn names_now(remote: &Remote, plan: &Plan) -> Vec<MboxName> {
-    let with_messages = remote.mailboxes.values().filter(|there| {
-        there.contents.as_ref().is_some_and(|contents| contents.last_uid != Uid(0))
-    });
-    let mut names: Vec<MboxName> = with_messages.map(|there| there.mboxname.clone()).collect();
+    let mut names = remote.names_with_messages();
     for step in &plan.steps {
         match step {
             Step::Rename(rename) => {

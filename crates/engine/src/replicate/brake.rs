@@ -68,6 +68,7 @@ pub fn of_removals(plan: &Plan, amounts: Amounts) -> Vec<Brake> {
                 mailboxes += 1;
             }
             Step::Send(send) => messages += send.counts.expunged,
+            Step::Merge(merge) => messages += merge.gone,
             _ => {}
         }
     }

@@ -2,10 +2,10 @@
 
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
-use std::fmt;
+use std::{fmt, iter};
 
 use csync::record::Record as Told;
-use model::{Guid, Modseq, Uid};
+use model::{Modseq, Uid};
 
 use super::local::Opened;
 
@@ -17,22 +17,21 @@ pub struct Difference {
     pub uid: Uid,
     /// What is wrong.
     pub kind: DifferenceKind,
+    /// The master's record of that number, if it has one.
+    pub here: Option<Box<Told>>,
+    /// The replica's, likewise.
+    pub there: Option<Box<Told>>,
 }
 
 /// How a message differs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DifferenceKind {
     /// The replica alone has it, and nothing says that the master ever had.
-    OnlyThere(Guid),
+    OnlyThere,
     /// The master alone has it, below what the replica has given out.
-    OnlyHere(Guid),
-    /// One number, two messages.
-    Others {
-        /// The master's.
-        here: Guid,
-        /// The replica's.
-        there: Guid,
-    },
+    OnlyHere,
+    /// One number, two messages, of which one may be expunged.
+    Others,
     /// It was expunged on the replica, and not here.
     ExpungedThere,
     /// Its flags, dates or annotations were changed on the replica later than here.
@@ -57,75 +56,119 @@ pub struct Bounds {
     pub last_uid: Uid,
     /// The highest modseq of what is no longer there.
     pub deletedmodseq: Modseq,
+    /// When anything in it changed last.
+    pub highestmodseq: Modseq,
     /// The highest UID that the replica has given out.
     pub remote_last_uid: Uid,
+    /// When anything in it changed last on the replica, in its own counting.
+    pub remote_highestmodseq: Modseq,
+}
+
+/// The records of one number.
+pub(super) enum Pair<'t> {
+    /// The master alone has one.
+    Here(Told),
+    /// The replica alone has one.
+    There(&'t Told),
+    /// Both have one.
+    Both(Told, &'t Told),
+}
+
+/// Walks through the master's records and the replica's, both in the order of their UIDs.
+pub(super) fn pairs<'t>(here: &'t Opened<'_>, there: &'t [Told]) -> impl Iterator<Item = Pair<'t>> {
+    let mut own = here.stored().map(|record| here.tell(&record)).peekable();
+    let mut other = there.iter().peekable();
+    iter::from_fn(move || {
+        let order = match (own.peek(), other.peek()) {
+            (None, None) => return None,
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some(own), Some(other)) => own.uid.cmp(&other.uid),
+        };
+        match order {
+            Ordering::Less => own.next().map(Pair::Here),
+            Ordering::Greater => other.next().map(Pair::There),
+            Ordering::Equal => Some(Pair::Both(own.next()?, other.next()?)),
+        }
+    })
 }
 
 /// Compares the master's records with the replica's, both in the order of their UIDs.
 pub fn compare(here: &Opened<'_>, there: &[Told], bounds: Bounds) -> Comparison {
     let mut comparison = Comparison::default();
-    let mut there = there.iter().peekable();
-    for record in here.stored() {
-        let own = here.tell(&record);
-        while let Some(other) = there.next_if(|other| other.uid < own.uid) {
-            comparison.only_there(other, bounds);
-        }
-        match there.next_if(|other| other.uid == own.uid) {
-            Some(other) => comparison.both(&own, other),
-            None => comparison.only_here(&own, bounds),
+    let mut gone = Vec::new();
+    let mut common = Modseq(0);
+    for pair in pairs(here, there) {
+        match pair {
+            Pair::There(other) if other.is_expunged() => {}
+            // The record was here, and was removed with its message; that may be long ago.
+            Pair::There(other) if bounds.was_here(other) => gone.push(other),
+            Pair::There(other) => comparison.differs(DifferenceKind::OnlyThere, None, Some(other)),
+            Pair::Here(own) => comparison.only_here(own, bounds),
+            Pair::Both(own, other) => {
+                if own.guid == other.guid && is_same(&own, other) {
+                    common = common.max(own.modseq);
+                }
+                comparison.both(own, other);
+            }
         }
     }
-    there.for_each(|other| comparison.only_there(other, bounds));
+    // Where the replica has gone its own way, the modseqs that it has counted since say nothing about what
+    // was here.
+    let is_split = !comparison.differences.is_empty();
+    for other in gone {
+        match is_split && other.modseq > common {
+            true => comparison.differs(DifferenceKind::OnlyThere, None, Some(other)),
+            false => comparison.expunge.push(other.uid),
+        }
+    }
+    comparison.differences.sort_by_key(|difference| difference.uid);
     comparison
 }
 
+impl Bounds {
+    fn was_here(&self, other: &Told) -> bool {
+        other.uid <= self.last_uid && other.modseq <= self.deletedmodseq
+    }
+}
+
 impl Comparison {
-    fn differs(&mut self, uid: Uid, kind: DifferenceKind) {
-        self.differences.push(Difference { uid, kind });
+    fn differs(&mut self, kind: DifferenceKind, here: Option<Told>, there: Option<&Told>) {
+        let there = there.cloned();
+        let uid = here.as_ref().or(there.as_ref()).map(|record| record.uid).unwrap_or_default();
+        let (here, there) = (here.map(Box::new), there.map(Box::new));
+        self.differences.push(Difference { uid, kind, here, there });
     }
 
-    fn only_there(&mut self, other: &Told, bounds: Bounds) {
-        if other.is_expunged() {
-            return;
-        }
-        // The record was here, and was removed with its message; that may be long ago.
-        let is_gone = other.uid <= bounds.last_uid && other.modseq <= bounds.deletedmodseq;
-        match is_gone {
-            true => self.expunge.push(other.uid),
-            false => self.differs(other.uid, DifferenceKind::OnlyThere(other.guid)),
-        }
-    }
-
-    fn only_here(&mut self, own: &Told, bounds: Bounds) {
+    fn only_here(&mut self, own: Told, bounds: Bounds) {
         match own.uid.cmp(&bounds.remote_last_uid) {
             Ordering::Greater => {
                 self.tell.insert(own.uid);
             }
             // Of what is gone here, the replica need not know.
             _ if own.is_expunged() => {}
-            _ => self.differs(own.uid, DifferenceKind::OnlyHere(own.guid)),
+            _ => self.differs(DifferenceKind::OnlyHere, Some(own), None),
         }
     }
 
-    fn both(&mut self, own: &Told, other: &Told) {
-        match (own.is_expunged(), other.is_expunged()) {
-            (true, true) => {}
-            (false, true) => self.differs(own.uid, DifferenceKind::ExpungedThere),
-            _ if own.guid != other.guid => {
-                let kind = DifferenceKind::Others { here: own.guid, there: other.guid };
-                self.differs(own.uid, kind);
-            }
-            _ if is_same(own, other) => {}
-            _ if other.modseq > own.modseq => self.differs(own.uid, DifferenceKind::ChangedThere),
+    fn both(&mut self, own: Told, other: &Told) {
+        let kind = match (own.is_expunged(), other.is_expunged()) {
+            (true, true) => return,
+            _ if own.guid != other.guid => DifferenceKind::Others,
+            (false, true) => DifferenceKind::ExpungedThere,
+            _ if is_same(&own, other) => return,
+            _ if other.modseq > own.modseq => DifferenceKind::ChangedThere,
             _ => {
                 self.tell.insert(own.uid);
+                return;
             }
-        }
+        };
+        self.differs(kind, Some(own), Some(other));
     }
 }
 
 /// Whether a message has the same state on both sides.
-fn is_same(own: &Told, other: &Told) -> bool {
+pub(super) fn is_same(own: &Told, other: &Told) -> bool {
     let flags = |record: &Told| -> BTreeSet<Vec<u8>> {
         record.user_flags.iter().map(|flag| flag.to_ascii_lowercase()).collect()
     };
@@ -141,17 +184,28 @@ fn is_same(own: &Told, other: &Told) -> bool {
         && notes(own) == notes(other)
 }
 
+impl DifferenceKind {
+    /// A stable word for programs.
+    pub fn code(self) -> &'static str {
+        match self {
+            DifferenceKind::OnlyThere => "only-on-replica",
+            DifferenceKind::OnlyHere => "only-on-master",
+            DifferenceKind::Others => "other-message",
+            DifferenceKind::ExpungedThere => "expunged-on-replica",
+            DifferenceKind::ChangedThere => "changed-on-replica",
+        }
+    }
+}
+
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let uid = self.uid;
+        write!(f, "uid {}: ", self.uid)?;
         match self.kind {
-            DifferenceKind::OnlyThere(guid) => write!(f, "uid {uid}: only the replica has {guid}"),
-            DifferenceKind::OnlyHere(guid) => write!(f, "uid {uid}: the replica lacks {guid}"),
-            DifferenceKind::Others { here, there } => {
-                write!(f, "uid {uid}: {here} here, {there} on the replica")
-            }
-            DifferenceKind::ExpungedThere => write!(f, "uid {uid}: expunged on the replica only"),
-            DifferenceKind::ChangedThere => write!(f, "uid {uid}: changed on the replica later"),
+            DifferenceKind::OnlyThere => write!(f, "only the replica has it"),
+            DifferenceKind::OnlyHere => write!(f, "the replica lacks it"),
+            DifferenceKind::Others => write!(f, "two messages"),
+            DifferenceKind::ExpungedThere => write!(f, "expunged on the replica only"),
+            DifferenceKind::ChangedThere => write!(f, "changed on the replica later"),
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Bring an account of a replica up to date: what is here and what the replica tells are described in
 //! the same words, [`plan`](plan::plan) says what has to be said, and [`apply`] says it.
 //!
-//! The master is only read. Whatever would cost the replica a message that nothing here says was
+//! The master is only read, unless both sides have changed a mailbox and are to be brought
+//! [together](split). Whatever would cost the replica a message that nothing here says was
 //! removed is left as it is and told: as a [`Problem`] of one mailbox, or as a
 //! [`Brake`] of the account.
 
@@ -13,11 +14,12 @@ pub mod plan;
 pub(crate) mod remote;
 mod renames;
 mod session;
+pub mod split;
 mod state;
 pub(crate) mod upload;
 
 use std::collections::BTreeSet;
-use std::fmt;
+use std::{fmt, io};
 
 use csync::banner::Banner;
 use csync::reply::No;
@@ -36,6 +38,7 @@ use compare::Difference;
 use local::Local;
 use plan::Plan;
 use remote::Remote;
+use split::{Beside, Resolve};
 
 /// How often an account is looked at anew because the replica was not as it had said.
 const ROUNDS_MAX: usize = 3;
@@ -55,6 +58,11 @@ pub struct Options {
     pub moved: BTreeSet<UniqueId>,
     /// Where new mailboxes are put, if not where they lie here.
     pub partition: Option<model::Partition>,
+    /// Bring together what both sides have changed.
+    pub resolve: Option<Resolve>,
+    /// Compare the records of every mailbox that is to be changed. Without, it is left to the replica to
+    /// refuse what does not fit its own, if its counters do not tell.
+    pub closely: bool,
     /// Threads that read messages.
     pub workers: usize,
     /// Only make the plan.
@@ -78,6 +86,8 @@ pub struct Outcome {
     pub done: Done,
     /// What was left as it is, in the end.
     pub problems: Vec<Problem>,
+    /// The master was changed, by this or by others: it has to be read anew, and there may be more to do.
+    pub is_stale: bool,
 }
 
 impl Outcome {
@@ -103,6 +113,12 @@ pub enum ReplicateError {
     /// The replica does not do what it should.
     #[error(transparent)]
     Peer(#[from] SessionError),
+    /// This server's own replication server does not do what it should.
+    #[error("bring this server what the replica has")]
+    Master(#[source] SessionError),
+    /// Both variants were to be kept before anything is changed, and could not be.
+    #[error("keep both variants")]
+    Keep(#[source] io::Error),
 }
 
 impl ReplicateError {
@@ -150,6 +166,8 @@ pub enum Trouble {
     NameTaken(MboxName),
     /// Both sides have changed it.
     Diverged(Vec<Difference>),
+    /// Messages that the replica alone has are not to be had.
+    DamagedThere(Vec<Finding>),
     /// The replica cannot keep mailboxes of its kind.
     NotSupported,
     /// The replica does not take it.
@@ -173,7 +191,7 @@ pub fn replicate(
     let replication = Replication::begin(account, rules, told, options)?;
     match replication.settled() {
         Some(outcome) => Ok(outcome),
-        None => replication.run(messages, peer, monitor),
+        None => replication.run(messages, peer, Beside::default(), monitor),
     }
 }
 
@@ -236,7 +254,7 @@ impl<'a> Replication<'a> {
         is_settled.then(|| Outcome { plan, problems, ..Outcome::default() })
     }
 
-    /// Does what has to be done.
+    /// Does what has to be done. If that made the outcome [stale](Outcome::is_stale), there may be more.
     ///
     /// # Errors
     /// If the account as a whole cannot be replicated. What concerns one mailbox is a [`Problem`].
@@ -244,6 +262,7 @@ impl<'a> Replication<'a> {
         self,
         messages: &dyn MessageSource,
         peer: &mut dyn Peer,
+        mut beside: Beside<'_>,
         monitor: &dyn Monitor,
     ) -> Result<Outcome, ReplicateError> {
         let Self { local, mut told, options } = self;
@@ -256,7 +275,18 @@ impl<'a> Replication<'a> {
                 _ => outcome.add_brakes(&plan.brakes),
             }
             outcome.problems.clone_from(&plan.problems);
-            if options.dry_run || outcome.is_braked(options.accept_removals) || plan.is_empty() {
+            if outcome.is_braked(options.accept_removals) {
+                break;
+            }
+            let sides = (&local, &remote);
+            let settled =
+                split::settle(&plan, sides, messages, peer, &mut beside, options, monitor)?;
+            outcome.problems.extend(settled.problems);
+            outcome.is_stale |= settled.is_stale;
+            outcome.done.merged += settled.merged;
+            (outcome.done.brought, outcome.done.messages) =
+                (outcome.done.brought + settled.new.0, outcome.done.messages + settled.new.1);
+            if options.dry_run || plan.is_empty() {
                 break;
             }
             let mut run = Run::new(&local, &remote, messages, peer, options, monitor);
@@ -264,7 +294,7 @@ impl<'a> Replication<'a> {
             outcome.done.add(&run.done);
             outcome.problems.append(&mut run.problems);
             doubtful.append(&mut run.doubtful);
-            if !again {
+            if !again || outcome.is_stale {
                 break;
             }
         }
@@ -327,6 +357,7 @@ impl Trouble {
             Trouble::Elsewhere => "elsewhere",
             Trouble::NameTaken(_) => "name-taken",
             Trouble::Diverged(_) => "diverged",
+            Trouble::DamagedThere(_) => "damaged-on-replica",
             Trouble::NotSupported => "not-supported",
             Trouble::Refused(_) => "refused",
         }
@@ -360,6 +391,10 @@ impl fmt::Display for Trouble {
             Trouble::Diverged(differences) => {
                 write!(f, "both sides have changed it; messages that differ: {}", differences.len())
             }
+            Trouble::DamagedThere(findings) => match findings.first() {
+                Some(finding) => write!(f, "it is damaged on the replica: {finding}"),
+                None => write!(f, "it is damaged on the replica"),
+            },
             Trouble::NotSupported => write!(f, "the replica cannot keep mailboxes of its kind"),
             Trouble::Refused(why) => write!(f, "{why}"),
         }

@@ -15,6 +15,7 @@ use super::compare::{Bounds, Comparison, compare};
 use super::local::{Local, LocalMailbox, Opened};
 use super::remote::Remote;
 use super::renames::{Move, order};
+use super::split::Merge;
 use super::state::{self, describe};
 use super::{Options, Problem, Trouble};
 use crate::folder::is_deleted;
@@ -49,6 +50,8 @@ pub enum Step {
     /// Create a mailbox without its messages, which are damaged here: without an INBOX, Cyrus takes
     /// nothing else of a user.
     Hollow(Box<Mailbox>),
+    /// Bring together a mailbox that both sides have changed.
+    Merge(Box<Merge>),
     /// Create a mailbox, or bring it up to date.
     Send(Box<Send>),
     /// Set limits.
@@ -116,6 +119,7 @@ impl fmt::Display for Step {
             Step::Rename(rename) => write!(f, "rename {} to {}", rename.old, rename.new),
             Step::Level(mailbox) => write!(f, "create the level {}", mailbox.mboxname),
             Step::Hollow(mailbox) => write!(f, "create {} without messages", mailbox.mboxname),
+            Step::Merge(merge) => merge.fmt(f),
             Step::Send(send) => send.fmt(f),
             Step::SetQuota(quota) => write!(f, "set the quota of {}", quota.root),
             Step::RemoveQuota(root) => write!(f, "remove the quota of {root}"),
@@ -397,18 +401,21 @@ impl Planner<'_, '_> {
             let bounds = Bounds {
                 last_uid: own.last_uid,
                 deletedmodseq: mailbox.deletedmodseq,
+                highestmodseq: mailbox.told.highestmodseq,
                 remote_last_uid: have.last_uid,
+                remote_highestmodseq: there.highestmodseq,
             };
-            let Comparison { tell, expunge, differences } = compare(&opened, records, bounds);
-            if !differences.is_empty() {
-                return self.problem(&mailbox.told.mboxname, Trouble::Diverged(differences));
+            let comparison = compare(&opened, records, bounds);
+            if !comparison.differences.is_empty() {
+                return self.diverged(key, &opened, comparison, bounds);
             }
+            let Comparison { tell, expunge, .. } = comparison;
             if tell.is_empty() && expunge.is_empty() && !leads_or_differs(mailbox, there, &send) {
                 return;
             }
             (send.chosen, send.expunge) = (Some(tell), expunge);
             lead(&mut send, there);
-        } else if needs_records(mailbox, there) {
+        } else if needs_records(mailbox, there) || self.options.closely {
             self.plan.unclear.insert(key.clone());
             return;
         }
@@ -421,6 +428,33 @@ impl Planner<'_, '_> {
         let is_renamed = there.mboxname != mailbox.told.mboxname;
         let since = (send.chosen.is_none() && !is_renamed).then_some(since);
         self.send(send, &opened, since);
+    }
+
+    /// A mailbox that both sides have changed.
+    fn diverged(
+        &mut self,
+        key: &MailboxKey,
+        opened: &Opened<'_>,
+        comparison: Comparison,
+        bounds: Bounds,
+    ) {
+        let (local, remote) = (self.local, self.remote);
+        let (Some(mailbox), Some(records)) = (local.mailboxes.get(key), remote.records.get(key))
+        else {
+            return;
+        };
+        let name = &mailbox.told.mboxname;
+        // What else is kept in mailboxes is known elsewhere by its number.
+        let mode = self.options.resolve.filter(|_| mailbox.told.mboxtype.is_empty());
+        let differences = comparison.differences.clone();
+        let merge = mode.and_then(|mode| Merge::new(opened, records, bounds, comparison, mode));
+        match merge {
+            Some(merge) => {
+                let merge = Merge { key: key.clone(), name: name.clone(), ..merge };
+                self.plan.steps.push(Step::Merge(Box::new(merge)));
+            }
+            None => self.problem(name, Trouble::Diverged(differences)),
+        }
     }
 
     fn send(&mut self, mut send: Send, opened: &Opened<'_>, since: Option<Since>) {

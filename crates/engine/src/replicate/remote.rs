@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use csync::command::Get;
-use csync::mailbox::Mailbox;
+use csync::mailbox::{Mailbox, Records, Since};
 use csync::meta::{Quota, Seen, SieveFile};
 use csync::record::Record;
 use csync::reply::No;
 use csync::untagged::Untagged;
 use model::state::MailboxKey;
-use model::{MboxName, UniqueId, Userid};
+use model::{MboxName, Modseq, Uid, UniqueId, Userid};
 use peer::SessionError;
 
 use super::local::Local;
@@ -183,6 +183,26 @@ impl Remote {
         self.mailboxes.iter().find(|(_, mailbox)| mailbox.mboxname == *name)
     }
 
+    /// The names of the mailboxes that have, or had, messages.
+    pub fn names_with_messages(&self) -> Vec<MboxName> {
+        let with_messages = self.mailboxes.values().filter(|there| {
+            there.contents.as_ref().is_some_and(|contents| contents.last_uid != Uid(0))
+        });
+        with_messages.map(|there| there.mboxname.clone()).collect()
+    }
+
+    /// When anything of an account changed last, in its own counting.
+    pub fn highest(&self) -> Modseq {
+        let modseqs = self.mailboxes.values().flat_map(|there| {
+            let contents = there.contents.as_ref();
+            let conversations = contents.and_then(|contents| contents.xconvmodseq);
+            let rights = contents.and_then(|contents| contents.raclmodseq);
+            [Some(there.highestmodseq), there.foldermodseq, conversations, rights]
+        });
+        let quotas = self.quotas.values().map(|quota| quota.modseq);
+        modseqs.chain(quotas).flatten().max().unwrap_or_default()
+    }
+
     fn take(&mut self, told: Vec<Untagged>) {
         for told in told {
             match told {
@@ -207,4 +227,20 @@ impl Remote {
             }
         }
     }
+}
+
+/// A mailbox to be changed, if it is still as it was told.
+pub fn prepared(told: &Mailbox) -> Mailbox {
+    let mut prepared = told.clone();
+    if let Some(contents) = &mut prepared.contents {
+        // One that is still to be made has no modseq.
+        contents.since = Some(told.highestmodseq).filter(|modseq| modseq.0 != 0).map(|modseq| {
+            Since { modseq, sync_crc: contents.sync_crc.unwrap_or(0), sync_crc_annot: 0 }
+        });
+        // These count elsewhere, and are not to go back.
+        (contents.xconvmodseq, contents.raclmodseq) = (None, None);
+        (contents.sync_crc, contents.sync_crc_annot) = (None, None);
+        contents.records = Records::Listed;
+    }
+    prepared
 }

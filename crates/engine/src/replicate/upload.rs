@@ -17,8 +17,8 @@ const RESERVE_MAX: usize = 8192;
 
 /// Messages of one command, as Cyrus sends them, and about as many bytes: what is answered in one
 /// piece has to be done before the replica's silence is too long.
-const FILES_MAX: usize = 1024;
-const BYTES_MAX: u64 = 64 << 20;
+pub const FILES_MAX: usize = 1024;
+pub const BYTES_MAX: u64 = 64 << 20;
 
 /// What the replica has at hand in this run, by the partition where it lies.
 #[derive(Debug, Default)]
@@ -37,7 +37,8 @@ impl Staged {
         self.there.get(partition).is_some_and(|guids| guids.contains(guid))
     }
 
-    fn insert(&mut self, partition: &Partition, guid: Guid) {
+    /// Takes note of a message that was sent otherwise.
+    pub fn insert(&mut self, partition: &Partition, guid: Guid) {
         self.there.entry(partition.clone()).or_default().insert(guid);
     }
 
@@ -232,7 +233,8 @@ impl Upload<'_, '_> {
     }
 }
 
-fn key_of(record: &Record) -> RecordKey {
+/// A record as messages are asked for.
+pub fn key_of(record: &Record) -> RecordKey {
     RecordKey {
         uid: record.uid,
         guid: record.guid,

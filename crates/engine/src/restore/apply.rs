@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use csync::command::{Apply, Subscription};
-use csync::mailbox::{Contents, Mailbox, Records, Since};
+use csync::mailbox::{Mailbox, Since};
 use csync::record::Record as Told;
 use csync::reply::No;
 use model::{Finding, Guid, MboxName, Modseq, Partition, Record, Uid};
@@ -15,7 +15,7 @@ use super::wanted::{Moment, Wanted, Wish};
 use super::{Options, Past, Problem, RestoreError, Trouble, is_outdated};
 use crate::ports::{MessageSource, Monitor, Peer};
 use crate::replicate::apply::BATCH_MESSAGES;
-use crate::replicate::remote::Remote;
+use crate::replicate::remote::{Remote, prepared};
 use crate::replicate::upload::{Sender, Staged};
 
 /// What was done.
@@ -87,7 +87,7 @@ impl<'r, 'a> Run<'r, 'a> {
     /// # Errors
     /// If the run cannot go on.
     pub fn apply(&mut self, remote: &Remote, plan: &Plan) -> Result<(), RestoreError> {
-        self.modseq = self.modseq.max(highest(remote));
+        self.modseq = self.modseq.max(remote.highest());
         self.subscribed.extend(remote.subscriptions.iter().cloned());
         self.monitor.expect(plan.steps.iter().map(|step| step.back.len() as u64).sum());
         self.reserve(remote, plan)?;
@@ -144,10 +144,7 @@ impl<'r, 'a> Run<'r, 'a> {
                 }
             }
         }
-        let with_messages = remote.mailboxes.values().filter(|there| {
-            there.contents.as_ref().is_some_and(|contents| contents.last_uid != Uid(0))
-        });
-        let names: Vec<MboxName> = with_messages.map(|there| there.mboxname.clone()).collect();
+        let names = remote.names_with_messages();
         if names.is_empty() {
             return Ok(());
         }
@@ -299,31 +296,4 @@ fn pieces(step: &Step) -> Vec<Piece<'_>> {
         pieces.push(Piece::default());
     }
     pieces
-}
-
-/// A mailbox to be changed, if it is still as it was told.
-pub fn prepared(told: &Mailbox) -> Mailbox {
-    let mut prepared = told.clone();
-    if let Some(contents) = &mut prepared.contents {
-        // One that is still to be made has no modseq.
-        contents.since = Some(told.highestmodseq).filter(|modseq| modseq.0 != 0).map(|modseq| {
-            Since { modseq, sync_crc: contents.sync_crc.unwrap_or(0), sync_crc_annot: 0 }
-        });
-        // These count elsewhere, and are not to go back.
-        (contents.xconvmodseq, contents.raclmodseq) = (None, None);
-        (contents.sync_crc, contents.sync_crc_annot) = (None, None);
-        contents.records = Records::Listed;
-    }
-    prepared
-}
-
-/// When anything of an account changed last.
-pub fn highest(remote: &Remote) -> Modseq {
-    let mailboxes = remote.mailboxes.values();
-    let modseqs = mailboxes.flat_map(|there| {
-        let Contents { xconvmodseq, raclmodseq, .. } = there.contents.clone().unwrap_or_default();
-        [Some(there.highestmodseq), there.foldermodseq, xconvmodseq, raclmodseq]
-    });
-    let quotas = remote.quotas.values().map(|quota| quota.modseq);
-    modseqs.chain(quotas).flatten().max().unwrap_or_default()
 }

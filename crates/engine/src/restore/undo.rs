@@ -13,13 +13,12 @@ use model::state::MailboxKey;
 use model::{Guid, MboxName, Modseq, SystemFlags, Timestamp, Uid, UniqueId, Userid};
 use peer::SessionError;
 
-use super::apply::{highest, prepared};
 use super::journal::{Deed, Entry, Flagged, Flags};
 use super::place::is_gone;
 use super::plan::key_of;
 use super::{Problem, ROUNDS_MAX, Trouble, is_outdated};
 use crate::ports::Peer;
-use crate::replicate::remote::{RECORDS_MAX, Remote};
+use crate::replicate::remote::{RECORDS_MAX, Remote, prepared};
 
 /// How to undo.
 #[derive(Clone, Copy, Debug)]
@@ -134,7 +133,7 @@ pub fn undo(
             outcome.problems.extend(left);
             break;
         }
-        let mut modseq = highest(&remote);
+        let mut modseq = remote.highest();
         let mut stays = BTreeSet::new();
         for step in &plan.steps {
             if stays.contains(step.place()) {

@@ -19,6 +19,8 @@ mod replicate_shared;
 mod replicate_unknown;
 mod restore;
 mod restore_undo;
+mod split;
+mod split_cases;
 mod spool;
 mod tree;
 mod trouble;

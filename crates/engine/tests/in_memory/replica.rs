@@ -38,6 +38,8 @@ pub struct MemoryReplica {
     pub refuse: BTreeMap<MboxName, No>,
     /// Identities of mailboxes that were there once.
     pub tombs: BTreeSet<UniqueId>,
+    /// The bytes of all messages that it ever got.
+    pub bodies: BTreeMap<Guid, Vec<u8>>,
     staged: HashSet<Guid>,
     arriving: Vec<Guid>,
 }
@@ -145,7 +147,7 @@ impl MemoryReplica {
                 Some(have)
                     if have.is_expunged()
                         || have.modseq > record.modseq
-                        || have.guid != record.guid && !record.is_expunged() =>
+                        || have.guid != record.guid =>
                 {
                     return Err(No::SyncChecksum);
                 }
@@ -200,12 +202,14 @@ impl Peer for MemoryReplica {
         Ok(Some(*told))
     }
 
-    fn fetch(
-        &mut self,
-        _fetch: &Fetch,
-        _take: &mut dyn FnMut(&[u8]),
-    ) -> Result<bool, SessionError> {
-        panic!("it keeps no bytes")
+    fn fetch(&mut self, fetch: &Fetch, take: &mut dyn FnMut(&[u8])) -> Result<bool, SessionError> {
+        self.log.push("GET FETCH".to_owned());
+        let held = self.mailboxes.get(&fetch.mboxname).expect("a mailbox that is there");
+        let record = held.records.get(&fetch.uid).expect("a message that is there");
+        assert_eq!((&held.told.uniqueid, record.guid), (&fetch.uniqueid, fetch.guid));
+        let Some(body) = self.bodies.get(&fetch.guid) else { return Ok(false) };
+        body.chunks(1 << 16).for_each(take);
+        Ok(true)
     }
 
     fn apply(&mut self, apply: &Apply) -> Result<Vec<Untagged>, SessionError> {
@@ -279,6 +283,7 @@ impl Peer for MemoryReplica {
         assert_eq!((guid_of(&body), body.len()), (head.guid, head.size as usize));
         assert!(!self.staged.contains(&head.guid), "{} is sent twice", head.guid);
         self.arriving.push(head.guid);
+        self.bodies.insert(head.guid, body);
         Ok(())
     }
 

@@ -22,14 +22,14 @@ use super::replica::MemoryReplica;
 pub struct Master {
     pub account: Account,
     /// When each entry of the list changed.
-    foldermodseqs: BTreeMap<String, u64>,
+    pub foldermodseqs: BTreeMap<String, u64>,
     /// Names of mailboxes that were deleted, and their ids.
-    tombstones: BTreeMap<String, String>,
+    pub tombstones: BTreeMap<String, String>,
     /// Names of levels between mailboxes, and their ids.
     levels: BTreeMap<String, String>,
     /// Those tombstones whose mailboxes have gone to somebody else.
     pub went_away: BTreeSet<String>,
-    subscriptions: BTreeSet<String>,
+    pub subscriptions: BTreeSet<String>,
     modseq: u64,
     ids: u32,
 }
@@ -138,7 +138,7 @@ impl Master {
         mailbox.records.retain(|record| !record.is_expunged());
     }
 
-    fn account(&self) -> Account {
+    pub fn account(&self) -> Account {
         let mut account = self.account.clone();
         let entries = account.mailboxes.iter().map(|mailbox| MailboxEntry {
             name: mailbox.name.as_str().into(),
@@ -227,6 +227,8 @@ pub fn options() -> Options {
         moved: BTreeSet::new(),
         kinds_left_out: Vec::new(),
         partition: None,
+        resolve: None,
+        closely: false,
         workers: 1,
         dry_run: false,
     }
@@ -352,8 +354,14 @@ fn what_the_replica_alone_has_is_shown_and_nothing_is_changed() {
     let [problem] = &outcome.problems[..] else { panic!("{:?}", outcome.problems) };
     let Trouble::Diverged(differences) = &problem.trouble else { panic!("{problem:?}") };
     let kinds: Vec<_> = differences.iter().map(|difference| difference.kind).collect();
-    let [here, there, other] = [4, 5, 6].map(|body| guid_of(&[b'm', body]));
-    assert_eq!(kinds, [DifferenceKind::Others { here, there }, DifferenceKind::OnlyThere(other)]);
+    assert_eq!(kinds, [DifferenceKind::Others, DifferenceKind::OnlyThere]);
+    let guids = differences.iter().map(|difference| {
+        let guid = |record: &Option<Box<Told>>| record.as_ref().map(|record| record.guid);
+        (guid(&difference.here), guid(&difference.there))
+    });
+    let guids: Vec<_> = guids.collect();
+    let [here, there, other] = [4, 5, 6].map(|body| Some(guid_of(&[b'm', body])));
+    assert_eq!(guids, [(here, there), (None, other)]);
     assert_eq!(replica.applied(), 0, "{:?}", replica.log);
     assert_eq!(format!("{before:?}"), format!("{:?}", replica.mailboxes));
 }

@@ -259,7 +259,7 @@ impl<'a> Plan<'a> {
         if record.is_expunged() && !told.is_expunged() && !may_return {
             return Err((No::SyncChecksum, "was expunged here"));
         }
-        if told.guid != record.guid && !told.is_expunged() {
+        if told.guid != record.guid {
             return Err((No::SyncChecksum, "is another one here"));
         }
         if told.modseq < record.modseq && !modes.force {

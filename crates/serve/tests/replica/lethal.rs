@@ -61,6 +61,8 @@ fn lines() -> Vec<Fault> {
 /// What is wrong with a mailbox that has one message, and the size and GUID of another one.
 fn mailboxes() -> Vec<Fault> {
     let (one, two) = (record(1, "x"), record(2, "not sent"));
+    // Another message of the same number, which was expunged where it was.
+    let other = record(1, "y").replacen("FLAGS ()", "FLAGS (\\Expunged)", 1);
     let records = |last, records: &str| mailbox("user.a", "ida", HERE, last, records);
     let more = |more: &str| mailbox("user.a", "ida", &format!("{HERE} {more}"), 1, &one);
     let with = |old: &str, new: &str| records(1, &one).replacen(old, new, 1);
@@ -85,6 +87,7 @@ fn mailboxes() -> Vec<Fault> {
         fault("refuses it, too", with("LAST_UID 1", "LAST_UID 0"), CHECKSUM),
         fault("refuses it, too", with("(UID 1", "(UID x"), PROTOCOL),
         fault("refuses it, too", with("MODSEQ 7", "MODSEQ 6"), CHECKSUM),
+        fault("refuses it, too", records(1, &other), CHECKSUM),
         fault("refuses it, too", with("SIZE 1", "SIZE"), PROTOCOL),
         fault("refuses it, too", with(" RECORD (", " RECORDS ("), PARAMETERS),
         fault("gives it another name", with("FLAGS ()", &flags), "NO Unknown error\r\n"),

@@ -97,6 +97,29 @@ impl Target {
         })
     }
 
+    /// Another server that believes the same certificates and, unless a file has another one, the same
+    /// password.
+    pub fn beside(&self, url: &str, password_file: Option<&Path>) -> Result<Self, CliError> {
+        let url = Url::parse(url).ok_or_else(|| Url::wrong(url))?;
+        let secrecy = match (url.is_secret, self.address.secrecy) {
+            (true, _) => Secrecy::AtOnce,
+            (false, Secrecy::IfOffered) => Secrecy::IfOffered,
+            (false, Secrecy::AtOnce | Secrecy::Required) => Secrecy::Required,
+        };
+        let password = match password_file {
+            Some(path) => read_password(path)?,
+            None => self.account.password.clone(),
+        };
+        let name = url.user.unwrap_or_else(|| self.account.name.clone());
+        Ok(Self {
+            limits: self.limits,
+            address: Address { host: url.host, port: url.port.unwrap_or(PORT), secrecy },
+            account: Account { name, password },
+            trust: self.trust.clone(),
+            sieve_mailbox: self.sieve_mailbox,
+        })
+    }
+
     /// Connects and logs in.
     pub fn open(&self) -> Result<Session, SessionError> {
         let Self { address, account, trust, limits, sieve_mailbox } = self;

@@ -221,6 +221,8 @@ fn ended_by(error: Failed, scope: &Scope) -> Ended {
         Failed::Connect(_) => "connection",
         Failed::Replicate(ReplicateError::Local(_)) => "damaged",
         Failed::Replicate(ReplicateError::Peer(_)) => "refused",
+        // Nobody asks for either here.
+        Failed::Replicate(ReplicateError::Master(_) | ReplicateError::Keep(_)) => "diverged",
     };
     Ended::Failed(Complaint::of_account(code, chain_of(&error)))
 }
