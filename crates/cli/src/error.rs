@@ -18,6 +18,8 @@ pub enum Exit {
     Usage,
     /// Done, but something was found wrong.
     Findings,
+    /// An audit found that something is not whole.
+    NotWhole,
     /// A lock was not to be had in time (EX_TEMPFAIL of sysexits.h).
     TryAgain,
     /// The program itself is wrong.
@@ -31,6 +33,7 @@ impl From<Exit> for ExitCode {
             Exit::Failed => 1,
             Exit::Usage => 2,
             Exit::Findings => 3,
+            Exit::NotWhole => 4,
             Exit::TryAgain => 75,
             Exit::Bug => 255,
         })
