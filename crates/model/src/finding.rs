@@ -68,7 +68,7 @@ finding_kinds! {
         "look for it in an older snapshot or on the replica, then run reconstruct on the mailbox";
     /// A message file whose SHA-1 is not the record's GUID.
     GuidMismatch = "guid-mismatch", Data,
-        "compare with an older snapshot or the replica; the bytes found were saved under their own hash";
+        "compare with an older snapshot or the replica; a snapshot keeps the bytes found, under their own hash";
     /// A message file longer or shorter than its record says.
     SizeMismatch = "size-mismatch", Data,
         "compare with an older snapshot or the replica; reconstruct corrects the record";

@@ -1,6 +1,7 @@
 //! The identities of mailboxes, as mailboxes.db has them.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use cyrus_format::mboxlist::{MailboxEntry, MboxListEra};
 use model::{Finding, FindingKind, MboxName, UniqueId, Userid};
@@ -22,6 +23,17 @@ impl Server {
         Ok(catalog.of_account(userid).into_iter().cloned().collect())
     }
 
+    /// What cannot be understood of mailboxes.db, whoever it belongs to. Of accounts that are frozen,
+    /// it is told there, too.
+    ///
+    /// # Errors
+    ///
+    /// What keeps all of it from being read.
+    pub fn list_findings(&self) -> Result<Vec<Finding>> {
+        let catalog = self.load_catalog(&mut Ledger::new(self.lock_timeout))?.value;
+        Ok(unreadable(&catalog, &self.conf.mboxlist_db_path()))
+    }
+
     /// What is wrong with the identities of an account's mailboxes, as far as mailboxes.db tells: those
     /// that are missing, or that others of the server have, too.
     ///
@@ -38,6 +50,17 @@ impl Server {
         }
         Ok(findings)
     }
+}
+
+/// What cannot be understood of mailboxes.db, whoever it belongs to.
+pub(crate) fn unreadable(catalog: &Catalog, path: &Path) -> Vec<Finding> {
+    let unreadable = catalog.list.unreadable.iter().map(|(key, why)| {
+        Finding::new(FindingKind::EntryUnreadable, MboxName::new(key.as_slice()), why)
+    });
+    let recovered = catalog.raw.recovered.iter();
+    let recovered =
+        recovered.map(|what| Finding::new(FindingKind::MetadataUnreadable, path.display(), what));
+    unreadable.chain(recovered).collect()
 }
 
 /// Whether an entry lacks its identity, or the record that is found by it.

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 
-use cyrus_format::index::{self, Index};
+use cyrus_format::index::{self, Index, RecordKey};
 use cyrus_format::mboxlist::MailboxEntry;
 use model::{Finding, FindingKind, MboxName, Uid};
 
@@ -59,13 +59,20 @@ impl FrozenMailbox {
     /// Says if the directory of its messages is missing, now that its index was copied.
     ///
     /// Cyrus makes it for the first message. A mailbox whose metadata is kept elsewhere does
-    /// without one until then (`imap/mailbox.c`: mailbox_create, Cyrus 3.6).
+    /// without one until then (`imap/mailbox.c`: mailbox_create, Cyrus 3.6), and for ever if all of
+    /// its messages go to the archive partition.
     pub(crate) fn check_directory(&mut self) {
         let Some(missing) = self.place.as_ref().and_then(Placement::missing_directory) else {
             return;
         };
+        let has_archive = self.place.as_ref().is_some_and(Placement::has_archive);
+        let is_elsewhere =
+            |record: RecordKey| record.is_unlinked() || record.is_archived() && has_archive;
         let index = self.index.as_deref().and_then(|bytes| Index::parse(bytes).ok());
-        if !index.is_some_and(|index| index.is_empty() && index.announced() == 0) {
+        let is_not_needed = index.is_some_and(|index| {
+            index.len() as u64 == u64::from(index.announced()) && index.keys().all(is_elsewhere)
+        });
+        if !is_not_needed {
             let mut notes = Notes { mailbox: &self.entry.name, findings: &mut self.findings };
             let why = format!("there is no directory {}", missing.display());
             notes.add(FindingKind::MailboxMissing, why);

@@ -108,6 +108,11 @@ impl Placement {
         (!self.is_there).then(|| self.partition.data.mail_file(&self.dir).path())
     }
 
+    /// Whether archived messages are elsewhere.
+    pub fn has_archive(&self) -> bool {
+        self.archive.is_some()
+    }
+
     /// The roots below which its files lie.
     pub fn partition(&self) -> Arc<Partition> {
         Arc::clone(&self.partition)

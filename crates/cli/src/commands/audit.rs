@@ -62,6 +62,10 @@ pub fn run(args: &AuditArgs) -> Result<Exit, CliError> {
         }
         report.take(done, &progress);
     });
+    if args.all {
+        let findings = server.list_findings().map_err(spool_error::explain)?;
+        report.add_server(findings.into_iter().map(Issue::from).collect());
+    }
     conclude(&server, &chosen, &mut report, &*pace)?;
     progress.clear();
     if let Some(state) = state {

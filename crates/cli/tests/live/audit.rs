@@ -79,7 +79,7 @@ fn what_a_server_has_written_is_whole_however_it_is_laid_out() {
 fn users_of_domains_and_names_of_every_kind_are_whole() {
     let Some(builder) = cyrus_or_skip("users_of_domains_and_names_of_every_kind") else { return };
     check(builder.clone().virtdomains("userid"), "glad@other.test");
-    check(builder.option("altnamespace", "yes").conversations(true).virtdomains("on"), "glad");
+    check(builder.conversations(true).virtdomains("on"), "glad");
 }
 
 #[test]

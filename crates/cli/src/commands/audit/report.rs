@@ -1,9 +1,10 @@
 //! What an audit found, for people and for programs.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use engine::audit::{Audited, Custody, Depth, Issue, Links, Place};
-use model::{Finding, Timestamp};
+use model::{Finding, FindingKind, Timestamp};
 use serde_json::{Value, json};
 
 use super::Done;
@@ -124,9 +125,19 @@ impl Report {
         account.issues = audited.issues;
     }
 
-    /// Takes what concerns several accounts.
+    /// Takes what concerns several accounts, or none, as far as it was not told of one.
     pub fn add_server(&mut self, issues: Vec<Issue>) {
-        self.server.extend(issues);
+        let told: BTreeSet<(FindingKind, String)> = self
+            .accounts
+            .iter()
+            .flat_map(|account| &account.issues)
+            .map(|issue| (issue.finding.kind, issue.finding.place.clone()))
+            .collect();
+        let is_new = |issue: &Issue| {
+            issue.finding.kind == FindingKind::LinksUnexplained
+                || !told.contains(&(issue.finding.kind, issue.finding.place.clone()))
+        };
+        self.server.extend(issues.into_iter().filter(is_new));
     }
 
     /// Takes note of something besides the audit that may have gone wrong.
