@@ -4,6 +4,7 @@ mod audit;
 mod durations;
 mod restore;
 mod rolling;
+mod sweep;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use durations::{seconds, span};
 pub use audit::AuditArgs;
 pub use restore::RestoreArgs;
 pub use rolling::RollingArgs;
+pub use sweep::SweepArgs;
 
 /// Keep the mail of a Cyrus IMAP server: snapshot accounts, keep their history, give mail back.
 ///
@@ -188,25 +190,6 @@ pub struct ServerArgs {
     /// Wait at most this long for a lock, in seconds
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
     pub lock_wait: Duration,
-}
-
-/// What `sweep` takes.
-#[derive(Debug, Args)]
-pub struct SweepArgs {
-    /// The server's configuration
-    #[arg(short = 'C', long = "config", value_name = "FILE", default_value = "/etc/imapd.conf")]
-    pub config: PathBuf,
-    /// Remove it; without this, nothing is changed
-    #[arg(long)]
-    pub apply: bool,
-    /// Leave what was changed less than so many seconds ago, whoever made it
-    #[arg(long, value_name = "SECONDS", default_value = "3600", value_parser = seconds)]
-    pub older_than: Duration,
-    /// Tell which messages share their files with what is left; lists every directory of the spool
-    #[arg(long)]
-    pub messages: bool,
-    #[command(flatten)]
-    pub talk: TalkArgs,
 }
 
 /// How to report.

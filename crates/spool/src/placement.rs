@@ -191,7 +191,7 @@ impl Placement {
         let roots = &self.partition;
         let root = if archived { &roots.archive_cache } else { &roots.cache };
         let Some(root) = root else { return Ok(None) };
-        Ok(files::open(root.mail_file(&self.dir.join(CACHE))).or_none()?)
+        files::open(root.mail_file(&self.dir.join(CACHE))).or_none()
     }
 
     /// The whole path of a message file on the data partition, for people.

@@ -58,7 +58,8 @@ fn check(builder: CyrusBuilder, user: &str) {
 fn what_a_server_has_written_is_whole_however_it_is_laid_out() {
     let test = "what_a_server_has_written_is_whole";
     let Some(builder) = cyrus_or_skip(test) else { return };
-    let variants: [(&str, fn(CyrusBuilder) -> CyrusBuilder); 7] = [
+    type Variant = fn(CyrusBuilder) -> CyrusBuilder;
+    let variants: [(&str, Variant); 7] = [
         ("plain", |builder| builder),
         ("directories by name, hashed", |builder| builder.legacy_dirs(true).hashimapspool(true)),
         ("conversations", |builder| builder.conversations(true)),

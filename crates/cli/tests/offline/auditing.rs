@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use rustix::fs::{FlockOperation, fcntl_lock};
 use serde_json::Value;
 use tempfile::TempDir;
 use testkit::locks::{LockMode, LockProcess};
@@ -165,7 +166,7 @@ fn two_audits_do_not_share_a_state() {
     let state = scratch.path().join("state");
     fs::create_dir(&state).expect("made");
     let lock = fs::File::create(state.join("lock")).expect("made");
-    lock.lock().expect("locked");
+    fcntl_lock(&lock, FlockOperation::NonBlockingLockExclusive).expect("locked");
     let state = state.display().to_string();
     let ran = audit(&conf, &["--all", "--state", &state]).expect(75);
     assert!(ran.error().starts_with("another audit uses "), "{}", ran.stderr);

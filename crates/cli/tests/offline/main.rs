@@ -2,6 +2,7 @@
 //! be typed wrong.
 
 mod auditing;
+mod auditing_custody;
 mod auditing_damage;
 mod broken;
 mod chains;
