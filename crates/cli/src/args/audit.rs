@@ -27,11 +27,11 @@ pub struct AuditArgs {
     #[arg(long, value_name = "DIR")]
     pub state: Option<PathBuf>,
     /// Look at one account of N, those that were audited longest ago
-    #[arg(long, value_name = "1/N", requires = "all", requires = "state", conflicts_with = "every", value_parser = share)]
+    #[arg(long, value_name = "1/N", requires = "state", conflicts_with_all = ["accounts", "every"], value_parser = share)]
     pub share: Option<Share>,
     /// Look at as many accounts as it takes to have all of them audited in this time, those that were
     /// audited longest ago: a number with s, m, h or d
-    #[arg(long, value_name = "TIME", requires = "all", requires = "state", value_parser = span)]
+    #[arg(long, value_name = "TIME", requires = "state", conflicts_with = "accounts", value_parser = span)]
     pub every: Option<Duration>,
     /// Read no more than this in a second, in MiB
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..))]

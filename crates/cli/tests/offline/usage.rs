@@ -47,7 +47,7 @@ fn what_makes_no_sense_is_refused_with_help() {
         (vec!["audit", "--all", "glad"], "--all"),
         (vec!["audit", "--all", "--quick", "--full"], "--quick"),
         (vec!["audit", "--all", "--share", "1/3"], "--state"),
-        (vec!["audit", "glad", "--share", "1/3", "--state", "x"], "--all"),
+        (vec!["audit", "glad", "--share", "1/3", "--state", "x"], "--share"),
         (vec!["audit", "--all", "--share", "2/3", "--state", "x"], "one of so many, as 1/30"),
         (vec!["audit", "--all", "--share", "1/0", "--state", "x"], "one of so many, as 1/30"),
         (vec!["audit", "--all", "--every", "30", "--state", "x"], "with s, m, h or d"),
