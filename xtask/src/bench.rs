@@ -1,6 +1,7 @@
-//! `cargo xtask bench snapshot`, `bench vault`, `bench serve` and `bench replicate`: cylinder raced against
-//! what people use today, in one go, on one disk, on the same real mail.
+//! `cargo xtask bench snapshot`, `bench vault`, `bench serve`, `bench replicate` and `bench audit`: cylinder
+//! raced against what people use today, in one go, on one disk, on the same real mail.
 
+mod audit;
 mod computer;
 mod curve;
 mod goals;
@@ -30,7 +31,8 @@ use crate::{Failure, corpus, workspace};
 const PAGE: &str = "docs/benchmarks.md";
 
 /// How it is called.
-pub const ARGUMENTS: &str = "snapshot|vault|serve|replicate [--quick] [--only PART] [--write] ...";
+pub const ARGUMENTS: &str =
+    "snapshot|vault|serve|replicate|audit [--quick] [--only PART] [--write] ...";
 
 /// The command.
 pub fn run(args: &[String]) -> Result<(), Failure> {
@@ -38,6 +40,7 @@ pub fn run(args: &[String]) -> Result<(), Failure> {
         Some((what, rest)) if what == "vault" => vault::run(rest),
         Some((what, rest)) if what == "serve" => serve::run(rest),
         Some((what, rest)) if what == "replicate" => replicate::run(rest),
+        Some((what, rest)) if what == "audit" => audit::run(rest),
         _ => snapshot(args),
     }
 }

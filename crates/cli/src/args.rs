@@ -1,5 +1,6 @@
 //! What can be typed. The doc comments here are the help text and the manual page.
 
+mod audit;
 mod compare;
 mod durations;
 mod restore;
@@ -13,6 +14,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::watching::notify::Notify;
 use durations::{seconds, span};
 
+pub use audit::AuditArgs;
 pub use compare::CompareArgs;
 pub use restore::RestoreArgs;
 pub use rolling::RollingArgs;
@@ -21,7 +23,8 @@ pub use rolling::RollingArgs;
 ///
 /// Data goes to standard output, talk to standard error. Exit codes: 0 done; 1 failed; 2 wrong
 /// usage; 3 done, but something was found wrong (each finding is printed and kept in the
-/// snapshot); 4 mail that is not whole, or not the same; 75 a lock was not to be had in time, try again later; 255 a bug.
+/// snapshot); 4 mail that was looked at is not whole, or not the same as elsewhere; 75 a lock was not
+/// to be had in time, try again later; 255 a bug.
 #[derive(Debug, Parser)]
 #[command(name = "cylinder", version, max_term_width = 100, disable_help_subcommand = true)]
 pub struct Cli {
@@ -135,6 +138,16 @@ pub enum Command {
     /// server that runs. Of a file that has other names it is checked that it was not cut short. Exit
     /// code 3 if one was, or if something could not be looked at or removed.
     Sweep(SweepArgs),
+    /// Say whether the mail of a server is whole: its spool against itself.
+    ///
+    /// Compares the files of each mailbox with each other, with its messages and with mailboxes.db,
+    /// quotas with what they count, and with --full the bytes of each message with its GUID. Runs
+    /// beside a live server; whatever looks wrong is looked at again before it is told. Of each
+    /// damaged message, it reports what its record says, what its file has, what became of it, who
+    /// shares the file, and where good bytes are. Nothing is changed. With --state, dates are kept, and
+    /// a run that was stopped is continued by the next one. Exit code 4 if anything is wrong; 1: some
+    /// account was not looked at; 75: it was only busy.
+    Audit(AuditArgs),
     /// Watch the log, and make a noise for anything that is not everyday.
     ///
     /// Learns which lines come, how often and when, and tells of what is new, of what comes far too

@@ -50,6 +50,7 @@ fn act() -> ExitCode {
         Command::List(args) => args.json,
         Command::Sweep(args) => args.talk.json,
         Command::Compare(args) => args.talk.json,
+        Command::Audit(args) => args.talk.json,
         Command::Watch(args) => args.json,
         Command::Show(_) | Command::Serve(_) | Command::Demo(_) | Command::Man => false,
     };
@@ -80,6 +81,7 @@ fn run(command: &Command) -> Result<Exit, CliError> {
         Command::Promote(args) => commands::promote::run(args),
         Command::Sweep(args) => commands::sweep::run(args),
         Command::Compare(args) => commands::compare::run(args),
+        Command::Audit(args) => commands::audit::run(args),
         Command::Watch(args) => commands::watch::run(args),
         Command::Demo(args) => commands::demo::run(args),
         Command::Man => commands::man::run(),

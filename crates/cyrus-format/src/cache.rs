@@ -96,12 +96,21 @@ pub fn record_at(file: &[u8], offset: u64) -> Result<CacheRecord<'_>, FormatErro
     let rest = start.and_then(|start| file.get(start..)).ok_or_else(|| {
         reader.damaged(format!("a record at {offset} in a file of {} bytes", file.len()))
     })?;
-    let mut reader = Reader::at(WHAT, rest, offset);
+    record_of(rest, offset)
+}
+
+/// The record that these bytes begin with, which are those at `offset` of the file: for whoever has
+/// only a part of it in memory. More bytes may follow.
+///
+/// # Errors
+/// [`FormatError::Damaged`] if they end within it.
+pub fn record_of(bytes: &[u8], offset: u64) -> Result<CacheRecord<'_>, FormatError> {
+    let mut reader = Reader::at(WHAT, bytes, offset);
     let mut items = [[].as_slice(); ITEMS];
     for item in &mut items {
         *item = read_item(&mut reader)?;
     }
-    Ok(CacheRecord { raw: &rest[..reader.consumed()], items })
+    Ok(CacheRecord { raw: &bytes[..reader.consumed()], items })
 }
 
 /// Looks at the cache record that an index record points at.

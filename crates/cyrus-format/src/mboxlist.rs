@@ -188,6 +188,9 @@ pub struct MboxList {
     pub entries: Vec<MailboxEntry>,
     /// Keys whose values make no sense, and why.
     pub unreadable: Vec<(Vec<u8>, String)>,
+    /// Mailboxes with data of which there is no record under their uniqueid, or one that is about
+    /// another name (3.6+); sorted.
+    pub unpaired: Vec<MboxName>,
 }
 
 impl MboxList {
@@ -206,7 +209,8 @@ impl MboxList {
         records: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
         rules: &NameRules,
     ) -> Self {
-        let mut list = Self { era, entries: Vec::new(), unreadable: Vec::new() };
+        let mut list =
+            Self { era, entries: Vec::new(), unreadable: Vec::new(), unpaired: Vec::new() };
         let mut by_id = Vec::new();
         for (key, value) in records {
             let parsed = match (era, key) {
@@ -239,14 +243,22 @@ impl MboxList {
     /// record behind for ever when cleanup removes a deleted mailbox (`imap/mboxlist.c`:
     /// mboxlist_update_entry, Cyrus 3.6.1).
     fn join(&mut self, by_id: Vec<MailboxEntry>) {
+        let mut paired = vec![false; self.entries.len()];
         for entry in by_id {
             let at = self.entries.binary_search_by(|known| known.name.cmp(&entry.name));
             // A tombstone of a name may point to the mailbox's former identity.
-            if let Some(known) = at.ok().and_then(|at| self.entries.get_mut(at))
+            if let Ok(at) = at
+                && let Some(known) = self.entries.get_mut(at)
                 && known.uniqueid == entry.uniqueid
             {
                 known.history = entry.history;
+                paired[at] = true;
             }
+        }
+        if self.era == MboxListEra::ById {
+            let unpaired = self.entries.iter().zip(paired);
+            let unpaired = unpaired.filter(|(entry, paired)| entry.mbtype.has_data() && !paired);
+            self.unpaired = unpaired.map(|(entry, _)| entry.name.clone()).collect();
         }
     }
 

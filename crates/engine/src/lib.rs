@@ -5,6 +5,7 @@
 //! an [`export::Tree`]. Nothing here opens a file or asks the time.
 
 pub mod archive;
+pub mod audit;
 pub mod base;
 pub mod catalog;
 pub mod changes;

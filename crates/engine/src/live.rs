@@ -58,7 +58,8 @@ pub fn apart(frozen: Frozen) -> (SourceAccount, Untouched) {
     (account, Untouched { names, mailboxes, locks })
 }
 
-fn take_mailbox(frozen: &mut FrozenMailbox) -> SourceMailbox {
+/// Takes the metadata of a mailbox; its messages stay within reach.
+pub(crate) fn take_mailbox(frozen: &mut FrozenMailbox) -> SourceMailbox {
     let entry = &frozen.entry;
     let files = [
         ("cyrus.header", frozen.header.take()),
@@ -111,12 +112,17 @@ impl MessageSource for LiveMessages {
     }
 
     fn locks(&self) -> Vec<LockHeld> {
-        let held = |lock: &LockReport| LockHeld {
-            kind: lock.kind.to_string(),
-            file: lock.file.display().to_string(),
-            waited_us: micros(lock.waited),
-            held_us: lock.held().map(micros),
-        };
-        self.locks.iter().map(held).collect()
+        locks_held(&self.locks)
     }
+}
+
+/// What is told of locks.
+pub(crate) fn locks_held(locks: &[LockReport]) -> Vec<LockHeld> {
+    let held = |lock: &LockReport| LockHeld {
+        kind: lock.kind.to_string(),
+        file: lock.file.display().to_string(),
+        waited_us: micros(lock.waited),
+        held_us: lock.held().map(micros),
+    };
+    locks.iter().map(held).collect()
 }

@@ -143,6 +143,19 @@ pub trait Monitor: Sync {
     }
 }
 
+/// Says how fast may be read, so that others have room.
+pub trait Pace: Sync {
+    /// So many bytes were read; returns when the next may be.
+    fn read(&self, bytes: u64) {
+        let _ = bytes;
+    }
+}
+
+/// As fast as can be.
+pub struct Unhurried;
+
+impl Pace for Unhurried {}
+
 /// A monitor that looks away.
 pub struct Silent;
 

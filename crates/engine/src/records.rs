@@ -121,6 +121,11 @@ impl<'a> Records<'a> {
         (0..self.len()).filter_map(|at| self.whole(at))
     }
 
+    /// cyrus.index by itself, if it can be read.
+    pub fn index(&self) -> Option<&Index<'a>> {
+        self.index.as_ref()
+    }
+
     /// The version of the index; 0 where there is none.
     pub fn version(&self) -> u32 {
         self.index.as_ref().map_or(0, Index::minor_version)

@@ -117,9 +117,15 @@ finding_kinds! {
     /// A mailboxes.db entry that cannot be understood.
     EntryUnreadable = "entry-unreadable", Data,
         "check mailboxes.db with ctl_mboxlist -v";
-    /// Two mailboxes of one account with the same uniqueid.
+    /// Two mailboxes with the same uniqueid.
     DuplicateUniqueId = "duplicate-uniqueid", Data,
         "run reconstruct; Cyrus before 3.0 could give one id to two mailboxes";
+    /// A mailbox whose uniqueid is missing where it should stand.
+    UniqueIdLost = "uniqueid-lost", Data,
+        "run reconstruct on the mailbox, which gives it the id that is left";
+    /// A mailbox that has one uniqueid in mailboxes.db, and another one in cyrus.header.
+    UniqueIdMismatch = "uniqueid-mismatch", Data,
+        "find out which mailbox the files are of before reconstruct takes the id of mailboxes.db for them";
     /// A UID in cyrus.index and in cyrus.expunge: a crash in the middle of an expunge.
     ExpungeOverlap = "expunge-overlap", Data,
         "the live record wins; merge cyrus.expunge before any newer Cyrus opens the mailbox";
@@ -132,6 +138,18 @@ finding_kinds! {
     /// The counters of an index are not what its records say.
     IndexCounters = "index-counters", Data,
         "run reconstruct on the mailbox";
+    /// A sum that replication compares mailboxes by is not that of the records.
+    SyncCrc = "sync-crc", Data,
+        "run reconstruct on the mailbox; until then replicas take it for changed";
+    /// cyrus.cache is not what the records say of it.
+    CacheDamaged = "cache-damaged", Data,
+        "no mail is lost: run reconstruct on the mailbox, which makes it anew";
+    /// A quota root that does not say what its mailboxes add up to.
+    QuotaUsage = "quota-usage", Data,
+        "run quota -f on the root";
+    /// A message file with more names than records.
+    LinksUnexplained = "links-unexplained", Data,
+        "cylinder sweep removes what dead servers left; look at any other name before it goes";
     /// The configuration has Cyrus look for something elsewhere than where it lies.
     Misplaced = "misplaced", Operator,
         "correct that option of imapd.conf";

@@ -1,6 +1,7 @@
 //! mailboxes.db as it was read once, and what of it belongs to whom.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::OnceLock;
 
 use cyrus_format::FormatError;
 use cyrus_format::db;
@@ -13,6 +14,7 @@ use model::{MboxName, UniqueId, Userid};
 
 use crate::entries::Entries;
 use crate::era::Evidence;
+use crate::identities;
 
 /// Between the components of a dbname, and behind its domain (`imap/mboxlist.c`, Cyrus 3.6).
 const DB_SEPARATOR: u8 = 0x1f;
@@ -31,6 +33,8 @@ pub(crate) struct Catalog {
     pub raw: Entries,
     /// Whose mailboxes are where in the list, shared ones included. Only those with data count.
     accounts: BTreeMap<Userid, Vec<usize>>,
+    /// Made when it is first asked for.
+    shared_ids: OnceLock<BTreeMap<UniqueId, Vec<MboxName>>>,
 }
 
 impl Catalog {
@@ -52,7 +56,13 @@ impl Catalog {
             let owner = owner(&entry.name, &rules).unwrap_or_else(Userid::shared);
             accounts.entry(owner).or_default().push(at);
         }
-        Ok(Self { raw: Entries::new(&db), list, names, accounts })
+        let shared_ids = OnceLock::new();
+        Ok(Self { raw: Entries::new(&db), list, names, accounts, shared_ids })
+    }
+
+    /// The ids that more than one mailbox has, with the names of those.
+    pub fn shared_ids(&self) -> &BTreeMap<UniqueId, Vec<MboxName>> {
+        self.shared_ids.get_or_init(|| identities::shared_ids(&self.list.entries))
     }
 
     /// What tells the release.

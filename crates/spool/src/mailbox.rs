@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::path::PathBuf;
 
 use cyrus_format::index::{self, Index};
 use cyrus_format::mboxlist::MailboxEntry;
@@ -10,7 +11,7 @@ use model::{Finding, FindingKind, MboxName, Uid};
 use crate::error::Result;
 use crate::files;
 use crate::lock::{Held, OrNone};
-use crate::placement::Placement;
+use crate::placement::{MessageStat, Placement};
 
 /// One mailbox of a frozen account.
 ///
@@ -77,7 +78,7 @@ impl FrozenMailbox {
     }
 
     /// Gives its locks back before its messages are read: one may vanish from now on.
-    pub(crate) fn let_go(&mut self) {
+    pub fn let_go(&mut self) {
         self.locks.clear();
         self.loosely_held = true;
     }
@@ -101,6 +102,31 @@ impl FrozenMailbox {
     /// What the system says; a directory that does not exist holds none.
     pub fn list_messages(&self) -> io::Result<Vec<Uid>> {
         self.place.as_ref().map_or(Ok(Vec::new()), Placement::list_messages)
+    }
+
+    /// What the system says of each message file there is, by UID, on both partitions.
+    ///
+    /// # Errors
+    ///
+    /// What the system says; a directory that does not exist holds none.
+    pub fn stat_messages(&self) -> io::Result<Vec<MessageStat>> {
+        self.place.as_ref().map_or(Ok(Vec::new()), Placement::stat_messages)
+    }
+
+    /// `cyrus.cache` of the messages here, or of those on the archive partition; `None` if there
+    /// is none. As long as the mailbox is held, it is the one that the index is about, and what is
+    /// open stays that.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn open_cache(&self, archived: bool) -> io::Result<Option<File>> {
+        self.place.as_ref().map_or(Ok(None), |place| place.open_cache(archived))
+    }
+
+    /// Where the file of a message is to be, for people; nothing if the mailbox has no place.
+    pub fn path_of(&self, uid: Uid) -> PathBuf {
+        self.place.as_ref().map(|place| place.path_of(uid)).unwrap_or_default()
     }
 
     /// `cyrus.index` as it is now, where no lock held cleanup back when the mailbox was copied

@@ -11,7 +11,7 @@ use cyrus_format::mboxlist::{MailboxEntry, MboxListEra};
 use cyrus_format::names::NameError;
 use cyrus_format::paths::PathRules;
 use model::{FindingKind, Uid, UniqueId};
-use rustix::fs::Dir;
+use rustix::fs::{AtFlags, Dir, FileType, Stat, statat};
 use rustix::io::Errno;
 
 use crate::error::Result;
@@ -19,6 +19,9 @@ use crate::files::{self, Links, Place};
 use crate::lock::OrNone;
 use crate::mailbox::Notes;
 use crate::roots::{Partition, Root};
+use crate::staging::Inode;
+
+const CACHE: &str = "cyrus.cache";
 
 /// The mailbox's directory below each root of its partition.
 pub(crate) fn directory(
@@ -153,6 +156,70 @@ impl Placement {
         uids.dedup();
         Ok(uids)
     }
+
+    /// See [`FrozenMailbox::stat_messages`](crate::FrozenMailbox::stat_messages).
+    pub fn stat_messages(&self) -> io::Result<Vec<MessageStat>> {
+        let mut found = Vec::new();
+        for directory in [Some(&self.data), self.archive.as_ref()].into_iter().flatten() {
+            directory.with(&self.dir, |dir| {
+                for entry in Dir::read_from(dir)? {
+                    let entry = entry?;
+                    let Some(uid) = uid_of_file(entry.file_name().to_bytes()) else { continue };
+                    match statat(dir, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW) {
+                        Ok(stat) => found.push(MessageStat::of(uid, &stat)),
+                        // It went between two calls.
+                        Err(Errno::NOENT) => {}
+                        Err(errno) => return Err(errno.into()),
+                    }
+                }
+                Ok(())
+            })?;
+        }
+        found.sort_unstable_by_key(|stat| stat.uid);
+        // One that is just moving to the other partition has both names.
+        found.dedup_by_key(|stat| stat.uid);
+        Ok(found)
+    }
+
+    /// See [`FrozenMailbox::open_cache`](crate::FrozenMailbox::open_cache).
+    pub fn open_cache(&self, archived: bool) -> io::Result<Option<File>> {
+        let roots = &self.partition;
+        let root = if archived { &roots.archive_cache } else { &roots.cache };
+        let Some(root) = root else { return Ok(None) };
+        Ok(files::open(root.mail_file(&self.dir.join(CACHE))).or_none()?)
+    }
+
+    /// The whole path of a message file on the data partition, for people.
+    pub fn path_of(&self, uid: Uid) -> PathBuf {
+        self.partition.data.mail_file(&self.dir.join(format!("{uid}."))).path()
+    }
+}
+
+impl MessageStat {
+    fn of(uid: Uid, stat: &Stat) -> Self {
+        Self {
+            uid,
+            inode: (stat.st_dev, stat.st_ino),
+            links: stat.st_nlink,
+            size: u64::try_from(stat.st_size).unwrap_or_default(),
+            is_file: FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile,
+        }
+    }
+}
+
+/// What the system says of a message file, without its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MessageStat {
+    /// The UID in its name.
+    pub uid: Uid,
+    /// Which file it is.
+    pub inode: Inode,
+    /// How many names it has.
+    pub links: u64,
+    /// How many bytes.
+    pub size: u64,
+    /// Whether it is a regular file.
+    pub is_file: bool,
 }
 
 /// A mailbox's directory below one root.

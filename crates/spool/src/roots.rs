@@ -19,6 +19,11 @@ pub(crate) struct Root {
 }
 
 impl Root {
+    /// A directory that is open.
+    pub fn new(path: PathBuf, fd: OwnedFd) -> Self {
+        Self { path, fd }
+    }
+
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
@@ -40,8 +45,30 @@ pub(crate) struct Partition {
     pub index: Arc<Root>,
     pub expunge: Arc<Root>,
     pub annotations: Arc<Root>,
+    /// Where caches are. They can be made anew, so one that cannot be opened stops nothing.
+    pub cache: Option<Arc<Root>>,
+    /// Where those of archived messages are.
+    pub archive_cache: Option<Arc<Root>>,
     /// Where archived messages are, if that is elsewhere.
     pub archive: Option<Arc<Root>>,
+}
+
+impl Partition {
+    /// One that has everything in one directory.
+    pub fn plain(root: Root) -> Self {
+        let root = Arc::new(root);
+        let each = || Arc::clone(&root);
+        Self {
+            data: each(),
+            header: each(),
+            index: each(),
+            expunge: each(),
+            annotations: each(),
+            cache: Some(each()),
+            archive_cache: Some(each()),
+            archive: None,
+        }
+    }
 }
 
 /// A directory that should be there and cannot be opened.
@@ -93,6 +120,8 @@ impl Roots {
             index: meta(Meta::Index)?,
             expunge: meta(Meta::Expunge)?,
             annotations: meta(Meta::Annotations)?,
+            cache: meta(Meta::Cache).ok(),
+            archive_cache: meta(Meta::ArchiveCache).ok(),
             data: self.open(data)?,
             archive: match conf.archivepartition(name.as_bytes()) {
                 Some(archive) if archive != data => Some(self.open(archive)?),
@@ -107,7 +136,7 @@ impl Roots {
         }
         let fd = files::open_dir(CWD, path)
             .map_err(|errno| MissingRoot { path: path.to_owned(), error: errno.into() })?;
-        let root = Arc::new(Root { path: path.to_owned(), fd });
+        let root = Arc::new(Root::new(path.to_owned(), fd));
         self.0.insert(path.to_owned(), Arc::clone(&root));
         Ok(root)
     }

@@ -1,5 +1,6 @@
 //! One file a verb: what was typed becomes values, the engine does the work, the result is shown.
 
+pub mod audit;
 pub mod backup;
 pub mod compare;
 pub mod demo;

@@ -7,16 +7,17 @@ use std::path::Path;
 
 use cyrus_format::imapd_conf::{ImapdConf, VirtDomains};
 use cyrus_format::names::NameEra;
+use engine::audit::{self, Depth, Examined};
 use model::Finding;
 use rustix::process::geteuid;
 use serde_json::{Value, json};
-use spool::replica::{Depth, Examined, Replica, ReplicaError};
+use spool::replica::{Replica, ReplicaError};
 use spool::tree::Owner;
 
 use crate::args::PromoteArgs;
 use crate::error::{CliError, Exit};
 use crate::render::{self, bytes, count, plain};
-use crate::spool_error;
+use crate::{processors, spool_error};
 
 /// Runs the command.
 pub fn run(args: &PromoteArgs) -> Result<Exit, CliError> {
@@ -109,9 +110,9 @@ fn look(args: &PromoteArgs, conf: &ImapdConf, replica: &Replica) -> Looked {
     let state = replica.lock();
     let misplaced = state.misplaced(conf);
     misplaced.iter().for_each(say);
-    let depth = if args.full { Depth::Bytes } else { Depth::Sizes };
+    let depth = if args.full { Depth::Full } else { Depth::Quick };
     let mut losses = Vec::new();
-    let examined = state.examine(depth, &mut |finding| {
+    let examined = audit::examine(&state, depth, processors(), &mut |finding| {
         say(&finding);
         losses.push(finding);
     });

@@ -2,6 +2,7 @@
 //! Cyrus on what was restored has the last word. Where there is no Cyrus, all of it is skipped.
 
 mod account;
+mod audit;
 mod chain_check;
 mod compare;
 mod exports;

@@ -1,6 +1,8 @@
 //! The program where no Cyrus runs: archives of all sorts, spools that are damaged, and what can
 //! be typed wrong.
 
+mod auditing;
+mod auditing_damage;
 mod broken;
 mod chains;
 mod comparing;

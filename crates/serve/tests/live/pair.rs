@@ -12,8 +12,9 @@ use csync::framer::{Event, Framer, Limits as FramerLimits, Stream};
 use csync::mailbox::Mailbox;
 use csync::record::Record;
 use csync::untagged::Untagged;
+use engine::audit::{self, Depth};
 use serve::replica::Session;
-use spool::replica::{Depth, Replica, ReplicaError};
+use spool::replica::{Replica, ReplicaError};
 use spool::tree::Owner;
 use tempfile::TempDir;
 use testkit::imap::{Append, ImapClient};
@@ -132,7 +133,8 @@ impl Pair {
         let conf = spool::read_conf(cyrus.imapd_conf()).expect("an imapd.conf");
         let mut findings = replica.lock().misplaced(&conf);
         let state = replica.lock();
-        let examined = state.examine(Depth::Bytes, &mut |finding| findings.push(finding));
+        let examined =
+            audit::examine(&state, Depth::Full, 2, &mut |finding| findings.push(finding));
         drop(state);
         assert_eq!(findings, []);
         replica.promote(&conf, Owner::of_conf(&conf)).expect("it is promoted");

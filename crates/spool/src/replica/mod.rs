@@ -52,7 +52,6 @@ pub use claims::Concern;
 pub use contents::{Contents, INDEX_VERSION, MailboxExtra, Summary};
 pub use cyrus_format::annotations::Note;
 pub use error::{ReplicaError, Result};
-pub use examine::{Depth, Examined};
 pub use files::Files;
 pub use message::{Arriving, Message};
 pub use records::Records;

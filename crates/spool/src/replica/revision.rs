@@ -93,16 +93,6 @@ impl Sums {
         }
     }
 
-    /// Whether a header says of all records what they say themselves.
-    pub fn are_of(&self, index: &IndexHeader) -> bool {
-        // Cyrus 3.13 writes conversation ids otherwise, where it adds up its CRC.
-        [ThridText::Short, ThridText::Padded].into_iter().any(|thrid| {
-            let tally = self.tally(thrid);
-            let annots = crc::ANNOT_START ^ self.annots ^ tally.virtual_annots;
-            tally.differences(index).is_empty() && annots == index.sync_crc_annot
-        })
-    }
-
     fn tally(&self, thrid: ThridText) -> &Tally {
         match thrid {
             ThridText::Short => &self.short,
