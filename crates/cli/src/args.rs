@@ -3,6 +3,7 @@
 mod audit;
 mod compare;
 mod durations;
+mod heal;
 mod restore;
 mod rolling;
 mod split;
@@ -19,6 +20,7 @@ use durations::{seconds, span};
 
 pub use audit::AuditArgs;
 pub use compare::CompareArgs;
+pub use heal::HealArgs;
 pub use restore::RestoreArgs;
 pub use rolling::RollingArgs;
 pub use split::{ResolveHow, SplitArgs};
@@ -136,6 +138,13 @@ pub enum Command {
     /// places are servers, what differs is looked at again, for it may only be on its way. Exit code 4
     /// if anything differs or cannot be compared; 75 if it only changed too fast, or was busy.
     Compare(CompareArgs),
+    /// Give damaged messages their bytes back, from a replica, a vault, or another copy.
+    ///
+    /// Reads every message, as an audit does. What does not hash to its GUID, or has no file, gets the
+    /// bytes of that GUID from another message of the spool, or from --from: written beside it, compared,
+    /// and only then put in its place. Where nobody has them, nothing is touched. The server must not run.
+    /// What is done is noted in --journal. Exit code 4 if something is left that is not whole.
+    Heal(HealArgs),
     /// Remove what dead processes have left where messages wait: in stage. and sync.
     ///
     /// Whoever kills or merely ends a sync_server leaves the messages that it was given in

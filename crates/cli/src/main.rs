@@ -7,6 +7,7 @@ mod directory;
 mod error;
 mod output;
 mod password;
+mod places;
 mod progress;
 mod queue;
 mod render;
@@ -51,6 +52,7 @@ fn act() -> ExitCode {
         Command::Sweep(args) => args.talk.json,
         Command::Audit(args) => args.talk.json,
         Command::Compare(args) => args.talk.json,
+        Command::Heal(args) => args.talk.json,
         Command::Watch(args) => args.json,
         Command::Show(_) | Command::Serve(_) | Command::Demo(_) | Command::Man => false,
     };
@@ -82,6 +84,7 @@ fn run(command: &Command) -> Result<Exit, CliError> {
         Command::Sweep(args) => commands::sweep::run(args),
         Command::Audit(args) => commands::audit::run(args),
         Command::Compare(args) => commands::compare::run(args),
+        Command::Heal(args) => commands::heal::run(args),
         Command::Watch(args) => commands::watch::run(args),
         Command::Demo(args) => commands::demo::run(args),
         Command::Man => commands::man::run(),

@@ -173,6 +173,15 @@ impl MessageSource for StoredMessages<'_> {
         false
     }
 
+    fn open_guid(&self, guid: &Guid) -> Option<io::Result<Box<dyn Read + Send + '_>>> {
+        let found = self.located(guid).map_err(io::Error::other).transpose();
+        let opened = found.unwrap_or_else(|| Err(io::ErrorKind::NotFound.into()));
+        Some(opened.and_then(|(segment, located)| {
+            let reader = segment.message_reader(guid, located).map_err(io::Error::other)?;
+            Ok(Box::new(reader) as Box<dyn Read + Send + '_>)
+        }))
+    }
+
     fn place(&self, mailbox: usize, record: &RecordKey) -> String {
         let Some(guid) = self.guid(mailbox, record) else { return "nowhere".to_owned() };
         match self.located(&guid) {

@@ -37,6 +37,13 @@ pub trait MessageSource: Sync {
         false
     }
 
+    /// Opens any message of this GUID, where messages are kept by it; `None` where they are not. Nobody has
+    /// compared its bytes with the GUID.
+    fn open_guid(&self, guid: &Guid) -> Option<io::Result<Box<dyn Read + Send + '_>>> {
+        let _ = guid;
+        None
+    }
+
     /// Where the bytes of that message come from, for people.
     fn place(&self, mailbox: usize, record: &RecordKey) -> String;
 

@@ -82,7 +82,7 @@ impl Server {
     }
 
     /// Where a mailbox is; `None` if its partition is not there.
-    fn placed(&self, entry: &MailboxEntry) -> io::Result<Option<Placement>> {
+    pub(crate) fn placed(&self, entry: &MailboxEntry) -> io::Result<Option<Placement>> {
         let name = entry.partition.as_deref().unwrap_or_default();
         let Some(Ok(partition)) = self.partitions.get(name) else { return Ok(None) };
         let dir = placement::directory(entry, self.list_era, &self.rules);

@@ -146,6 +146,30 @@ impl Placement {
         Err(io::ErrorKind::NotFound.into())
     }
 
+    /// Does something with the directory that has the file of a message, or should have it.
+    pub fn with_dir_of<T>(
+        &self,
+        uid: Uid,
+        archived: bool,
+        action: impl FnOnce(BorrowedFd<'_>) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let name = format!("{uid}.");
+        let has_it = |directory: &&Directory| {
+            let found = directory
+                .with(&self.dir, |dir| Ok(statat(dir, &*name, AtFlags::SYMLINK_NOFOLLOW)?));
+            matches!(found, Ok(Some(_)))
+        };
+        let data = Some(&self.data);
+        let order = match (&self.archive, archived) {
+            (Some(archive), true) => [Some(archive), data],
+            (archive, _) => [data, archive.as_ref()],
+        };
+        let found = order.into_iter().flatten().find(has_it);
+        let directory = found.or_else(|| order.into_iter().flatten().next());
+        let directory = directory.ok_or(io::ErrorKind::NotFound)?;
+        directory.with(&self.dir, action)?.ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
     /// See [`FrozenMailbox::list_messages`](crate::FrozenMailbox::list_messages).
     pub fn list_messages(&self) -> io::Result<Vec<Uid>> {
         let mut uids = Vec::new();

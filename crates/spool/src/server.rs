@@ -26,6 +26,7 @@ use crate::near;
 use crate::placement;
 use crate::privileges::{ActingAs, Identity};
 use crate::roots::Partitions;
+use crate::running::{Running, running};
 use crate::{limits, unused};
 
 /// How many indexes are looked at to learn the server's release.
@@ -144,6 +145,15 @@ impl Server {
     /// [`SpoolError::UnknownUser`], [`SpoolError::Credentials`].
     pub fn act_as_cyrus(&self) -> Result<ActingAs> {
         ActingAs::user(&cyrus_user(&self.conf))
+    }
+
+    /// Whether somebody is [at work](running::running) there.
+    ///
+    /// # Errors
+    ///
+    /// What keeps the processes from being listed.
+    pub fn running(&self) -> std::io::Result<Option<Running>> {
+        running(&self.conf_file, &self.conf)
     }
 
     /// The configuration.

@@ -1,9 +1,9 @@
 //! `cylinder compare`: accounts at two places, and what differs.
 
-mod places;
 mod report;
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::mpsc::Sender;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,10 +14,10 @@ use model::Userid;
 
 use crate::args::CompareArgs;
 use crate::error::{CliError, Exit};
+use crate::places::{Access, Looking, Place, Thread};
 use crate::processors;
 use crate::progress::Progress;
 use crate::queue::{Queue, on_threads};
-use places::{Looking, Place, Thread};
 use report::Report;
 
 /// What became of an account.
@@ -28,9 +28,18 @@ struct Done {
 
 /// Runs the command.
 pub fn run(args: &CompareArgs) -> Result<Exit, CliError> {
-    let a = Place::open(&args.a, args, 0)?;
-    let servers = usize::from(matches!(a, Place::Server(_)));
-    let b = Place::open(&args.b, args, servers)?;
+    let files = &args.password_file;
+    let access = |number: usize| Access {
+        password_file: files.get(number).or(files.last()).map(PathBuf::as_path),
+        tls_ca: args.tls_ca.as_deref(),
+        cleartext: args.cleartext,
+        spool: spool::Options {
+            lock_timeout: args.lock_wait,
+            cyrus_version: args.cyrus_version.clone(),
+        },
+    };
+    let a = Place::open(&args.a, &access(0))?;
+    let b = Place::open(&args.b, &access(usize::from(matches!(a, Place::Server(_)))))?;
     let has_snapshots = [&a, &b].iter().any(|p| matches!(p, Place::Vault(_) | Place::Archive(_)));
     if args.at.is_some() && !has_snapshots {
         return Err(CliError::usage("--at names a snapshot, and neither place has any"));

@@ -6,6 +6,7 @@ pub mod compare;
 pub mod demo;
 pub mod diff;
 pub mod find;
+pub mod heal;
 pub mod history;
 pub mod list;
 pub mod man;

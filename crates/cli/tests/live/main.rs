@@ -7,6 +7,7 @@ mod chain_check;
 mod compare;
 mod exports;
 mod flags;
+mod heal;
 mod kill;
 mod lock_order;
 mod locks;

@@ -16,15 +16,15 @@ use super::vaults::backup_arguments;
 const LIMIT: std::time::Duration = std::time::Duration::from_secs(120);
 
 /// One account of five messages at every kind of place, all of them alike.
-struct Everywhere {
-    site: Site,
-    conf: PathBuf,
-    partition: PathBuf,
-    password: PathBuf,
+pub struct Everywhere {
+    pub site: Site,
+    pub conf: PathBuf,
+    pub partition: PathBuf,
+    pub password: PathBuf,
 }
 
 impl Everywhere {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let site = Site::start();
         let master = spool(&site.root(), 5);
         site.send(&master.imapd_conf, &["--all"]).expect(0);
@@ -40,7 +40,7 @@ impl Everywhere {
     }
 
     /// The places, as they are typed.
-    fn places(&self) -> [String; 4] {
+    pub fn places(&self) -> [String; 4] {
         let beside = |name: &str| self.site.root().with_file_name(name).display().to_string();
         [
             format!("spool:{}", self.conf.display()),
@@ -187,7 +187,7 @@ fn codes(account: &Value) -> Vec<&Value> {
 }
 
 /// The file of a message in INBOX, which has more messages than any other mailbox.
-fn file_of(partition: &Path, uid: u32) -> PathBuf {
+pub fn file_of(partition: &Path, uid: u32) -> PathBuf {
     let mut found = None;
     let mut open = vec![partition.to_owned()];
     while let Some(directory) = open.pop() {
@@ -204,7 +204,7 @@ fn file_of(partition: &Path, uid: u32) -> PathBuf {
 }
 
 /// Changes one bit.
-fn flip(path: &Path) {
+pub fn flip(path: &Path) {
     let mut bytes = fs::read(path).expect("it is there");
     bytes[10] ^= 1;
     fs::write(path, bytes).expect("it is ours");

@@ -9,6 +9,7 @@ mod chains;
 mod comparing;
 mod damage;
 mod forge;
+mod healing;
 mod hostile;
 mod places;
 mod program;

@@ -52,6 +52,8 @@ pub struct Recorded {
     pub last_updated: Timestamp,
     /// Whether clients do not see it any more.
     pub expunged: bool,
+    /// Whether its file is to be on the archive partition.
+    pub archived: bool,
 }
 
 /// What the file has.
@@ -196,6 +198,7 @@ impl Recorded {
             internaldate: record.internaldate,
             last_updated: record.last_updated,
             expunged: record.is_expunged(),
+            archived: record.is_archived(),
         }
     }
 }

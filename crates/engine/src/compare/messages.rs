@@ -5,8 +5,8 @@ use model::{MboxName, Uid};
 
 use super::brief::{Brief, FlagNames};
 use super::difference::{Both, Difference, Side, What, seconds};
-use super::place::Place;
 use super::{Comparison, Lost, Unclear};
+use crate::place::Place;
 use crate::ports::Monitor;
 
 /// Compares records one by one. Of the first place's mailbox a brief form is held in memory, the other

@@ -5,10 +5,8 @@
 //! compares them looks [again](Comparison::confirmed_by), and only what is still the same counts.
 
 mod brief;
-mod content;
 pub mod difference;
 mod messages;
-pub mod place;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,10 +18,10 @@ use peer::SessionError;
 use thiserror::Error;
 
 use crate::folder::is_deleted;
+use crate::place::{Place, Sight};
 use crate::ports::Monitor;
 use crate::replicate::Trouble;
 use difference::{Both, Difference, Side, What, seconds};
-use place::{Place, Sight};
 
 /// How closely to look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -47,7 +47,7 @@ impl Area {
 }
 
 /// All directories that partitions consist of.
-pub(super) fn roots(conf: &ImapdConf) -> Vec<PathBuf> {
+pub(crate) fn roots(conf: &ImapdConf) -> Vec<PathBuf> {
     const METAS: [Meta; 4] = [Meta::Header, Meta::Index, Meta::Expunge, Meta::Annotations];
     let mut roots: Vec<PathBuf> = Vec::new();
     for (name, data) in conf.partitions() {

@@ -26,6 +26,7 @@ use crate::error::{Result, SpoolError};
 use crate::privileges::Identity;
 use crate::server::cyrus_user;
 use area::Area;
+pub(crate) use area::roots;
 use process::Processes;
 
 pub use contents::{Cut, messages_of};

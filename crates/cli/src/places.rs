@@ -1,12 +1,12 @@
-//! The places that can be compared, and how an account is had from each.
+//! The places that an account can be at: how they are named, and how the account is had from each.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use cyrus_format::names::NameRules;
 use engine::archive::stored;
-use engine::compare::place::{Absent, Kept, Place as AccountAt, Told};
 use engine::live::{apart, live};
+use engine::place::{Absent, Kept, Place as AccountAt, Told};
 use engine::ports::MessageSource;
 use engine::replicate::local::Local;
 use engine::selection::Selection;
@@ -19,13 +19,24 @@ use spool::{Server, SpoolError};
 use vault::Vault;
 
 use crate::archive::{self, Archives};
-use crate::args::CompareArgs;
 use crate::commands::replicate::target::{Door, Target};
 use crate::error::CliError;
 use crate::{spool_error, vaults};
 
 /// Where a Cyrus has its configuration.
 const CONF: &str = "/etc/imapd.conf";
+
+/// What is needed to get at a place, beside its name.
+pub struct Access<'a> {
+    /// Where the password for a server is, if it is not typed.
+    pub password_file: Option<&'a Path>,
+    /// Certificates to believe.
+    pub tls_ca: Option<&'a Path>,
+    /// Whether a password may be sent in the clear.
+    pub cleartext: bool,
+    /// Of a spool.
+    pub spool: spool::Options,
+}
 
 /// A place, opened.
 pub enum Place {
@@ -73,29 +84,28 @@ pub struct Looking<'l> {
 pub type Then<'t> = &'t mut dyn FnMut(&mut dyn AccountAt);
 
 impl Place {
-    /// Reads what was typed, and opens it. `number` counts the servers in front of it.
-    pub fn open(text: &str, args: &CompareArgs, servers: usize) -> Result<Self, CliError> {
+    /// Reads what was typed, and opens it.
+    pub fn open(text: &str, access: &Access<'_>) -> Result<Self, CliError> {
         if let Some(path) = text.strip_prefix("spool:") {
-            return open_spool(path, args);
+            return open_spool(path, &access.spool);
         }
         if let Some(location) = text.strip_prefix("vault:") {
             return vaults::open(location).map(Place::Vault);
         }
         if text.starts_with("csync://") || text.starts_with("csyncs://") {
-            let files = &args.password_file;
             let target = Target::through(Door {
                 limits: Limits::default(),
                 url: text,
                 name: None,
-                password_file: files.get(servers).or(files.last()).map(PathBuf::as_path),
-                tls_ca: args.tls_ca.as_deref(),
-                cleartext: args.cleartext,
+                password_file: access.password_file,
+                tls_ca: access.tls_ca,
+                cleartext: access.cleartext,
                 sieve_mailbox: true,
             })?;
             return Ok(Place::Server(Box::new(target)));
         }
         if !Path::new(text).is_file() {
-            return Err(CliError::usage(format!("{text} is no place to compare")).hint(
+            return Err(CliError::usage(format!("{text} is no place of accounts")).hint(
                 "use spool:FILE, csync://HOST, vault:PLACE, or the name of an archive file",
             ));
         }
@@ -174,13 +184,11 @@ impl Place {
     }
 }
 
-fn open_spool(path: &str, args: &CompareArgs) -> Result<Place, CliError> {
+fn open_spool(path: &str, options: &spool::Options) -> Result<Place, CliError> {
     let path = if path.is_empty() { Path::new(CONF) } else { Path::new(path) };
     // A replica has its configuration beside it.
     let conf = if path.is_dir() { path.join("imapd.conf") } else { path.to_owned() };
-    let options =
-        spool::Options { lock_timeout: args.lock_wait, cyrus_version: args.cyrus_version.clone() };
-    let server = Server::open(&conf, &options).map_err(spool_error::explain)?;
+    let server = Server::open(&conf, options).map_err(spool_error::explain)?;
     Ok(Place::Spool(Box::new(server)))
 }
 

@@ -1,7 +1,7 @@
 //! What the bytes of messages hash to, at either kind of place.
 
 use std::convert::Infallible;
-use std::io;
+use std::io::{self, Read};
 
 use csync::command::Fetch;
 use csync::mailbox::Mailbox;
@@ -78,17 +78,8 @@ pub fn fetch(
     monitor: &dyn Monitor,
     take: Take<'_>,
 ) -> Result<(), SessionError> {
-    let Some(partition) = mailbox.contents.as_ref().and_then(|told| told.partition.clone()) else {
-        return Ok(());
-    };
     for (uid, guid) in messages {
-        let fetch = Fetch {
-            mboxname: mailbox.mboxname.clone(),
-            partition: partition.clone(),
-            uniqueid: mailbox.uniqueid.clone(),
-            guid: *guid,
-            uid: *uid,
-        };
+        let Some(fetch) = fetch_of(mailbox, *uid, *guid) else { return Ok(()) };
         let mut hash = Sha1::new();
         let mut size = 0;
         let fetched = peer.fetch(&fetch, &mut |bytes| {
@@ -104,4 +95,28 @@ pub fn fetch(
         }
     }
     Ok(())
+}
+
+/// The question for a message; none where nobody knows where the mailbox lies.
+pub fn fetch_of(mailbox: &Mailbox, uid: Uid, guid: Guid) -> Option<Fetch> {
+    Some(Fetch {
+        mboxname: mailbox.mboxname.clone(),
+        partition: mailbox.contents.as_ref()?.partition.clone()?,
+        uniqueid: mailbox.uniqueid.clone(),
+        guid,
+        uid,
+    })
+}
+
+/// Hands over all that can be read; whether that was all.
+pub fn pour(file: &mut dyn Read, take: &mut dyn FnMut(&[u8])) -> bool {
+    let mut piece = vec![0; 64 << 10];
+    loop {
+        match file.read(&mut piece) {
+            Ok(0) => return true,
+            Ok(read) => take(&piece[..read]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return false,
+        }
+    }
 }

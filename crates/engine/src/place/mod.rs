@@ -1,18 +1,21 @@
-//! What is compared: an account at some place, in the words of the protocol, whatever the place is.
+//! An account at some place, in the words of the protocol, whatever the place is: a spool, a server, a
+//! vault, an archive. What is compared, and where good bytes come from.
+
+mod content;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use csync::mailbox::Mailbox;
 use csync::meta::{Quota, Seen};
 use csync::record::Record;
+use cyrus_format::index::RecordKey;
 use model::state::MailboxKey;
 use model::{Guid, MboxName, Uid, UniqueId, Userid};
 use peer::SessionError;
 
-use super::content;
 use crate::ports::{MessageSource, Monitor, Peer};
 use crate::replicate::local::Local;
-use crate::replicate::remote::Remote;
+use crate::replicate::remote::{RECORDS_MAX, Remote};
 use crate::replicate::{Problem, Trouble};
 
 /// What a place tells of an account, but for its records.
@@ -78,6 +81,13 @@ pub trait Place {
         monitor: &dyn Monitor,
         take: &mut dyn FnMut(Uid, Guid, Result<Guid, String>),
     ) -> Result<(), SessionError>;
+
+    /// The bytes of the message of this GUID, wherever in the account it is; whether there is one. Nobody
+    /// has compared them with the GUID yet, and what was taken of a copy that fails is no good.
+    ///
+    /// # Errors
+    /// If the place does not answer.
+    fn bytes_of(&mut self, guid: &Guid, take: &mut dyn FnMut(&[u8])) -> Result<bool, SessionError>;
 }
 
 /// No such account.
@@ -105,6 +115,14 @@ impl Place for Absent {
     ) -> Result<(), SessionError> {
         Ok(())
     }
+
+    fn bytes_of(
+        &mut self,
+        _guid: &Guid,
+        _take: &mut dyn FnMut(&[u8]),
+    ) -> Result<bool, SessionError> {
+        Ok(false)
+    }
 }
 
 /// An account whose files are at hand: of a spool, a vault or an archive.
@@ -113,6 +131,8 @@ pub struct Kept<'a> {
     messages: Option<&'a dyn MessageSource>,
     workers: usize,
     sight: Sight,
+    /// Which mailbox has which message, once somebody has asked.
+    known: Option<BTreeMap<Guid, (usize, RecordKey)>>,
 }
 
 impl<'a> Kept<'a> {
@@ -138,7 +158,7 @@ impl<'a> Kept<'a> {
             scripts,
             tells_annotations: !local.unknown.annotations,
         };
-        Self { local, messages, workers, sight }
+        Self { local, messages, workers, sight, known: None }
     }
 }
 
@@ -173,6 +193,25 @@ impl Place for Kept<'_> {
         }
         Ok(())
     }
+
+    fn bytes_of(&mut self, guid: &Guid, take: &mut dyn FnMut(&[u8])) -> Result<bool, SessionError> {
+        let Some(messages) = self.messages else { return Ok(false) };
+        if let Some(file) = messages.open_guid(guid) {
+            return Ok(file.is_ok_and(|mut file| content::pour(&mut file, take)));
+        }
+        let local = &self.local;
+        let known = self.known.get_or_insert_with(|| {
+            let opened = local.mailboxes.values().map(|mailbox| (mailbox.at, mailbox.open()));
+            let opened = opened.filter_map(|(at, opened)| Some((at, opened.ok()?)));
+            let keys = opened.flat_map(|(at, opened)| {
+                let keys: Vec<RecordKey> = opened.keys().collect();
+                keys.into_iter().map(move |key| (key.guid, (at, key)))
+            });
+            keys.collect()
+        });
+        let Some((at, record)) = known.get(guid) else { return Ok(false) };
+        Ok(messages.open(*at, record).is_ok_and(|mut file| content::pour(&mut file, take)))
+    }
 }
 
 /// An account as a server tells it over its replication protocol.
@@ -181,6 +220,8 @@ pub struct Told<'p> {
     peer: &'p mut dyn Peer,
     remote: Remote,
     sight: Sight,
+    /// Which mailbox has which message, once somebody has asked.
+    known: Option<BTreeMap<Guid, (MailboxKey, Uid)>>,
 }
 
 impl<'p> Told<'p> {
@@ -194,7 +235,8 @@ impl<'p> Told<'p> {
             true => Remote::default(),
             false => Remote::of_user(userid, peer)?,
         };
-        let mut told = Self { userid: userid.clone(), peer, remote, sight: Sight::default() };
+        let (userid, sight) = (userid.clone(), Sight::default());
+        let mut told = Self { userid, peer, remote, sight, known: None };
         told.see();
         Ok(told)
     }
@@ -245,7 +287,7 @@ impl Place for Told<'_> {
         let Some(mailbox) = self.remote.mailboxes.get(key) else {
             return Ok(Err(Trouble::NotHere));
         };
-        let told = self.peer.ask_for_records(&mailbox.mboxname, take)?;
+        let told = self.peer.ask_for_records(&mailbox.mboxname, RECORDS_MAX, take)?;
         Ok(match told {
             Some(told) if told.uniqueid == mailbox.uniqueid => Ok(()),
             _ => Err(Trouble::NotHere),
@@ -260,11 +302,36 @@ impl Place for Told<'_> {
     ) -> Result<(), SessionError> {
         let Some(mailbox) = self.remote.mailboxes.get(key).cloned() else { return Ok(()) };
         let mut messages = Vec::new();
-        self.peer.ask_for_records(&mailbox.mboxname, &mut |record| {
+        self.peer.ask_for_records(&mailbox.mboxname, RECORDS_MAX, &mut |record| {
             if !record.is_expunged() {
                 messages.push((record.uid, record.guid));
             }
         })?;
         content::fetch(self.peer, &mailbox, &messages, monitor, take)
+    }
+
+    fn bytes_of(&mut self, guid: &Guid, take: &mut dyn FnMut(&[u8])) -> Result<bool, SessionError> {
+        if self.known.is_none() {
+            let mut known = BTreeMap::new();
+            for (key, mailbox) in &self.remote.mailboxes {
+                self.peer.ask_for_records(&mailbox.mboxname, RECORDS_MAX, &mut |record| {
+                    if !record.is_expunged() {
+                        known.insert(record.guid, (key.clone(), record.uid));
+                    }
+                })?;
+            }
+            self.known = Some(known);
+        }
+        let found = self.known.as_ref().and_then(|known| known.get(guid));
+        let Some((mailbox, uid)) =
+            found.and_then(|(key, uid)| Some((self.remote.mailboxes.get(key)?, *uid)))
+        else {
+            return Ok(false);
+        };
+        let Some(fetch) = content::fetch_of(mailbox, uid, *guid) else { return Ok(false) };
+        match self.peer.fetch(&fetch, take) {
+            Err(error) if error.session_goes_on() => Ok(false),
+            fetched => fetched,
+        }
     }
 }

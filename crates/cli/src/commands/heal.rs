@@ -1,0 +1,153 @@
+//! `cylinder heal`: damaged messages get the bytes back that their records tell of.
+
+mod journal;
+mod report;
+
+use engine::audit::{self, Audited, Depth};
+use engine::heal::{Outcome, heal, wounds};
+use engine::place::Place as AccountAt;
+use engine::ports::Unhurried;
+use model::Userid;
+use spool::{Options, Server};
+
+use crate::args::HealArgs;
+use crate::error::{CliError, Exit};
+use crate::places::{Access, Looking, Place, Thread};
+use crate::progress::Progress;
+use crate::{processors, spool_error};
+use journal::Journal;
+use report::Report;
+
+/// Runs the command.
+pub fn run(args: &HealArgs) -> Result<Exit, CliError> {
+    if args.list {
+        return journal::list(&args.journal, args.talk.json);
+    }
+    let options = || Options {
+        lock_timeout: args.server.lock_wait,
+        cyrus_version: args.server.cyrus_version.clone(),
+    };
+    let server = Server::open(&args.server.config, &options()).map_err(spool_error::explain)?;
+    if !args.dry_run {
+        refuse_running(&server)?;
+    }
+    let from = args.from.as_deref().unwrap_or_default();
+    let from = Place::open(
+        from,
+        &Access {
+            password_file: args.password_file.as_deref(),
+            tls_ca: args.tls_ca.as_deref(),
+            cleartext: args.cleartext,
+            spool: options(),
+        },
+    )?;
+    let accounts = match args.all {
+        true => server.accounts().map_err(spool_error::explain)?,
+        false => args.accounts.iter().map(|account| Userid::from(account.as_str())).collect(),
+    };
+    let mut journal = (!args.dry_run).then(|| Journal::open(&args.journal)).transpose()?;
+    let progress = Progress::new(args.talk);
+    let mut report = Report::new(args);
+    let mut healer = Healer { args, server: &server, from: &from, thread: Thread::default() };
+    for userid in &accounts {
+        let healed = healer.account(userid, journal.as_mut(), &progress, &mut report);
+        if let Err(error) = healed {
+            report.failed(userid, error, &progress);
+        }
+    }
+    healer.thread.close();
+    progress.clear();
+    report.finish()
+}
+
+/// Files are only replaced where nobody else is at work.
+fn refuse_running(server: &Server) -> Result<(), CliError> {
+    let running = server.running();
+    let running = running.map_err(|error| CliError::failed("cannot look at processes", error))?;
+    let Some(running) = running else { return Ok(()) };
+    let what = match running.file {
+        Some(file) => format!("has {} open to write to", file.display()),
+        None => "is the master of this server".to_owned(),
+    };
+    let who = format!("process {} ({}) {what}", running.pid, running.command);
+    Err(CliError::plain(format!("somebody is at work in this spool: {who}")).hint(
+        "stop the server first; or restore the message beside its damaged copy, while it runs: \
+         cylinder restore --guid GUID --to csync://HOST",
+    ))
+}
+
+struct Healer<'h> {
+    args: &'h HealArgs,
+    server: &'h Server,
+    from: &'h Place,
+    thread: Thread,
+}
+
+impl Healer<'_> {
+    fn account(
+        &mut self,
+        userid: &Userid,
+        journal: Option<&mut Journal>,
+        progress: &Progress,
+        report: &mut Report,
+    ) -> Result<(), CliError> {
+        let acting = self.server.act_as_cyrus().map_err(spool_error::explain)?;
+        let options =
+            audit::Options { depth: Depth::Full, workers: processors(), pace: &Unhurried };
+        // What it finds is told with what becomes of it.
+        let audited = audit::account(self.server, userid, &options, &engine::ports::Silent);
+        let mut audited = audited.map_err(spool_error::explain)?;
+        audit::find_elsewhere(
+            self.server,
+            &mut audited.issues.iter_mut().collect::<Vec<_>>(),
+            &Unhurried,
+        )
+        .map_err(spool_error::explain)?;
+        report.audited(&audited);
+        let is_hurt = wounds(&audited).next().is_some();
+        let done =
+            if is_hurt { self.heal(userid, &audited, journal, progress, report) } else { Ok(()) };
+        drop(acting);
+        done
+    }
+
+    fn heal(
+        &mut self,
+        userid: &Userid,
+        audited: &Audited,
+        mut journal: Option<&mut Journal>,
+        progress: &Progress,
+        report: &mut Report,
+    ) -> Result<(), CliError> {
+        let Self { args, server, from, thread } = self;
+        let looking = Looking { at: args.at.as_deref(), messages: true, workers: 1 };
+        let mut lost = None;
+        from.account(userid, thread, &looking, &mut |other: &mut dyn AccountAt| {
+            for wound in wounds(audited) {
+                let mut note = |origin: &_| match journal.as_deref_mut() {
+                    Some(journal) => journal.note(userid, wound, origin, from_name(args)),
+                    None => Ok(()),
+                };
+                match heal(server, wound, Some(&mut *other), args.dry_run, &mut note) {
+                    Ok(outcome) => report.take(userid, wound, &outcome, progress),
+                    Err(error) => {
+                        lost = Some(error);
+                        report.take(userid, wound, &Outcome::NoCopy, progress);
+                        return;
+                    }
+                }
+            }
+        })?;
+        match lost {
+            Some(error) => {
+                *thread = Thread::default();
+                Err(from.explain(error))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+fn from_name(args: &HealArgs) -> &str {
+    args.from.as_deref().unwrap_or_default()
+}

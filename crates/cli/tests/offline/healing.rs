@@ -1,0 +1,169 @@
+//! `cylinder heal`: damaged messages get their bytes back, from whichever place has them.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+use testkit::spool_builder::EPOCH;
+
+use super::comparing::{Everywhere, file_of, flip};
+use super::program::{Ran, cylinder};
+use super::sample::spool;
+
+impl Everywhere {
+    fn heal(&self, from: &str, more: &[&str]) -> Ran {
+        let journal = self.journal();
+        let [conf, password] = [&self.conf, &self.password].map(|path| path.display().to_string());
+        let mut arguments = vec!["heal", "-C", &conf, "--from", from, "--password-file", &password];
+        arguments.extend(["--journal", &journal]);
+        cylinder(arguments.iter().chain(more))
+    }
+
+    fn journal(&self) -> String {
+        self.password.with_file_name("state/healed.jsonl").display().to_string()
+    }
+
+    fn audit(&self) -> Ran {
+        let conf = self.conf.display().to_string();
+        cylinder(["audit", "-C", &conf, "--full", "--all"])
+    }
+}
+
+#[test]
+fn bytes_come_back_from_any_place_that_has_them() {
+    let everywhere = Everywhere::new();
+    let [_, server, vault, archive] = everywhere.places();
+    let file = file_of(&everywhere.partition, 5);
+    // Neither in Sent nor of iris.
+    let good = fs::read(&file).expect("it is there");
+    let arrived = EPOCH + 4;
+    for (at, from) in [&server, &vault, &archive].into_iter().enumerate() {
+        // What a kill in the last moment leaves.
+        fs::write(file.with_file_name("cylinder.mend"), "half").expect("it is ours");
+        flip(&file);
+        let bad = fs::read(&file).expect("it is there");
+        let would = everywhere.heal(from, &["glad", "--dry-run", "--json"]).expect(0).document();
+        assert_eq!(would["messages"][0]["outcome"], "healed", "{would:#}");
+        assert_eq!(fs::read(&file).expect("it is there"), bad, "nothing is changed");
+        let healed = everywhere.heal(from, &["glad", "--json"]).expect(0).document();
+        assert_eq!((&healed["healed"], &healed["left"]), (&json!(1), &json!(0)), "{healed:#}");
+        assert_eq!(healed["messages"][0]["nature"], "flipped-bit", "{healed:#}");
+        assert_eq!(fs::read(&file).expect("it is there"), good);
+        assert_eq!(fs::metadata(&file).expect("it is there").mtime(), arrived);
+        assert!(!file.with_file_name("cylinder.mend").exists());
+        everywhere.audit().expect(0);
+        let again = everywhere.heal(from, &["--all", "--json"]).expect(0).document();
+        assert_eq!(again["healed"], 0, "{again:#}");
+        let listed = cylinder(["heal", "--list", "--json", "--journal", &everywhere.journal()]);
+        let listed = listed.expect(0).document();
+        assert_eq!(listed.as_array().map(Vec::len), Some(at + 1), "{listed:#}");
+        let last = &listed[at];
+        assert_eq!((&last["uid"], &last["from"]), (&json!(5), &json!(from)), "{listed:#}");
+    }
+    let text = cylinder(["heal", "--list", "--journal", &everywhere.journal()]).expect(0).text();
+    assert!(text.lines().count() == 3 && text.contains("user.glad uid 5: "), "{text}");
+}
+
+#[test]
+fn what_is_cut_short_through_a_hard_link_and_what_is_gone_come_back() {
+    let everywhere = Everywhere::new();
+    let [_, server, ..] = everywhere.places();
+    // INBOX and Sent have this file both.
+    let cut = file_of(&everywhere.partition, 1);
+    let good = fs::read(&cut).expect("it is there");
+    OpenOptions::new().write(true).open(&cut).expect("ours").set_len(100).expect("it is cut");
+    let gone = file_of(&everywhere.partition, 4);
+    let lost = fs::read(&gone).expect("it is there");
+    fs::remove_file(&gone).expect("it is ours");
+    let healed = everywhere.heal(&server, &["glad", "--json"]).expect(0).document();
+    let messages = healed["messages"].as_array().expect("messages");
+    let natures: Vec<&Value> = messages.iter().map(|message| &message["nature"]).collect();
+    assert_eq!(natures, ["truncated", "missing", "truncated"], "{healed:#}");
+    assert_eq!(fs::read(&cut).expect("it is there"), good);
+    assert_eq!(fs::read(&gone).expect("it is there"), lost);
+    everywhere.audit().expect(0);
+}
+
+#[test]
+fn a_copy_in_the_spool_itself_is_enough() {
+    let everywhere = Everywhere::new();
+    let [.., archive] = everywhere.places();
+    let shared = file_of(&everywhere.partition, 2);
+    let good = fs::read(&shared).expect("it is there");
+    fs::remove_file(&shared).expect("it is ours");
+    let healed = everywhere.heal(&archive, &["glad", "--json"]).expect(0).document();
+    let detail = healed["messages"][0]["detail"].as_str().expect("a text");
+    assert!(detail.ends_with("of this spool"), "{healed:#}");
+    assert_eq!(fs::read(&shared).expect("it is there"), good);
+}
+
+#[test]
+fn what_nobody_has_is_not_touched() {
+    let everywhere = Everywhere::new();
+    let [_, server, vault, _] = everywhere.places();
+    spool(&everywhere.site.root(), 6);
+    let newest = file_of(&everywhere.partition, 6);
+    flip(&newest);
+    let bad = fs::read(&newest).expect("it is there");
+    for from in [&server, &vault] {
+        let left = everywhere.heal(from, &["glad", "--json"]).expect(4).document();
+        assert_eq!(left["messages"][0]["outcome"], "no-copy", "{left:#}");
+        assert_eq!(fs::read(&newest).expect("it is there"), bad);
+    }
+    let text = everywhere.heal(&server, &["glad"]).expect(4).text();
+    assert!(text.ends_with(" looked at: 0 healed, 1 left as they were\n"), "{text}");
+}
+
+#[test]
+fn a_copy_that_is_damaged_too_heals_nothing() {
+    let everywhere = Everywhere::new();
+    let file = file_of(&everywhere.partition, 5);
+    let other = everywhere.password.with_file_name("other");
+    let there = spool(&other, 5);
+    flip(&file);
+    let bad = fs::read(&file).expect("it is there");
+    OpenOptions::new()
+        .append(true)
+        .open(file_of(&there.partition, 5))
+        .and_then(|mut file| file.write_all(b"more"))
+        .expect("it is ours");
+    let from = format!("spool:{}", there.imapd_conf.display());
+    let left = everywhere.heal(&from, &["glad", "--json"]).expect(4).document();
+    assert_eq!(left["messages"][0]["outcome"], "no-copy", "{left:#}");
+    assert_eq!(fs::read(&file).expect("it is there"), bad);
+}
+
+#[test]
+fn nothing_is_healed_while_somebody_is_at_work() {
+    let everywhere = Everywhere::new();
+    let [_, server, ..] = everywhere.places();
+    let file = file_of(&everywhere.partition, 3);
+    flip(&file);
+    let bad = fs::read(&file).expect("it is there");
+    let list = everywhere.conf.with_file_name("conf").join("mailboxes.db");
+    let list = if list.exists() { list } else { file.with_file_name("cyrus.index") };
+    let mut worker = holder(&list);
+    let refused = everywhere.heal(&server, &["glad"]).expect(1);
+    assert!(refused.error().contains("somebody is at work in this spool"), "{}", refused.stderr);
+    // To look is harmless.
+    everywhere.heal(&server, &["glad", "--dry-run"]).expect(0);
+    drop(worker.stdin.take());
+    worker.wait().expect("it ends");
+    assert_eq!(fs::read(&file).expect("it is there"), bad);
+    everywhere.heal(&server, &["glad"]).expect(0);
+}
+
+/// A process that has a file open to write to, until nothing more can come from its standard input.
+fn holder(file: &Path) -> std::process::Child {
+    let script = "exec 9>>\"$0\"; echo; read -r line";
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", script]).arg(file).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().expect("it starts");
+    let mut line = [0];
+    let stdout = child.stdout.as_mut().expect("a pipe");
+    std::io::Read::read_exact(stdout, &mut line).expect("it has opened the file");
+    child
+}

@@ -1,0 +1,134 @@
+//! The file of a message made anew with the bytes that its record tells of, where nobody else is at work.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+use model::{Guid, MboxName, Timestamp, Uid};
+use rustix::fs::{self, AtFlags, CWD, Mode, OFlags, Timespec, Timestamps};
+use rustix::io::Errno;
+use sha1::{Digest, Sha1};
+
+use crate::error::{Result, SpoolError};
+use crate::lock::Ledger;
+use crate::server::Server;
+
+/// What a file is called in its directory for the instant before it replaces another one. Whoever is
+/// killed in that instant leaves it to the next one who mends there.
+const NAME: &str = "cylinder.mend";
+
+/// Which file is made, and what it must hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Mending<'m> {
+    /// The mailbox.
+    pub mailbox: &'m MboxName,
+    /// The message.
+    pub uid: Uid,
+    /// Whether its record says that it is archived.
+    pub archived: bool,
+    /// SHA-1 of its bytes.
+    pub guid: Guid,
+    /// How many they are.
+    pub size: u64,
+    /// When it arrived: the file's date.
+    pub internaldate: Timestamp,
+}
+
+impl Server {
+    /// Gives a message the file that it should have: written beside it, compared with the GUID, synced,
+    /// and only then renamed to it. The old file is not written to, so that whatever other names it
+    /// has keep what they have. The calling thread must be [Cyrus' user](Server::act_as_cyrus), and
+    /// nobody may be [at work](crate::running::running).
+    ///
+    /// # Errors
+    ///
+    /// If the bytes are not those of the GUID, nothing is changed; else what the system says.
+    pub fn mend(&self, mending: &Mending<'_>, good: &mut dyn Read) -> Result<()> {
+        let catalog = self.load_catalog(&mut Ledger::new(self.lock_timeout))?.value;
+        let path = || {
+            let what = format!("{} uid {}", mending.mailbox, mending.uid);
+            std::path::PathBuf::from(what)
+        };
+        let failed = |source| SpoolError::Io { op: "mend", path: path(), source };
+        let entry = catalog.list.get(mending.mailbox).filter(|entry| entry.mbtype.has_data());
+        let entry = entry.ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
+        let placed = self.placed(entry).map_err(failed)?;
+        let placed = placed.ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
+        let done =
+            placed.with_dir_of(mending.uid, mending.archived, |dir| replace(dir, mending, good));
+        done.map_err(failed)
+    }
+}
+
+fn replace(dir: BorrowedFd<'_>, mending: &Mending<'_>, good: &mut dyn Read) -> io::Result<()> {
+    match fs::unlinkat(dir, NAME, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let (mut file, is_named) = create(dir)?;
+    let filled = fill(&mut file, mending, good);
+    if let (Err(_), true) = (&filled, is_named) {
+        // What is not good is not kept.
+        let _ = fs::unlinkat(dir, NAME, AtFlags::empty());
+    }
+    filled?;
+    if !is_named {
+        let unnamed = format!("/proc/self/fd/{}", file.as_raw_fd());
+        fs::linkat(CWD, &*unnamed, dir, NAME, AtFlags::SYMLINK_FOLLOW)?;
+    }
+    fs::renameat(dir, NAME, dir, format!("{}.", mending.uid))?;
+    Ok(fs::fsync(dir)?)
+}
+
+/// A file without a name, or where the file system has none of those, with one.
+fn create(dir: BorrowedFd<'_>) -> io::Result<(File, bool)> {
+    let mode = Mode::RUSR | Mode::WUSR;
+    let flags = OFlags::RDWR | OFlags::CLOEXEC;
+    match fs::openat(dir, ".", flags | OFlags::TMPFILE, mode) {
+        Ok(file) => Ok((File::from(file), false)),
+        Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => {
+            let flags = flags | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
+            Ok((File::from(fs::openat(dir, NAME, flags, mode)?), true))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn fill(file: &mut File, mending: &Mending<'_>, good: &mut dyn Read) -> io::Result<()> {
+    let mut hash = Sha1::new();
+    let mut size = 0;
+    let mut piece = vec![0; 64 << 10];
+    loop {
+        let read = match good.read(&mut piece) {
+            Ok(0) => break,
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        size += read as u64;
+        if size > mending.size {
+            break;
+        }
+        hash.update(&piece[..read]);
+        file.write_all(&piece[..read])?;
+    }
+    if size != mending.size || Guid(hash.finalize().into()) != mending.guid {
+        let why = format!("these are not the {} bytes of {}", mending.size, mending.guid);
+        return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+    }
+    let time = Timespec { tv_sec: mending.internaldate.secs, tv_nsec: 0 };
+    let times = Timestamps { last_access: time, last_modification: time };
+    fs::futimens(file.as_fd(), &times)?;
+    file.sync_all()
+}
+
+/// A file without a name, for bytes that are not known to be good yet; gone with the process.
+///
+/// # Errors
+///
+/// What the system says, of the directory for temporary files.
+pub fn temporary() -> io::Result<File> {
+    let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
+    let dir = std::env::temp_dir();
+    Ok(File::from(fs::openat(CWD, &dir, flags, Mode::RUSR | Mode::WUSR)?))
+}
