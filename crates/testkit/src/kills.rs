@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fs;
-use std::io;
-use std::net::SocketAddr;
+use std::io::{self, Read};
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::thread;
@@ -28,6 +28,8 @@ type Outcome<T = ()> = Result<T, Box<dyn Error>>;
 const USER: &str = "glad";
 /// How long a process may take to be gone.
 const LIMIT: Duration = Duration::from_secs(60);
+/// How long a server may take to greet, and a busy machine to let it.
+const GREETING_LIMIT: Duration = Duration::from_secs(5);
 /// How often a master tries before it is given up: a real replica may have to be tried again.
 const TRIES: usize = 3;
 
@@ -84,17 +86,37 @@ impl Victim for Cyrus {
     }
 
     /// A master starts no server more that was killed five times within ten seconds, until it is told to
-    /// read its configuration again (`master/master.c`, 3.6).
+    /// read its configuration again (`master/master.c`, 3.6). It may have been told before it has heard of
+    /// the last of them; so it is told until a server greets.
     fn resume(&mut self) -> io::Result<()> {
         let pid = fs::read_to_string(self.pid_file())?;
         let pid = pid.trim().parse().ok().and_then(Pid::from_raw);
         let pid = pid.ok_or(io::ErrorKind::InvalidData)?;
-        Ok(kill_process(pid, Signal::HUP)?)
+        kill_process(pid, Signal::HUP)?;
+        let greets = || {
+            let greets = greets(self.sync_address());
+            // That it is gone shows to whoever tries next.
+            let _ = greets || kill_process(pid, Signal::HUP).is_ok();
+            greets
+        };
+        match wait_until(LIMIT, greets) {
+            true => Ok(()),
+            false => Err(io::ErrorKind::TimedOut.into()),
+        }
     }
 
     fn spool(&self) -> PathBuf {
         self.spool().to_owned()
     }
+}
+
+/// Whether whoever listens there says anything.
+fn greets(address: SocketAddr) -> bool {
+    let greeting = TcpStream::connect(address).and_then(|mut stream| {
+        stream.set_read_timeout(Some(GREETING_LIMIT))?;
+        stream.read(&mut [0])
+    });
+    greeting.is_ok_and(|read| read > 0)
 }
 
 /// Sends a signal to all of a server's processes of that name, and waits until they are gone; tells

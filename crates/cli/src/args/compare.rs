@@ -14,8 +14,8 @@ use super::durations::seconds;
 #[command(group = clap::ArgGroup::new("depth").args(["quick", "records", "full"]))]
 pub struct CompareArgs {
     /// The first place: spool:FILE with the server's imapd.conf (spool: alone is /etc/imapd.conf), or
-    /// spool:DIR of a replica; csync://[USER@]HOST[:PORT]; vault:DIR or vault:s3://BUCKET/PREFIX; or an
-    /// archive file
+    /// spool:DIR of a replica; csync://HOST or csync://USER@HOST:PORT; vault:DIR or
+    /// vault:s3://BUCKET/PREFIX; or an archive file
     #[arg(value_name = "A")]
     pub a: String,
     /// The second one, likewise
@@ -27,7 +27,7 @@ pub struct CompareArgs {
     /// All accounts of both places, as far as these can list them
     #[arg(long)]
     pub all: bool,
-    /// Compare names, rights, counters and checksums of mailboxes [default]
+    /// Compare names, rights, counters and checksums of mailboxes, which is the default
     #[arg(long)]
     pub quick: bool,
     /// Compare each record as well: flags, dates, annotations

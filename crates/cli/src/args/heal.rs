@@ -15,8 +15,8 @@ pub struct HealArgs {
     /// All accounts of the server, %shared included
     #[arg(long, conflicts_with = "accounts")]
     pub all: bool,
-    /// Where good bytes are, beside this spool itself: csync://[USER@]HOST[:PORT], vault:PLACE, spool:FILE,
-    /// or an archive file
+    /// Where good bytes are, beside this spool itself: csync://HOST or csync://USER@HOST:PORT, vault:PLACE,
+    /// spool:FILE, or an archive file
     #[arg(long, value_name = "PLACE", required_unless_present = "list")]
     pub from: Option<String>,
     /// Say what would be healed, and change nothing

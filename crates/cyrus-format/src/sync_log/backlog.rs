@@ -69,7 +69,8 @@ impl<'r> Backlog<'r> {
         while let Some(end) = piece.iter().position(|byte| *byte == b'\n') {
             let (line, behind) = piece.split_at(end);
             piece = &behind[1..];
-            if self.rest.is_empty() && !self.is_too_long {
+            // What is kept of zeros is the same wherever pieces end.
+            if self.rest.is_empty() && !self.is_too_long && !line.contains(&0) {
                 self.line(line);
                 continue;
             }

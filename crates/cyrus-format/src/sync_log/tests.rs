@@ -279,3 +279,16 @@ proptest! {
         prop_assert_eq!(work(&kept).accounts, found.accounts);
     }
 }
+
+#[test]
+fn what_is_kept_of_zeros_does_not_depend_on_pieces() {
+    let rules = NameRules::v3();
+    let log = b"USE\x01\0\0 glad\nMAILBOX user.glad\n";
+    let mut whole = Backlog::new(&rules);
+    whole.feed(log);
+    let mut pieces = Backlog::new(&rules);
+    log.chunks(5).for_each(|piece| pieces.feed(piece));
+    let work = whole.finish();
+    assert_eq!(work.malformed.lines, 1);
+    assert_eq!(pieces.finish(), work);
+}
