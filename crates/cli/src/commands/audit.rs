@@ -11,7 +11,7 @@ use std::sync::mpsc::Sender;
 use engine::audit::{self, Audited, Depth, Issue, Links};
 use engine::ports::{Pace, Unhurried};
 use model::Userid;
-use spool::{Options, Server};
+use spool::{Options, Server, SpoolError};
 
 use crate::args::AuditArgs;
 use crate::error::{CliError, Exit};
@@ -120,9 +120,11 @@ fn look(
             let depth = if args.full { Depth::Full } else { Depth::Quick };
             let options = audit::Options { depth, workers, pace };
             let result = match &acting {
-                Ok(_) => {
-                    audit::account(server, userid, &options, progress).map_err(spool_error::explain)
-                }
+                Ok(_) => match audit::account(server, userid, &options, progress) {
+                    // It was there when all were listed, and has been deleted since.
+                    Err(SpoolError::NoSuchAccount { .. }) if args.all => Ok(Audited::default()),
+                    audited => audited.map_err(spool_error::explain),
+                },
                 Err(error) => Err(CliError::plain(format!("cannot act as Cyrus' user: {error}"))
                     .hint("cyrus_user in imapd.conf names the user that Cyrus runs as")),
             };
