@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::watching::journal::Matches;
 use crate::watching::notify::Notify;
 use durations::{seconds, span};
 
@@ -357,18 +358,31 @@ pub struct DemoArgs {
 /// What `watch` takes.
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("task").args(["learn", "replay", "explain", "accept", "list", "log"]))]
+#[command(group = clap::ArgGroup::new("source").args(["log", "journal"]).multiple(true))]
 pub struct WatchArgs {
     /// Follow this log, through all rotations; repeatable
     #[arg(long, value_name = "FILE")]
     pub log: Vec<PathBuf>,
+    /// Follow the journal, through journalctl: what is of these fields, by default all that came by
+    /// syslog's facilities mail and local6
+    #[arg(
+        long,
+        value_name = "FIELD=VALUE ..",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "SYSLOG_FACILITY=2 SYSLOG_FACILITY=22",
+        conflicts_with_all = ["learn", "replay", "explain", "accept", "list"],
+    )]
+    pub journal: Option<Matches>,
     /// Where what is everyday is kept, and how far logs were read
     #[arg(long, value_name = "DIR", default_value = "/var/lib/cylinder/watch")]
     pub state: PathBuf,
     /// Tell by stderr, journal, command:PROGRAM, mail:ADDRESS or nagios:FILE; repeatable
     /// [default: stderr]
-    #[arg(long, value_name = "HOW", requires = "log")]
+    #[arg(long, value_name = "HOW", requires = "source")]
     pub notify: Vec<Notify>,
-    /// Take these old logs for everyday; plain, gzip or zstd, in any order
+    /// Take these old logs for everyday, also what journalctl -o json has written; plain, gzip or zstd,
+    /// in any order
     #[arg(long, value_name = "FILE", num_args = 1..)]
     pub learn: Vec<PathBuf>,
     /// Tell what in these logs would have made a noise, and keep nothing

@@ -34,7 +34,7 @@ fn learn(store: &Store, paths: &[PathBuf]) -> Result<Exit, CliError> {
     let mut kept = store.load()?;
     let before = kept.watcher.lines();
     read_logs(&mut kept.watcher, paths, Mode::Learn, &mut |_| {})?;
-    store.save(&kept.watcher, &kept.places)?;
+    store.save(&kept.watcher, &kept.places, kept.cursor.as_deref())?;
     let lines = count(kept.watcher.lines() - before, "line");
     eprintln!("{lines} learned; {} known", count(kept.watcher.templates().count() as u64, "kind"));
     Ok(Exit::Done)
@@ -69,7 +69,7 @@ fn read_logs(
     let mut last = Time(i64::MIN);
     for path in logs::in_order(paths, now)? {
         logs::each_line(&path, &mut |line| {
-            watcher.take(&reader.read(line), mode);
+            watching::take(watcher, &mut reader, line, mode);
             if watcher.now() != last {
                 last = watcher.now();
                 if mode == Mode::Watch {

@@ -19,7 +19,10 @@ pub fn in_order(paths: &[PathBuf], now: Time) -> Result<Vec<PathBuf>, CliError> 
     for path in paths {
         let mut first = None;
         each_line(path, &mut |line| {
-            first = LineReader::new(now).read(line).time;
+            first = match super::entry(line) {
+                Some(entry) => entry.time,
+                None => LineReader::new(now).read(line).time,
+            };
             first.is_none()
         })?;
         dated.push((first, path.clone()));

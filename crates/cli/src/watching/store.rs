@@ -1,7 +1,7 @@
 //! What `cylinder watch` keeps: one directory, whose files are small whatever the log holds.
 //!
-//! `state` is what is everyday, what goes on, and how far each log was read: one file, replaced whole,
-//! so that these three never disagree. `accepted` is what was accepted, so that it can be changed while
+//! `state` is what is everyday, what goes on, and how far each log and the journal were read: one file,
+//! replaced whole, so that these three never disagree. `accepted` is what was accepted, so that it can be changed while
 //! a daemon runs. `noises.jsonl` is what was said, and `noises.jsonl.1` what was said before it.
 
 use std::collections::BTreeMap;
@@ -37,6 +37,8 @@ pub struct Kept {
     pub watcher: Watcher,
     /// How far each log was read.
     pub places: Vec<Place>,
+    /// The last entry of the journal that was read.
+    pub cursor: Option<String>,
 }
 
 /// What was said stays readable up to this size, and as much before it.
@@ -73,7 +75,7 @@ impl Store {
         let mut kept = match fs::read(self.dir.join("state")) {
             Ok(bytes) => self.parse(&bytes)?,
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                Kept { watcher: Watcher::default(), places: Vec::new() }
+                Kept { watcher: Watcher::default(), places: Vec::new(), cursor: None }
             }
             Err(error) => return Err(self.failed("read", "state", error)),
         };
@@ -96,12 +98,20 @@ impl Store {
         let places = places.as_array().map_or(&[][..], Vec::as_slice);
         let watcher = Watcher::decode(body.get(1..).unwrap_or_default(), BookLimits::default())
             .map_err(|error| damaged(error.to_string()))?;
-        Ok(Kept { watcher, places: places.iter().filter_map(Place::from_json).collect() })
+        let cursor = places.iter().find_map(|place| place["journal"].as_str());
+        let cursor = cursor.map(String::from);
+        Ok(Kept { watcher, places: places.iter().filter_map(Place::from_json).collect(), cursor })
     }
 
     /// Keeps it all; either the whole of it is kept, or what was kept before.
-    pub fn save(&self, watcher: &Watcher, places: &[Place]) -> Result<(), CliError> {
-        let places: Vec<Value> = places.iter().map(Place::json).collect();
+    pub fn save(
+        &self,
+        watcher: &Watcher,
+        places: &[Place],
+        cursor: Option<&str>,
+    ) -> Result<(), CliError> {
+        let mut places: Vec<Value> = places.iter().map(Place::json).collect();
+        places.extend(cursor.map(|cursor| json!({ "journal": cursor })));
         let mut bytes = json!(places).to_string().into_bytes();
         bytes.push(b'\n');
         bytes.extend_from_slice(&watcher.encode());

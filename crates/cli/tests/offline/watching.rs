@@ -1,12 +1,15 @@
 //! `cylinder watch` as a program, on logs of a real Cyrus 3.6.1.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use serde_json::Value;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use tempfile::TempDir;
 use testkit::process::{Group, wait_until};
 
 use super::program::{CYLINDER, Ran, cylinder};
@@ -97,6 +100,8 @@ fn what_makes_no_sense_is_refused() {
     watch(directory.path(), &[]).expect(2);
     watch(directory.path(), &["--accept", "xyz"]).expect(2);
     watch(directory.path(), &["--list", "--log", "x"]).expect(2);
+    watch(directory.path(), &["--list", "--journal"]).expect(2);
+    watch(directory.path(), &["--journal=--file=x"]).expect(2);
     watch(directory.path(), &["--replay", "/missing"]).expect(1);
     fs::write(directory.path().join("state"), b"[]\nno state").expect("written");
     let ran = watch(directory.path(), &["--list"]).expect(1);
@@ -162,4 +167,158 @@ fn a_daemon_that_is_killed_loses_nothing_and_repeats_nothing() {
         let times = told().matches(&format!("mailbox=<user.{name}>")).count();
         assert_eq!(times, 1, "{}", told());
     }
+}
+
+/// A journal that `journalctl` reads: a file of entries, whose cursors are the numbers of their lines.
+struct Journal {
+    directory: TempDir,
+    entries: u32,
+}
+
+/// What is first in the PATH. It writes down whom to kill, and whether that one follows.
+const JOURNALCTL: &str = r#"#!/bin/sh
+home=${0%/*} after=0 follow=
+for word; do
+    case $word in
+    --after-cursor=*) after=${word##*=} ;;
+    --follow) follow=-f ;;
+    esac
+done
+[ -e "$home/broken" ] && exit 1
+echo "$$ after=$after $follow" >> "$home/runs"
+exec tail -n "+$((after + 1))" $follow "$home/journal"
+"#;
+
+impl Journal {
+    fn new() -> Self {
+        let directory = scratch();
+        let program = directory.path().join("journalctl");
+        fs::write(&program, JOURNALCTL).expect("written");
+        fs::set_permissions(&program, Permissions::from_mode(0o755)).expect("made a program");
+        fs::write(directory.path().join("journal"), "").expect("written");
+        Self { directory, entries: 0 }
+    }
+
+    fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    fn write(&self, text: &str) {
+        let journal = File::options().append(true).open(self.path().join("journal"));
+        journal.expect("it is there").write_all(text.as_bytes()).expect("written");
+    }
+
+    /// An entry an hour after the one before, by a process of its own.
+    fn entry(&mut self, message: &Value) -> String {
+        self.entries += 1;
+        let entry = json!({
+            "__CURSOR": self.entries.to_string(),
+            "__REALTIME_TIMESTAMP": format!("{}000000", 1_794_182_400 + 3600 * self.entries),
+            "SYSLOG_IDENTIFIER": "cyrus/imap",
+            "_PID": (self.entries + 100).to_string(),
+            "PRIORITY": "3",
+            "MESSAGE": message,
+        });
+        format!("{entry}\n")
+    }
+
+    fn daemon(&self) -> Group {
+        let stderr = File::options().create(true).append(true).open(self.path().join("told"));
+        let path = std::env::var("PATH").unwrap_or_default();
+        let mut command = Command::new(CYLINDER);
+        command.env("PATH", format!("{}:{path}", self.path().display()));
+        command.args(["watch", "--journal", "--state"]).arg(self.path().join("state"));
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr.expect("a file"));
+        Group::spawn_guarded(&mut command).expect("it starts")
+    }
+
+    fn text(&self, name: &str) -> String {
+        fs::read_to_string(self.path().join(name)).unwrap_or_default()
+    }
+
+    /// Waits until so many noises are told, and marked as told.
+    #[track_caller]
+    fn wait(&self, noises: usize) {
+        let marks = || {
+            let said = self.text("state/noises.jsonl");
+            said.lines().filter(|line| !line.contains("\"noise\"")).count()
+        };
+        assert!(wait_until(PATIENCE, || marks() >= noises), "{}", self.text("told"));
+    }
+
+    /// Kills the `journalctl` that follows, once there is one.
+    fn kill_journalctl(&self, before: usize) {
+        let follows = || {
+            let runs = self.text("runs");
+            let mut runs = runs.lines().skip(before).filter(|run| run.ends_with("-f"));
+            runs.next().and_then(|run| run.split(' ').next()).map(String::from)
+        };
+        assert!(wait_until(PATIENCE, || follows().is_some()), "{}", self.text("runs"));
+        let pid = follows().and_then(|pid| pid.parse().ok()).and_then(Pid::from_raw);
+        kill_process(pid.expect("a process id"), Signal::KILL).expect("killed");
+    }
+}
+
+#[test]
+fn the_journal_is_read_once_whoever_dies() {
+    let mut journal = Journal::new();
+    let message = |name: &str| json!(format!("IOERROR: read header failed: mailbox=<user.{name}>"));
+    // Bytes that are no UTF-8 are a list; what is no entry is a line all the same.
+    let bytes = [&b"IOERROR: read header failed: mailbox=<user.b> "[..], b"\xff\x1b[2J"].concat();
+    let entries = [journal.entry(&message("a")), journal.entry(&json!(bytes))].concat();
+    journal.write(&entries);
+    let mut daemon = journal.daemon();
+    journal.wait(2);
+    // journalctl dies in the middle of an entry.
+    let entry = journal.entry(&message("c"));
+    let (half, rest) = entry.split_at(entry.len() / 2);
+    journal.write(half);
+    journal.kill_journalctl(0);
+    journal.write(rest);
+    journal.wait(3);
+    daemon.kill();
+    let entry = journal.entry(&message("d"));
+    journal.write(&entry);
+    let mut daemon = journal.daemon();
+    journal.wait(4);
+    daemon.terminate(PATIENCE);
+    // After an orderly end, what came last is known.
+    let mut daemon = journal.daemon();
+    let entry = journal.entry(&message("e"));
+    journal.write(&entry);
+    journal.wait(5);
+    daemon.terminate(PATIENCE);
+    let told = journal.text("told");
+    for name in ["a", "b", "c", "d", "e"] {
+        assert_eq!(told.matches(&format!("<user.{name}>")).count(), 1, "{told}");
+    }
+    assert!(told.contains("imap[102]") && told.contains("journalctl has ended"), "{told}");
+    assert!(told.chars().all(|ch| ch == '\n' || !ch.is_control()), "{told:?}");
+    assert!(journal.text("runs").contains("after=4 \n"), "{}", journal.text("runs"));
+}
+
+#[test]
+fn a_journalctl_that_fails_is_said_once_and_tried_again() {
+    let mut journal = Journal::new();
+    let entry = journal.entry(&json!("DBERROR: x"));
+    journal.write(&entry);
+    fs::write(journal.path().join("broken"), "").expect("written");
+    let mut daemon = journal.daemon();
+    assert!(wait_until(PATIENCE, || journal.text("told").contains("exit status: 1")));
+    fs::remove_file(journal.path().join("broken")).expect("removed");
+    journal.wait(1);
+    daemon.terminate(PATIENCE);
+    assert_eq!(journal.text("told").matches("journalctl has ended").count(), 1);
+}
+
+#[test]
+fn entries_of_the_journal_in_a_file_are_read_too() {
+    let mut journal = Journal::new();
+    let lines = [journal.entry(&json!("DBERROR: x")), "{\"no\": \"entry\"}\n".to_owned()].concat();
+    let file = write(journal.path(), "exported", lines);
+    let state = journal.path().join("state");
+    let ran = watch(&state, &["--replay", &file, "--json"]).expect(3);
+    let noise: Value = serde_json::from_slice(&ran.stdout).expect("one noise in one line");
+    assert_eq!((&noise["name"], &noise["pid"]), (&"database-error".into(), &101.into()));
+    assert!(ran.stderr.starts_with("2 lines"), "{}", ran.stderr);
 }

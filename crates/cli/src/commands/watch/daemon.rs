@@ -14,6 +14,7 @@ use crate::error::{CliError, Exit};
 use crate::render::{count, plain};
 use crate::signals::{Notify as ServiceManager, Signals};
 use crate::watching::follow::Follower;
+use crate::watching::journal::Journal;
 use crate::watching::notify::Notify;
 use crate::watching::store::{Kept, Store, key};
 use crate::watching::{self, show};
@@ -34,6 +35,7 @@ struct Daemon<'a> {
     watcher: Watcher,
     reader: LineReader,
     followers: Vec<Follower>,
+    journal: Option<Journal>,
     /// What was written down before a kill, and whether it was told: then it is not told again.
     said: BTreeMap<String, bool>,
     kept_at: Instant,
@@ -44,9 +46,9 @@ struct Daemon<'a> {
 
 /// Runs until a signal.
 pub fn run(store: &Store, args: &WatchArgs) -> Result<Exit, CliError> {
-    if args.log.is_empty() {
+    if args.log.is_empty() && args.journal.is_none() {
         return Err(CliError::usage("there is nothing to watch")
-            .hint("name a log with --log FILE, or use --learn, --replay, --explain or --list"));
+            .hint("name a log with --log FILE, or --journal, or use --learn, --replay, --explain or --list"));
     }
     let signals = Signals::block().map_err(|e| CliError::failed("cannot take signals", e))?;
     let _lock = store.lock()?;
@@ -65,19 +67,25 @@ pub fn run(store: &Store, args: &WatchArgs) -> Result<Exit, CliError> {
 
 impl<'a> Daemon<'a> {
     fn start(store: &'a Store, args: &WatchArgs) -> Result<Self, CliError> {
-        let Kept { mut watcher, places } = store.load()?;
+        let Kept { mut watcher, places, cursor } = store.load()?;
         let mut reader = LineReader::new(watching::now());
         let mut followers = Vec::new();
         for path in &args.log {
             let follower = match places.iter().find(|place| place.path == *path) {
                 Some(place) => {
-                    let mut take = |line: &[u8]| watcher.take(&reader.read(line), Mode::Watch);
+                    let mut take =
+                        |line: &[u8]| watching::take(&mut watcher, &mut reader, line, Mode::Watch);
                     Follower::resume(place, &mut take).map_err(|error| unreadable(args, error))?
                 }
                 None => Follower::new(path),
             };
             followers.push(follower);
         }
+        let journal = args.journal.as_ref().map(|matches| Journal::start(matches, cursor));
+        let journal = journal.transpose().map_err(|error| {
+            CliError::failed("cannot run journalctl", error)
+                .hint("it comes with systemd; where there is no journal, use --log FILE")
+        })?;
         let notify = match args.notify.is_empty() {
             true => vec![Notify::Stderr],
             false => args.notify.clone(),
@@ -86,7 +94,18 @@ impl<'a> Daemon<'a> {
         let said = store.said()?;
         let kept_at = Instant::now();
         let status = None;
-        Ok(Self { store, notify, watcher, reader, followers, said, kept_at, digest_day, status })
+        Ok(Self {
+            store,
+            notify,
+            watcher,
+            reader,
+            followers,
+            journal,
+            said,
+            kept_at,
+            digest_day,
+            status,
+        })
     }
 
     /// Reads what has come, and tells what is to be told; whether all was read.
@@ -109,9 +128,17 @@ impl<'a> Daemon<'a> {
     }
 
     fn read(&mut self) -> Result<bool, CliError> {
-        let Self { watcher, reader, followers, .. } = self;
-        let mut take = |line: &[u8]| watcher.take(&reader.read(line), Mode::Watch);
+        let Self { watcher, reader, followers, journal, .. } = self;
         let mut is_idle = true;
+        for piece in 0..PIECES {
+            let Some(journal) = journal else { break };
+            let more = journal.read(&mut |line| watcher.take(line, Mode::Watch));
+            if !more.map_err(|error| CliError::failed("cannot read the journal", error))? {
+                break;
+            }
+            is_idle &= piece + 1 < PIECES;
+        }
+        let mut take = |line: &[u8]| watching::take(watcher, reader, line, Mode::Watch);
         for follower in followers {
             for piece in 0..PIECES {
                 let more = follower.read(&mut take);
@@ -149,7 +176,8 @@ impl<'a> Daemon<'a> {
         let places: io::Result<Vec<_>> =
             self.followers.iter().filter_map(|follower| follower.place().transpose()).collect();
         let places = places.map_err(|error| CliError::failed("cannot read a log", error))?;
-        self.store.save(&self.watcher, &places)?;
+        let cursor = self.journal.as_ref().and_then(Journal::cursor);
+        self.store.save(&self.watcher, &places, cursor)?;
         self.kept_at = Instant::now();
         Ok(())
     }
