@@ -18,8 +18,9 @@ use crate::error::{CliError, Exit};
 /// How often it is looked for a `sync_client` on the same channel, in milliseconds.
 const OTHERS_EVERY: i64 = 5_000;
 
-/// A log whose last writer has not ended is looked at again after so long, in milliseconds.
-const BUSY_EVERY: i64 = 10;
+/// A log whose last writer has not ended is looked at again after so long, in milliseconds: most have
+/// within one, and who is waited for longer need not be asked as often.
+const BUSY_EVERY: [i64; 2] = [1, 10];
 
 /// The last writer may take so long to write his line and to sync it, in milliseconds, before anybody
 /// hears of it.
@@ -156,8 +157,9 @@ impl<'i> Intake<'i> {
                 return Ok((Cut::default(), false));
             }
             Taken::Busy { path, was_left } => {
-                self.not_before = now.plus(BUSY_EVERY);
                 let (since, _) = *self.busy.get_or_insert((now.moment, was_left));
+                let waited = now.moment.0 - since.0;
+                self.not_before = now.plus(waited.clamp(BUSY_EVERY[0], BUSY_EVERY[1]));
                 if now.moment.0 - since.0 < BUSY_MAX {
                     return Ok((Cut::default(), false));
                 }
