@@ -147,7 +147,7 @@ impl Server {
         ActingAs::user(&cyrus_user(&self.conf))
     }
 
-    /// Whether somebody is [at work](running::running) there.
+    /// Whether somebody is [at work](crate::running::running) there.
     ///
     /// # Errors
     ///
