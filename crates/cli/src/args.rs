@@ -138,6 +138,7 @@ pub enum Command {
     /// what the other lacks, and the command that mends it. Nothing is changed anywhere. Where both
     /// places are servers, what differs is looked at again, for it may only be on its way. Exit code 4
     /// if anything differs or cannot be compared; 75 if it only changed too fast, or was busy.
+    #[command(override_usage = "cylinder compare [OPTIONS] <A> <B> <ACCOUNT>...|--all")]
     Compare(CompareArgs),
     /// Give damaged messages their bytes back, from a replica, a vault, or another copy.
     ///
