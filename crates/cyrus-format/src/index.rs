@@ -7,12 +7,14 @@ mod field;
 mod header;
 mod layout;
 mod problem;
+mod salvage;
 mod tally;
 mod view;
 mod write;
 
 pub use header::{IndexHeader, MailboxOptions};
 pub use problem::IndexProblem;
+pub use salvage::{FlippedBit, Salvaged, correct_header, correct_record, salvage};
 pub use tally::{Counter, Tally};
 pub use view::{CrcState, Index, RecordFormat, RecordKey};
 pub use write::{patch_header, patch_record, write_header, write_index, write_record};

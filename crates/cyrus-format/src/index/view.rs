@@ -313,7 +313,7 @@ fn record_crc(layout: &Layout, raw: &[u8]) -> CrcState {
 }
 
 /// Whether all bytes but the last four fit the CRC there.
-fn crc_state(layout: &Layout, raw: &[u8]) -> CrcState {
+pub(super) fn crc_state(layout: &Layout, raw: &[u8]) -> CrcState {
     match raw.split_last_chunk() {
         _ if !layout.has_crc => CrcState::None,
         Some((covered, stored)) if crc::crc32(covered) == u32::from_be_bytes(*stored) => {
