@@ -10,8 +10,8 @@ use cyrus_format::locks::{LockEra, LockedMailbox};
 use cyrus_format::mboxlist::{MailboxEntry, MboxListEra};
 use cyrus_format::names::NameError;
 use cyrus_format::paths::PathRules;
-use model::{FindingKind, Uid, UniqueId};
-use rustix::fs::{AtFlags, Dir, FileType, Stat, statat};
+use model::{FindingKind, Timestamp, Uid, UniqueId};
+use rustix::fs::{AtFlags, Dir, FileType, Stat, fsync, statat};
 use rustix::io::Errno;
 
 use crate::error::Result;
@@ -170,6 +170,14 @@ impl Placement {
         directory.with(&self.dir, action)?.ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
+    /// Makes the names of its message files durable.
+    pub fn sync(&self) -> io::Result<()> {
+        for directory in [Some(&self.data), self.archive.as_ref()].into_iter().flatten() {
+            directory.with(&self.dir, |dir| Ok(fsync(dir)?))?;
+        }
+        Ok(())
+    }
+
     /// See [`FrozenMailbox::list_messages`](crate::FrozenMailbox::list_messages).
     pub fn list_messages(&self) -> io::Result<Vec<Uid>> {
         let mut uids = Vec::new();
@@ -189,13 +197,15 @@ impl Placement {
     /// See [`FrozenMailbox::stat_messages`](crate::FrozenMailbox::stat_messages).
     pub fn stat_messages(&self) -> io::Result<Vec<MessageStat>> {
         let mut found = Vec::new();
-        for directory in [Some(&self.data), self.archive.as_ref()].into_iter().flatten() {
+        let places = [(Some(&self.data), false), (self.archive.as_ref(), true)];
+        for (directory, is_archive) in places {
+            let Some(directory) = directory else { continue };
             directory.with(&self.dir, |dir| {
                 for entry in Dir::read_from(dir)? {
                     let entry = entry?;
                     let Some(uid) = uid_of_file(entry.file_name().to_bytes()) else { continue };
                     match statat(dir, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW) {
-                        Ok(stat) => found.push(MessageStat::of(uid, &stat)),
+                        Ok(stat) => found.push(MessageStat::of(uid, &stat, is_archive)),
                         // It went between two calls.
                         Err(Errno::NOENT) => {}
                         Err(errno) => return Err(errno.into()),
@@ -204,7 +214,7 @@ impl Placement {
                 Ok(())
             })?;
         }
-        found.sort_unstable_by_key(|stat| stat.uid);
+        found.sort_unstable_by_key(|stat| (stat.uid, stat.is_archived));
         // One that is just moving to the other partition has both names.
         found.dedup_by_key(|stat| stat.uid);
         Ok(found)
@@ -225,13 +235,15 @@ impl Placement {
 }
 
 impl MessageStat {
-    fn of(uid: Uid, stat: &Stat) -> Self {
+    fn of(uid: Uid, stat: &Stat, is_archived: bool) -> Self {
         Self {
             uid,
             inode: (stat.st_dev, stat.st_ino),
             links: stat.st_nlink,
             size: u64::try_from(stat.st_size).unwrap_or_default(),
             is_file: FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile,
+            mtime: Timestamp { secs: stat.st_mtime, nanos: stat.st_mtime_nsec as u32 },
+            is_archived,
         }
     }
 }
@@ -249,6 +261,10 @@ pub struct MessageStat {
     pub size: u64,
     /// Whether it is a regular file.
     pub is_file: bool,
+    /// When it was last written; Cyrus sets that to when the message arrived.
+    pub mtime: Timestamp,
+    /// Whether it is on the archive partition, and not on the other one.
+    pub is_archived: bool,
 }
 
 /// A mailbox's directory below one root.

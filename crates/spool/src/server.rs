@@ -219,6 +219,15 @@ impl Server {
         SpoolError::NoSuchAccount { userid: userid.clone(), near }
     }
 
+    /// The newest minor version among the indexes that were looked at; `None` if there was none, or if the
+    /// operator named the release.
+    pub fn newest_index(&self) -> Option<u32> {
+        match self.era_state() {
+            EraState::Judged(evidence) => evidence.newest_index,
+            EraState::Told(_) => None,
+        }
+    }
+
     /// Takes note of an index version. Whether releases came into question whose locks `taken`
     /// lacks: then what was read under those locks must be read again.
     pub(crate) fn learn(&self, newest_index: Option<u32>, taken: &Era) -> bool {

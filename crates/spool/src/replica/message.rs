@@ -1,7 +1,7 @@
 //! Messages on their way into a replica.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::ops::Deref;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -9,15 +9,12 @@ use std::path::{Path, PathBuf};
 use cyrus_format::sent::Sent;
 use model::{Guid, Partition, Timestamp};
 use rustix::fs::{Timespec, Timestamps};
-use sha1::{Digest, Sha1};
 
 use super::Files;
 use super::disk::{Disk, Kept, Staged, Unnamed, io_error};
 use super::error::{ReplicaError, Result};
+use crate::digest::Digest;
 use crate::files;
-
-/// How much of a header is kept, for the date in it.
-const HEAD_MAX: usize = 64 << 10;
 
 /// A message whose bytes were compared with its GUID. Links are made of it when a mailbox refers to
 /// it; until then it has no name.
@@ -89,56 +86,7 @@ impl Deref for Opened<'_> {
 pub struct Arriving {
     announced: Guid,
     unnamed: Unnamed,
-    digest: Digesting,
-}
-
-/// What is learnt of a message while its bytes pass by.
-#[derive(Debug, Default)]
-struct Digesting {
-    sha1: Sha1,
-    size: u64,
-    /// Where the body begins, once its blank line has come.
-    header_size: Option<u64>,
-    /// How much of CR LF CR LF has just come.
-    matched: usize,
-    /// The beginning of the header.
-    head: Vec<u8>,
-}
-
-impl Digesting {
-    fn update(&mut self, bytes: &[u8]) {
-        self.sha1.update(bytes);
-        if self.header_size.is_none() {
-            let room = HEAD_MAX - self.head.len();
-            self.head.extend_from_slice(&bytes[..bytes.len().min(room)]);
-            for (at, byte) in bytes.iter().enumerate() {
-                self.matched = match (byte, self.matched) {
-                    (b'\r', 0 | 2) | (b'\n', 1 | 3) => self.matched + 1,
-                    (b'\r', _) => 1,
-                    _ => 0,
-                };
-                if self.matched == 4 {
-                    self.header_size = Some(self.size + at as u64 + 1);
-                    break;
-                }
-            }
-        }
-        self.size += bytes.len() as u64;
-    }
-
-    fn guid(&self) -> Guid {
-        Guid(self.sha1.clone().finalize().into())
-    }
-
-    /// Bytes before the body; all of them if there is none.
-    fn header_size(&self) -> u32 {
-        u32::try_from(self.header_size.unwrap_or(self.size)).unwrap_or(u32::MAX)
-    }
-
-    fn sent(&self) -> Option<Sent> {
-        let header_size = usize::try_from(self.header_size()).unwrap_or(usize::MAX);
-        Sent::of_header(&self.head[..self.head.len().min(header_size)])
-    }
+    digest: Digest,
 }
 
 impl Arriving {
@@ -160,7 +108,7 @@ impl Arriving {
         if self.digest.guid() != self.announced {
             return Err(ReplicaError::OtherBytes { guid: self.announced });
         }
-        let (size, header_size) = (self.digest.size, self.digest.header_size());
+        let (size, header_size) = (self.digest.size(), self.digest.header_size());
         let sent = self.digest.sent();
         let bytes = match self.unnamed {
             Unnamed { kept: Kept::Staged(staged), .. } => Bytes::Staged(staged),
@@ -233,19 +181,8 @@ pub(super) fn copy(mut from: &File, mut to: &File) -> io::Result<()> {
 /// Reads a file of a mailbox; `None` if its bytes are not those of the GUID.
 pub(super) fn check(file: &File, guid: Guid, path: &Path) -> Result<Option<Message>> {
     let identity = Identity::of(file).map_err(io_error("examine", path))?;
-    let mut file = file;
-    let mut digest = Digesting::default();
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        let n = match file.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(n) => n,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(io_error("read", path)(error)),
-        };
-        digest.update(&buffer[..n]);
-    }
-    let (size, header_size) = (digest.size, digest.header_size());
+    let digest = Digest::read(&mut { file }).map_err(io_error("read", path))?;
+    let (size, header_size) = (digest.size(), digest.header_size());
     let (same, sent) = (digest.guid() == guid, digest.sent());
     let bytes = Bytes::Stored { path: path.to_owned(), identity };
     Ok(same.then_some(Message { guid, size, header_size, sent, bytes }))
@@ -259,26 +196,6 @@ impl Files {
     /// If the partition has no name that imapd.conf can hold, or no file can be made.
     pub fn arriving(&self, partition: &Partition, announced: Guid) -> Result<Arriving> {
         let unnamed = self.disk.unnamed_on(&super::partition_dir(partition)?)?;
-        Ok(Arriving { announced, unnamed, digest: Digesting::default() })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn header_size(pieces: &[&[u8]]) -> u32 {
-        let mut digest = Digesting::default();
-        pieces.iter().for_each(|piece| digest.update(piece));
-        digest.header_size()
-    }
-
-    #[test]
-    fn the_header_ends_behind_its_blank_line() {
-        assert_eq!(header_size(&[b"A: b\r\n\r\nbody\r\n\r\n"]), 8);
-        assert_eq!(header_size(&[b"A: b\r\n\r", b"\nbody"]), 8);
-        assert_eq!(header_size(&[b"A: b\r\r\n\r", b"\r\n\r\n"]), 12);
-        assert_eq!(header_size(&[b"A: b\n\nbody"]), 10);
-        assert_eq!(header_size(&[]), 0);
+        Ok(Arriving { announced, unnamed, digest: Digest::default() })
     }
 }
