@@ -4,6 +4,7 @@ mod audit;
 mod compare;
 mod durations;
 mod heal;
+mod reconstruct;
 mod restore;
 mod rolling;
 mod split;
@@ -22,6 +23,7 @@ use durations::{seconds, span};
 pub use audit::AuditArgs;
 pub use compare::CompareArgs;
 pub use heal::HealArgs;
+pub use reconstruct::ReconstructArgs;
 pub use restore::RestoreArgs;
 pub use rolling::RollingArgs;
 pub use split::{ResolveHow, SplitArgs};
@@ -147,6 +149,14 @@ pub enum Command {
     /// and only then put in its place. Where nobody has them, nothing is touched. The server must not run.
     /// What is done is noted in --journal. Exit code 4 if something is left that is not whole.
     Heal(HealArgs),
+    /// Make the metadata of mailboxes right again, in a spool that no server runs on.
+    ///
+    /// What records, indexes, cyrus.header and quotas lack or have wrong is made of what is left of them,
+    /// of mailboxes.db, and of the messages. UIDs, flags and dates stay as long as anything tells of them;
+    /// messages without a record get one. Every change is told, with the old value and the new one, before
+    /// any is made; without --apply, none is. No message is given up, and no file of one removed. Exit code
+    /// 4 if something is to be changed and is not, or is wrong and cannot be made right here.
+    Reconstruct(ReconstructArgs),
     /// Remove what dead processes have left where messages wait: in stage. and sync.
     ///
     /// Whoever kills or merely ends a sync_server leaves the messages that it was given in

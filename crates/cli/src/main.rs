@@ -2,6 +2,7 @@
 
 mod archive;
 mod args;
+mod at_work;
 mod commands;
 mod directory;
 mod error;
@@ -53,6 +54,7 @@ fn act() -> ExitCode {
         Command::Audit(args) => args.talk.json,
         Command::Compare(args) => args.talk.json,
         Command::Heal(args) => args.talk.json,
+        Command::Reconstruct(args) => args.talk.json,
         Command::Watch(args) => args.json,
         Command::Show(_) | Command::Serve(_) | Command::Demo(_) | Command::Man => false,
     };
@@ -85,6 +87,7 @@ fn run(command: &Command) -> Result<Exit, CliError> {
         Command::Audit(args) => commands::audit::run(args),
         Command::Compare(args) => commands::compare::run(args),
         Command::Heal(args) => commands::heal::run(args),
+        Command::Reconstruct(args) => commands::reconstruct::run(args),
         Command::Watch(args) => commands::watch::run(args),
         Command::Demo(args) => commands::demo::run(args),
         Command::Man => commands::man::run(),

@@ -36,6 +36,11 @@ impl Progress {
         let _ = self.bar.suspend(|| writeln!(std::io::stderr(), "{line}"));
     }
 
+    /// Does something that may write to a terminal.
+    pub fn aside<T>(&self, action: impl FnOnce() -> T) -> T {
+        self.bar.suspend(action)
+    }
+
     /// Says what went wrong with a part of the whole, and gives its exit code.
     pub fn report(&self, error: &CliError) -> Exit {
         self.bar.suspend(|| error.report(false))

@@ -23,6 +23,7 @@ mod known;
 pub mod live;
 pub mod place;
 pub mod ports;
+pub mod reconstruct;
 mod records;
 pub mod replicate;
 pub mod restore;

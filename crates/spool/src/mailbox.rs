@@ -131,6 +131,11 @@ impl FrozenMailbox {
         self.place.as_ref().map_or(Ok(None), |place| place.open_cache(archived))
     }
 
+    /// Whether archived messages are elsewhere.
+    pub fn has_archive(&self) -> bool {
+        self.place.as_ref().is_some_and(Placement::has_archive)
+    }
+
     /// Where the file of a message is to be, for people; nothing if the mailbox has no place.
     pub fn path_of(&self, uid: Uid) -> PathBuf {
         self.place.as_ref().map(|place| place.path_of(uid)).unwrap_or_default()

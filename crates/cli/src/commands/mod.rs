@@ -12,6 +12,7 @@ pub mod list;
 pub mod man;
 pub mod promote;
 pub mod prune;
+pub mod reconstruct;
 pub mod replicate;
 pub mod restore;
 pub mod serve;

@@ -5,7 +5,8 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 use cyrus_format::cache::{generation, record_of};
-use model::{Finding, FindingKind, Uid};
+use cyrus_format::index::IndexHeader;
+use model::{Finding, FindingKind, Record, Uid};
 
 use super::subject::Subject;
 use crate::ports::Pace;
@@ -29,14 +30,33 @@ struct Wanted {
 
 /// What is wrong with the cache of a mailbox, in one finding.
 pub(super) fn check(subject: &Subject, records: &Records<'_>, pace: &dyn Pace) -> Option<Finding> {
+    let index = records.index().map(|index| index.header());
+    let (bad, total) = damaged(subject, records.wholes(), index, pace);
+    let (uid, why) = bad.first()?;
+    let detail = match bad.len() {
+        1 => why.clone(),
+        n => format!("{n} of {total} records of it; that of UID {uid}: {why}"),
+    };
+    let finding = Finding::new(FindingKind::CacheDamaged, &subject.name, detail);
+    Some(if bad.len() == 1 { finding.at_uid(uid.0) } else { finding })
+}
+
+/// The records whose cache is not what they say, with what is wrong, by UID; and how many records have one.
+pub(crate) fn damaged(
+    subject: &Subject,
+    records: impl Iterator<Item = Record>,
+    index: Option<&IndexHeader>,
+    pace: &dyn Pace,
+) -> (Vec<(Uid, String)>, usize) {
     let mut wanted = [Vec::new(), Vec::new()];
-    for record in records.wholes() {
+    for record in records {
         if record.cache_offset != 0 && !record.is_unlinked() {
             let (offset, crc, uid) = (record.cache_offset, record.cache_crc, record.uid);
             wanted[usize::from(record.is_archived())].push(Wanted { offset, crc, uid });
         }
     }
     let total: usize = wanted.iter().map(Vec::len).sum();
+    let needed = index.filter(|index| index.minor_version <= LAST_WITH_GENERATION);
     let mut bad = Vec::new();
     for (mut wanted, archived) in wanted.into_iter().zip([false, true]) {
         wanted.sort_unstable_by_key(|wanted| wanted.offset);
@@ -45,8 +65,6 @@ pub(super) fn check(subject: &Subject, records: &Records<'_>, pace: &dyn Pace) -
         }
         match subject.cache(archived) {
             Ok(Some(file)) => {
-                let index = records.index().map(|index| index.header());
-                let needed = index.filter(|index| index.minor_version <= LAST_WITH_GENERATION);
                 bad.extend(compare(&file, &wanted, needed.map(|index| index.generation), pace));
             }
             Ok(None) => bad.extend(each(&wanted, "there is no cyrus.cache")),
@@ -54,13 +72,7 @@ pub(super) fn check(subject: &Subject, records: &Records<'_>, pace: &dyn Pace) -
         }
     }
     bad.sort();
-    let (uid, why) = bad.first()?;
-    let detail = match bad.len() {
-        1 => why.clone(),
-        n => format!("{n} of {total} records of it; that of UID {uid}: {why}"),
-    };
-    let finding = Finding::new(FindingKind::CacheDamaged, &subject.name, detail);
-    Some(if bad.len() == 1 { finding.at_uid(uid.0) } else { finding })
+    (bad, total)
 }
 
 fn each(wanted: &[Wanted], why: &str) -> Vec<(Uid, String)> {

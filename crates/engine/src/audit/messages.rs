@@ -218,7 +218,7 @@ impl MessageSource for Source<'_> {
 }
 
 /// A file that is read from its start, as fast as it may be.
-pub(super) struct Paced<'p> {
+pub(crate) struct Paced<'p> {
     file: File,
     pace: &'p dyn Pace,
     // Others may read the same open file.

@@ -1,5 +1,6 @@
 //! What the metadata files of a mailbox say of each other.
 
+use cyrus_format::FormatError;
 use cyrus_format::annotations::Note;
 use cyrus_format::header::MailboxHeader;
 use cyrus_format::index::{Index, Tally};
@@ -137,7 +138,8 @@ impl Sums<'_> {
         if version < FIRST_WITH_ANNOTS {
             return None;
         }
-        let notes = match notes.map_or_else(|| Ok(0), |notes| self.sum_of(notes, owner)) {
+        let notes = notes.map_or_else(|| Ok(0), |notes| sum_of_notes(self.index, notes, owner));
+        let notes = match notes {
             Ok(sum) => sum,
             Err(error) => {
                 let detail = format!("cyrus.annotations: {error}");
@@ -157,24 +159,27 @@ impl Sums<'_> {
         let detail = format!("that of annotations is {stored:08x}, they come to {counted:08x}");
         Some(Finding::new(FindingKind::SyncCrc, self.name, detail))
     }
+}
 
-    /// What stored annotations of live messages add.
-    fn sum_of(
-        &self,
-        notes: &[u8],
-        owner: Option<&Userid>,
-    ) -> Result<u32, cyrus_format::FormatError> {
-        let version = self.index.minor_version();
-        let mut sum = 0;
-        for (uid, notes) in Note::of_messages(notes, owner)? {
-            let record = self.index.position(uid).and_then(|at| self.index.key(at));
-            if record.is_none_or(|record| record.is_expunged()) {
-                continue;
-            }
-            for note in notes.iter().filter(|note| !crc::is_virtual(&note.entry, version)) {
-                sum ^= crc::annotation(uid, &note.entry, note.userid.as_bytes(), &note.value);
-            }
+/// What stored annotations add to the sum of an index: those of its live messages.
+///
+/// # Errors
+/// If they cannot be read.
+pub(crate) fn sum_of_notes(
+    index: &Index<'_>,
+    notes: &[u8],
+    owner: Option<&Userid>,
+) -> Result<u32, FormatError> {
+    let version = index.minor_version();
+    let mut sum = 0;
+    for (uid, notes) in Note::of_messages(notes, owner)? {
+        let record = index.position(uid).and_then(|at| index.key(at));
+        if record.is_none_or(|record| record.is_expunged()) {
+            continue;
         }
-        Ok(sum)
+        for note in notes.iter().filter(|note| !crc::is_virtual(&note.entry, version)) {
+            sum ^= crc::annotation(uid, &note.entry, note.userid.as_bytes(), &note.value);
+        }
     }
+    Ok(sum)
 }

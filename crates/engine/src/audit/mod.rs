@@ -35,8 +35,13 @@ pub use elsewhere::find_elsewhere;
 pub use links::{Links, explain};
 pub use replica::{Examined, examine};
 
+pub(crate) use cache::damaged as damaged_cache;
+pub(crate) use messages::Paced;
+pub(crate) use metadata::sum_of_notes;
+pub(crate) use quota::{Sums as QuotaSums, counts_all, roots as quota_roots};
+pub(crate) use subject::Subject;
+
 use again::Account;
-use subject::Subject;
 
 /// How much of each message is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -12,26 +12,24 @@ use spool::Frozen;
 const PREFIX: &str = "quota/";
 
 /// What some mailboxes use, by resource.
-type Used = [u64; 4];
+pub(crate) type Used = [u64; 4];
 
 /// Compares each root of a frozen account with its mailboxes. Of a root that has mailboxes that cannot
 /// be read, nothing is said.
 pub(super) fn check(frozen: &Frozen) -> Vec<Finding> {
-    let sums = sums(frozen);
-    let files = frozen.account_files.iter();
-    let roots = files.filter_map(|file| Some((file.name.strip_prefix(PREFIX)?, &file.bytes)));
+    let mut sums = Sums::default();
+    for mailbox in &frozen.mailboxes {
+        let (header, index) = (mailbox.header.as_deref(), mailbox.index.as_deref());
+        sums.add(&mailbox.entry.name, header, index);
+    }
     let mut findings = Vec::new();
-    for (root, bytes) in roots {
-        if is_above_users(root, frozen.userid.is_shared()) {
-            continue;
-        }
+    for (root, bytes) in roots(frozen) {
         match Quota::parse(bytes.trim_ascii_end()) {
             // A recount that is under way says something else until it is done.
             Ok(quota) if quota.scan.is_some() => {}
             Ok(quota) => {
-                // A root that no mailbox names has nothing to count.
-                let Some(used) = sums.get(root).cloned().unwrap_or(Some([0; 4])) else { continue };
-                findings.extend(compare(root, &quota, bytes.starts_with(b"%"), &used));
+                let Some(used) = sums.of(root) else { continue };
+                findings.extend(compare(root, &quota, counts_all(bytes), &used));
             }
             Err(error) => {
                 findings.push(Finding::new(FindingKind::MetadataUnreadable, root, error));
@@ -41,34 +39,50 @@ pub(super) fn check(frozen: &Frozen) -> Vec<Finding> {
     findings
 }
 
+/// The roots whose mailboxes are all of this account: their names, and what is stored of them.
+pub(crate) fn roots(frozen: &Frozen) -> impl Iterator<Item = (&str, &[u8])> {
+    let files = frozen.account_files.iter();
+    let roots = files.filter_map(|file| Some((file.name.strip_prefix(PREFIX)?, &*file.bytes)));
+    roots.filter(|(root, _)| !is_above_users(root, frozen.userid.is_shared()))
+}
+
+/// Whether a quota counts all resources: up to 2.4, storage is all that is counted.
+pub(crate) fn counts_all(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"%")
+}
+
 /// Whether the mailboxes below a root are those of several accounts.
 fn is_above_users(root: &str, is_shared: bool) -> bool {
     let local = root.split_once('!').map_or(root, |(_, local)| local);
     local.is_empty() || is_shared && local == "user"
 }
 
-/// The sums by the names of roots; `None` where a mailbox cannot be counted.
-fn sums(frozen: &Frozen) -> BTreeMap<String, Option<Used>> {
-    let mut sums: BTreeMap<String, Option<Used>> = BTreeMap::new();
-    for mailbox in &frozen.mailboxes {
-        let header = mailbox.header.as_deref().map(MailboxHeader::parse);
-        let Some(Ok(header)) = header else {
+/// What mailboxes add up to, by the names of roots; `None` where one cannot be counted.
+#[derive(Debug, Default)]
+pub(crate) struct Sums(BTreeMap<String, Option<Used>>);
+
+impl Sums {
+    /// Counts one more, by its cyrus.header and cyrus.index.
+    pub fn add(&mut self, name: &MboxName, header: Option<&[u8]>, index: Option<&[u8]>) {
+        let Some(Ok(header)) = header.map(MailboxHeader::parse) else {
             // It may count for any of the roots above it.
-            for root in roots_above(&mailbox.entry.name) {
-                sums.insert(root, None);
-            }
-            continue;
+            self.0.extend(roots_above(name).map(|root| (root, None)));
+            return;
         };
-        let Some(root) = header.quotaroot else { continue };
-        let index = mailbox.index.as_deref().and_then(|bytes| Index::parse(bytes).ok());
+        let Some(root) = header.quotaroot else { return };
+        let index = index.and_then(|bytes| Index::parse(bytes).ok());
         let index = index.as_ref().map(Index::header);
-        let sum = sums.entry(root.to_string()).or_insert(Some([0; 4]));
+        let sum = self.0.entry(root.to_string()).or_insert(Some([0; 4]));
         *sum = sum.zip(index).map(|(used, index)| {
             let parts = [index.quota_mailbox_used, index.exists.into(), index.quota_annot_used, 1];
             std::array::from_fn(|at| used[at].saturating_add(parts[at]))
         });
     }
-    sums
+
+    /// What the mailboxes of a root come to. One that no mailbox names has nothing to count.
+    pub fn of(&self, root: &str) -> Option<Used> {
+        self.0.get(root).copied().unwrap_or(Some([0; 4]))
+    }
 }
 
 fn roots_above(name: &MboxName) -> impl Iterator<Item = String> + '_ {
@@ -79,7 +93,6 @@ fn roots_above(name: &MboxName) -> impl Iterator<Item = String> + '_ {
 
 fn compare(root: &str, quota: &Quota, counts_all: bool, used: &Used) -> Option<Finding> {
     let resources = Resource::ALL.iter().zip(used);
-    // Up to 2.4, storage is all that is counted.
     let resources = resources.filter(|(resource, _)| counts_all || **resource == Resource::Storage);
     let wrong: Vec<String> = resources
         .filter_map(|(resource, used)| {

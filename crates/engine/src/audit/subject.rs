@@ -11,7 +11,7 @@ use crate::live::take_mailbox;
 use crate::records::Records;
 
 /// A mailbox: its metadata in memory, and its messages within reach, as long as they are there.
-pub(super) struct Subject {
+pub(crate) struct Subject {
     pub name: MboxName,
     /// What mailboxes.db says.
     pub uniqueid: Option<UniqueId>,

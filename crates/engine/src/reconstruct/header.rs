@@ -1,0 +1,152 @@
+//! cyrus.header, where it is lost or has lost its identity.
+
+use std::collections::BTreeSet;
+
+use cyrus_format::header::{HeaderForm, MailboxHeader};
+use cyrus_format::mboxlist::MailboxEntry;
+use model::{Finding, FindingKind, MboxName, UserFlags};
+
+use super::change::{Field, Value, Why};
+use super::tell::Tell;
+
+/// What a header may be made of.
+pub(super) struct Sources<'s> {
+    /// What mailboxes.db says of the mailbox.
+    pub entry: &'s MailboxEntry,
+    /// The form of other headers of the account.
+    pub form: HeaderForm,
+    /// The roots of quotas that the account has.
+    pub quota_roots: &'s BTreeSet<MboxName>,
+    /// User flags that records have.
+    pub used: UserFlags,
+}
+
+/// The header that a mailbox is to have, and its bytes if they are others than it has.
+pub(super) fn header(
+    bytes: Option<&[u8]>,
+    sources: &Sources<'_>,
+    tell: &mut Tell<'_>,
+) -> (MailboxHeader, Option<Vec<u8>>) {
+    let (new, is_changed) = match bytes.map(MailboxHeader::parse) {
+        Some(Ok(header)) => with_identity(header, sources, tell),
+        _ => {
+            let header = anew(sources);
+            tell.change(None, Why::HeaderRemade, told(&header));
+            (header, true)
+        }
+    };
+    if !is_changed {
+        return (new, None);
+    }
+    match new.write() {
+        Ok(bytes) => (new, Some(bytes)),
+        Err(error) => {
+            tell.left(&Finding::new(FindingKind::HeaderUnreadable, tell.place(), error));
+            (new, None)
+        }
+    }
+}
+
+/// A header with the identity that mailboxes.db has, if it has none.
+fn with_identity(
+    mut header: MailboxHeader,
+    sources: &Sources<'_>,
+    tell: &mut Tell<'_>,
+) -> (MailboxHeader, bool) {
+    let listed = sources.entry.uniqueid.as_ref().filter(|id| !id.is_empty());
+    let own = header.uniqueid.as_ref().filter(|id| !id.is_empty());
+    match (listed, own) {
+        (Some(listed), None) => {
+            let field = Field::new("uniqueid", Value::Nothing, Value::text(listed));
+            header.uniqueid = Some(listed.clone());
+            tell.change(None, Why::Identity, vec![field]);
+            (header, true)
+        }
+        (Some(listed), Some(own)) if listed != own => {
+            let detail = format!("mailboxes.db has {listed}, cyrus.header {own}");
+            tell.left(&Finding::new(FindingKind::UniqueIdMismatch, tell.place(), detail));
+            (header, false)
+        }
+        _ => (header, false),
+    }
+}
+
+/// A header of what others know. The names of user flags stood nowhere else: those that messages have get
+/// names that tell them apart.
+fn anew(sources: &Sources<'_>) -> MailboxHeader {
+    let Sources { entry, form, quota_roots, used } = sources;
+    let mut user_flags = Vec::new();
+    for flag in used.iter() {
+        user_flags.resize(flag, None);
+        user_flags.push(Some(format!("$Lost{flag}").into_bytes()));
+    }
+    let is_dlist = *form != HeaderForm::Lines;
+    MailboxHeader {
+        form: *form,
+        mbtype: if is_dlist { entry.mbtype.to_string().into_bytes() } else { Vec::new() },
+        name: is_dlist.then(|| entry.name.clone()),
+        uniqueid: entry.uniqueid.clone(),
+        jmapid: entry.jmapid.clone().filter(|_| *form == HeaderForm::DlistWithJmapId),
+        quotaroot: root_of(&entry.name, quota_roots),
+        acl: entry.acl.clone(),
+        user_flags,
+    }
+}
+
+/// The nearest root above a mailbox.
+fn root_of(name: &MboxName, roots: &BTreeSet<MboxName>) -> Option<MboxName> {
+    let name = name.as_bytes();
+    let ends = (1..=name.len()).rev().filter(|end| matches!(name.get(*end), None | Some(b'.')));
+    ends.map(|end| MboxName::new(&name[..end])).find(|root| roots.contains(root))
+}
+
+fn told(header: &MailboxHeader) -> Vec<Field> {
+    let new = |name, value| Field::new(name, Value::Nothing, value);
+    let lossy = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let acl = header.acl.iter().map(|(who, rights)| format!("{} {}", lossy(who), lossy(rights)));
+    let flags = header.user_flags.iter().flatten().map(|name| lossy(name));
+    let mut fields = vec![new("acl", Value::Text(acl.collect::<Vec<_>>().join(", ")))];
+    fields.extend(header.uniqueid.as_ref().map(|id| new("uniqueid", Value::text(id))));
+    fields.extend(header.quotaroot.as_ref().map(|root| new("quotaroot", Value::text(root))));
+    let flags: Vec<String> = flags.collect();
+    if !flags.is_empty() {
+        fields.push(new("user_flags", Value::Text(flags.join(" "))));
+    }
+    fields
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_root_counts() {
+        let roots = ["user.glad", "user.glad.Archive", "user"].map(MboxName::from);
+        let roots = BTreeSet::from(roots);
+        let root_of = |name: &str| root_of(&name.into(), &roots).map(|root| root.to_string());
+        assert_eq!(root_of("user.glad.Archive.2009").as_deref(), Some("user.glad.Archive"));
+        assert_eq!(root_of("user.glad.Archives").as_deref(), Some("user.glad"));
+        assert_eq!(root_of("user.gladys").as_deref(), Some("user"));
+        assert_eq!(root_of("shared"), None);
+    }
+
+    #[test]
+    fn flags_that_are_used_can_be_told_apart() {
+        let mut used = UserFlags::default();
+        used.insert(0);
+        used.insert(3);
+        let entry = MailboxEntry { name: "user.glad".into(), ..MailboxEntry::default() };
+        let quota_roots = BTreeSet::new();
+        let sources =
+            Sources { entry: &entry, form: HeaderForm::Dlist, quota_roots: &quota_roots, used };
+        let mut told = 0;
+        let mut sink = |_: crate::reconstruct::Told<'_>| told += 1;
+        let mut tell = Tell::of("user.glad", &mut sink);
+        let (header, bytes) = header(None, &sources, &mut tell);
+        let names: Vec<Option<&[u8]>> = header.flag_names().collect();
+        assert_eq!(names, [Some(b"$Lost0".as_slice()), None, None, Some(b"$Lost3")]);
+        let read = MailboxHeader::parse(&bytes.expect("new bytes")).expect("a header");
+        assert_eq!(read, header);
+        assert_eq!(told, 1);
+    }
+}

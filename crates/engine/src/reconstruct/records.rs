@@ -1,0 +1,327 @@
+//! The records of a mailbox, each against the file of its message.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use model::{Finding, FindingKind, Modseq, Record, SystemFlags, Timestamp, Uid, UserFlags};
+use spool::MessageStat;
+
+use super::Options;
+use super::change::{self, Field, Value, Why};
+use super::read::{Digested, Read};
+use super::remains::{Remains, Trace, Trust, is_plausible};
+use super::tell::Tell;
+
+/// Flags that any version knows (`imap/mailbox.h`, Cyrus 3.13).
+const KNOWN_FLAGS: u32 = 0xfc00_001f;
+
+/// What records are judged by.
+pub(super) struct Judge<'j> {
+    pub options: &'j Options<'j>,
+    pub files: &'j BTreeMap<Uid, MessageStat>,
+    /// What the files have that had to be read.
+    pub read: &'j Read,
+    /// Records whose cache is not what they say.
+    pub bad_cache: &'j BTreeSet<Uid>,
+    /// User flags that have a name.
+    pub named: UserFlags,
+    /// What changed records get.
+    pub modseq: Modseq,
+    /// Whether archived messages are elsewhere.
+    pub has_archive: bool,
+}
+
+/// Brings records into the order of their UIDs, each UID once. One that no sum vouches for has to lie
+/// between its neighbours, or there has to be one file alone that it can be about.
+pub(super) fn in_order(
+    remains: &mut Remains,
+    files: &BTreeMap<Uid, MessageStat>,
+    tell: &mut Tell<'_>,
+) -> Vec<Trace> {
+    let traces = std::mem::take(&mut remains.traces);
+    let whole: BTreeSet<Uid> = traces
+        .iter()
+        .filter(|trace| trace.trust == Trust::Whole)
+        .map(|trace| trace.record.uid)
+        .collect();
+    let mut ordered: BTreeMap<Uid, Trace> = BTreeMap::new();
+    let mut before = Uid(0);
+    for mut trace in traces {
+        if trace.trust == Trust::Doubtful {
+            let after = whole.range(Uid(before.0.saturating_add(1))..).next().copied();
+            let after = after.unwrap_or(Uid(u32::MAX));
+            let is_between = |uid: Uid| before < uid && uid < after;
+            if !is_between(trace.record.uid) || !files.contains_key(&trace.record.uid) {
+                let mut gap =
+                    files.keys().filter(|uid| is_between(**uid) && !ordered.contains_key(uid));
+                match (gap.next(), gap.next()) {
+                    (Some(only), None) => trace.record.uid = *only,
+                    _ => {
+                        dropped(&trace.record, Why::RecordDropped, tell);
+                        continue;
+                    }
+                }
+            }
+        }
+        before = before.max(trace.record.uid);
+        insert(&mut ordered, trace, files, tell);
+    }
+    ordered.into_values().collect()
+}
+
+/// Of two records with one UID, the one stays whose size is that of the file.
+fn insert(
+    ordered: &mut BTreeMap<Uid, Trace>,
+    trace: Trace,
+    files: &BTreeMap<Uid, MessageStat>,
+    tell: &mut Tell<'_>,
+) {
+    let uid = trace.record.uid;
+    let fits = |trace: &Trace| {
+        let size = files.get(&uid).map(|stat| stat.size);
+        (trace.trust == Trust::Whole, size == Some(trace.record.size))
+    };
+    match ordered.remove(&uid) {
+        Some(first) => {
+            let (kept, other) =
+                if fits(&trace) > fits(&first) { (trace, first) } else { (first, trace) };
+            dropped(&other.record, Why::UidTwice, tell);
+            ordered.insert(uid, kept);
+        }
+        None => drop(ordered.insert(uid, trace)),
+    }
+}
+
+fn dropped(record: &Record, why: Why, tell: &mut Tell<'_>) {
+    let said = format!("GUID {}, {} bytes", record.guid, record.size);
+    let fields = vec![Field::new("record", Value::Text(said), Value::Nothing)];
+    tell.change(Some(record.uid), why, fields);
+}
+
+/// Which files have to be read to judge these records, and the files without one.
+pub(super) fn to_read(
+    traces: &[Trace],
+    orphans: &[MessageStat],
+    files: &BTreeMap<Uid, MessageStat>,
+    options: &Options<'_>,
+) -> Vec<MessageStat> {
+    let of_records = traces.iter().filter_map(|trace| {
+        let stat = files.get(&trace.record.uid).filter(|stat| stat.is_file && stat.size > 0)?;
+        let is_unsure =
+            options.guids || trace.trust == Trust::Doubtful || stat.size != trace.record.size;
+        (is_unsure && !trace.record.is_unlinked()).then_some(*stat)
+    });
+    of_records.chain(orphans.iter().copied()).collect()
+}
+
+impl Judge<'_> {
+    /// What a record is to be; `None` if it goes.
+    pub fn judge(&self, trace: &Trace, tell: &mut Tell<'_>) -> Option<Record> {
+        let old = &trace.record;
+        let stat = self.files.get(&old.uid).filter(|stat| stat.is_file && stat.size > 0);
+        if trace.trust == Trust::Doubtful {
+            return self.doubtful(old, stat, tell);
+        }
+        let mut record = old.clone();
+        if !record.is_unlinked() {
+            match stat {
+                Some(stat) => self.file(&mut record, stat, tell),
+                None => self.missing(&mut record, tell),
+            }
+        }
+        self.flags(&mut record, tell);
+        self.cache(&mut record, tell);
+        Some(record)
+    }
+
+    /// A record that no sum vouches for.
+    fn doubtful(
+        &self,
+        old: &Record,
+        stat: Option<&MessageStat>,
+        tell: &mut Tell<'_>,
+    ) -> Option<Record> {
+        let read = self.read.get(&old.uid);
+        let (Some(stat), Some(Ok(found))) = (stat, read) else {
+            match (stat, read) {
+                (Some(_), Some(Err(why))) => self.unreadable(old.uid, why, tell),
+                _ => dropped(old, Why::RecordDropped, tell),
+            }
+            return None;
+        };
+        let is_its_own = found.guid == old.guid;
+        let mut record = match is_its_own {
+            true => self.as_far_as_plausible(old, stat),
+            false => self.of_file(old.uid, stat, found),
+        };
+        set_contents(&mut record, found);
+        (record.cache_offset, record.cache_crc) = (0, 0);
+        self.place(&mut record, stat);
+        record.user_flags = and(record.user_flags, self.named);
+        let why = if is_its_own { Why::RecordBelieved } else { Why::RecordRemade };
+        tell.change(Some(record.uid), why, sum_or(change::of_records(old, &record)));
+        Some(record)
+    }
+
+    /// What can be true of a record.
+    fn as_far_as_plausible(&self, old: &Record, stat: &MessageStat) -> Record {
+        let mut record = old.clone();
+        let now = self.options.now;
+        record.system_flags.0 &= KNOWN_FLAGS;
+        let or = |time: &mut Timestamp, other| {
+            if !is_plausible(*time, now) {
+                *time = other;
+            }
+        };
+        or(&mut record.internaldate, stat.mtime);
+        or(&mut record.last_updated, now);
+        if record.savedate != Timestamp::default() {
+            let arrived = record.internaldate;
+            or(&mut record.savedate, arrived);
+        }
+        record.modseq = record.modseq.min(self.modseq);
+        record.createdmodseq = record.createdmodseq.min(record.modseq);
+        record
+    }
+
+    /// The record of a message of which only its file is left.
+    pub fn of_file(&self, uid: Uid, stat: &MessageStat, found: &Digested) -> Record {
+        let arrived = Timestamp::from_secs(stat.mtime.secs);
+        let mut record = Record {
+            uid,
+            internaldate: arrived,
+            sentdate: arrived,
+            gmtime: arrived,
+            last_updated: self.options.now,
+            savedate: self.options.now,
+            modseq: self.modseq,
+            createdmodseq: self.modseq,
+            ..Record::default()
+        };
+        set_contents(&mut record, found);
+        self.place(&mut record, stat);
+        record
+    }
+
+    /// A file that is there.
+    fn file(&self, record: &mut Record, stat: &MessageStat, tell: &mut Tell<'_>) {
+        let old = record.clone();
+        if self.place(record, stat) {
+            tell.change(Some(record.uid), Why::Partition, change::of_records(&old, record));
+        }
+        let found = match self.read.get(&record.uid) {
+            Some(Ok(found)) => found,
+            Some(Err(why)) => return self.unreadable(record.uid, why, tell),
+            None => return,
+        };
+        let old = record.clone();
+        if found.guid == record.guid {
+            if found.size != record.size {
+                self.touch(record);
+                set_contents(record, found);
+                tell.change(Some(record.uid), Why::Size, change::of_records(&old, record));
+            }
+        } else if self.options.guids {
+            self.touch(record);
+            set_contents(record, found);
+            (record.cache_offset, record.cache_crc) = (0, 0);
+            tell.change(Some(record.uid), Why::Guid, change::of_records(&old, record));
+        } else if record.guid.is_zero() {
+            let detail = format!("the file has {} bytes, the record says {}", found.size, old.size);
+            self.left(FindingKind::SizeMismatch, record.uid, detail, tell);
+        } else {
+            let detail = format!("its file has the SHA-1 {}, its record {}", found.guid, old.guid);
+            self.left(FindingKind::GuidMismatch, record.uid, detail, tell);
+        }
+    }
+
+    /// Says on which partition a file is; whether that is a change.
+    fn place(&self, record: &mut Record, stat: &MessageStat) -> bool {
+        if !self.has_archive || record.is_archived() == stat.is_archived {
+            return false;
+        }
+        record.system_flags.0 ^= SystemFlags::ARCHIVED.0;
+        true
+    }
+
+    /// A file that is not there, or has nothing in it.
+    fn missing(&self, record: &mut Record, tell: &mut Tell<'_>) {
+        let old = record.clone();
+        let why = match (record.is_expunged(), self.options.accept_losses) {
+            (true, _) => Why::Unlinked,
+            (false, true) => Why::GivenUp,
+            (false, false) => {
+                let detail = "there is no file of it, or an empty one";
+                return self.left(FindingKind::MessageMissing, record.uid, detail, tell);
+            }
+        };
+        record.system_flags.0 |= SystemFlags::EXPUNGED.0 | SystemFlags::UNLINKED.0;
+        if why == Why::GivenUp {
+            self.touch(record);
+        }
+        tell.change(Some(record.uid), why, change::of_records(&old, record));
+    }
+
+    /// Flags without a name.
+    fn flags(&self, record: &mut Record, tell: &mut Tell<'_>) {
+        let named = and(record.user_flags, self.named);
+        if named == record.user_flags {
+            return;
+        }
+        let old = record.clone();
+        record.user_flags = named;
+        tell.change(Some(record.uid), Why::FlagsUnnamed, change::of_records(&old, record));
+    }
+
+    /// A cache that is not what the record says.
+    fn cache(&self, record: &mut Record, tell: &mut Tell<'_>) {
+        if !self.bad_cache.contains(&record.uid) || record.cache_offset == 0 {
+            return;
+        }
+        let old = record.clone();
+        (record.cache_offset, record.cache_crc) = (0, 0);
+        tell.change(Some(record.uid), Why::Cache, change::of_records(&old, record));
+    }
+
+    /// Clients and replicas are to hear of it.
+    fn touch(&self, record: &mut Record) {
+        record.modseq = self.modseq;
+        record.last_updated = self.options.now;
+    }
+
+    fn unreadable(&self, uid: Uid, why: &str, tell: &mut Tell<'_>) {
+        self.left(FindingKind::MessageUnreadable, uid, why, tell);
+    }
+
+    fn left(
+        &self,
+        kind: FindingKind,
+        uid: Uid,
+        detail: impl std::fmt::Display,
+        tell: &mut Tell<'_>,
+    ) {
+        let finding = Finding::new(kind, tell.place(), detail).at_uid(uid.0);
+        tell.left(&finding);
+    }
+}
+
+/// What a record has of the bytes of its message.
+fn set_contents(record: &mut Record, found: &Digested) {
+    record.guid = found.guid;
+    record.size = found.size;
+    record.header_size = found.header_size;
+    if let Some(sent) = found.sent {
+        (record.sentdate, record.gmtime) = (sent.day, sent.moment);
+    }
+}
+
+fn and(flags: UserFlags, named: UserFlags) -> UserFlags {
+    UserFlags(std::array::from_fn(|word| flags.0[word] & named.0[word]))
+}
+
+/// A record whose fields are all right has a sum that is not.
+fn sum_or(fields: Vec<Field>) -> Vec<Field> {
+    match fields.is_empty() {
+        true => vec![Field::new("crc", Value::text("wrong"), Value::text("right"))],
+        false => fields,
+    }
+}
