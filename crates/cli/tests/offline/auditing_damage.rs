@@ -45,7 +45,7 @@ pub struct Scene {
     config: PathBuf,
     pub inbox: PathBuf,
     sent: PathBuf,
-    metadata: PathBuf,
+    pub metadata: PathBuf,
     pub mail: Vec<Vec<u8>>,
 }
 
@@ -104,7 +104,7 @@ impl Scene {
     }
 
     /// Everything on the disk but lock files: bytes, inodes and times.
-    fn state(&self) -> BTreeMap<PathBuf, (Vec<u8>, u64, i64, i64)> {
+    pub fn state(&self) -> BTreeMap<PathBuf, (Vec<u8>, u64, i64, i64)> {
         let all = files(&self.path("spool")).into_iter();
         let kept = all.filter(|path| !path.components().any(|part| part.as_os_str() == "lock"));
         let state = kept.map(|path| {

@@ -14,6 +14,7 @@ mod hostile;
 mod places;
 mod program;
 mod promoting;
+mod reconstructing;
 mod replicating;
 mod replicating_answers;
 mod replicating_damage;

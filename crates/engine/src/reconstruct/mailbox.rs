@@ -113,7 +113,7 @@ impl Work<'_> {
         let has_record = |uid| known.contains(&uid) || expunged.uids.contains(&uid);
         let orphans: Vec<MessageStat> = match expunged.is_unreadable {
             true => Vec::new(),
-            false => orphans::find(&self.files, has_record).copied().collect(),
+            false => orphans::find(&self.files, has_record, tell),
         };
         let wanted = to_read(&traces, &orphans, &self.files, self.options);
         self.monitor.expect(wanted.len() as u64);

@@ -19,12 +19,21 @@ pub(super) struct Taken {
     pub renumbered: Vec<(Uid, Uid)>,
 }
 
-/// Those of these files that hold messages. Empty ones hold none; other things than files are no mail.
-pub(super) fn find<'f>(
-    files: &'f BTreeMap<Uid, MessageStat>,
-    has_record: impl Fn(Uid) -> bool + 'f,
-) -> impl Iterator<Item = &'f MessageStat> {
-    files.values().filter(move |stat| stat.is_file && stat.size > 0 && !has_record(stat.uid))
+/// The files that no record tells of. Empty ones hold no message, and other things than files are no mail:
+/// these are told of, and left.
+pub(super) fn find(
+    files: &BTreeMap<Uid, MessageStat>,
+    has_record: impl Fn(Uid) -> bool,
+    tell: &mut Tell<'_>,
+) -> Vec<MessageStat> {
+    let strays = files.values().filter(|stat| !has_record(stat.uid)).copied();
+    let (mail, others): (Vec<_>, Vec<_>) = strays.partition(|stat| stat.is_file && stat.size > 0);
+    for stat in others {
+        let detail = if stat.is_file { "it is empty" } else { "it is no file" };
+        let finding = Finding::new(FindingKind::OrphanFile, tell.place(), detail);
+        tell.left(&finding.at_uid(stat.uid.0));
+    }
+    mail
 }
 
 /// Gives them records, by Cyrus' rules (`imap/mailbox.c`: mailbox_reconstruct, 3.6): what is above the last
@@ -41,7 +50,8 @@ pub(super) fn take(
     let mut taken = Taken::default();
     let (own, others): (Vec<&MessageStat>, Vec<&MessageStat>) =
         orphans.iter().partition(|stat| keeps_uids || stat.uid > last_uid);
-    let mut last = own.iter().map(|stat| stat.uid).max().unwrap_or_default().max(last_uid);
+    // Nothing that is there, mail or not, loses its name to another.
+    let mut last = judge.files.keys().next_back().copied().unwrap_or_default().max(last_uid);
     for stat in own {
         let Some(found) = digested(stat, judge, tell) else { continue };
         let record = adopted(stat, found, tail.get(&stat.uid), judge);

@@ -1,0 +1,431 @@
+//! `cylinder reconstruct` on spools that are damaged in every way there is: all is told before it is
+//! done, what is left of the old is kept, and an audit finds nothing behind it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
+
+use cyrus_format::header::MailboxHeader;
+use cyrus_format::index::Index;
+use model::{Record, SystemFlags};
+use serde_json::Value;
+use testkit::damage::{self, Checksum};
+use testkit::imap::guid_of;
+use testkit::spool_builder::{Era, SpoolOptions};
+
+use super::auditing_damage::{Scene, findings, named};
+use super::program::{Ran, cylinder};
+
+/// Runs it.
+pub fn reconstruct(conf: &Path, more: &[&str]) -> Ran {
+    let conf = conf.display().to_string();
+    cylinder(["reconstruct", "-C", &conf].iter().chain(more))
+}
+
+/// What a run told.
+struct Told(Value);
+
+impl Told {
+    fn of(scene: &Scene, more: &[&str], code: i32) -> Self {
+        let arguments = [&["glad", "--json"], more].concat();
+        Self(reconstruct(&scene.conf, &arguments).expect(code).document())
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Value> {
+        self.0["told"].as_array().expect("a list").iter()
+    }
+
+    /// The reasons of changes, with the UID where there is one.
+    fn changes(&self) -> Vec<(String, Option<u64>)> {
+        let changes = self.all().filter(|told| told["told"] == "change");
+        let mut all: Vec<_> = changes
+            .map(|change| {
+                (change["why"].as_str().expect("a word").to_owned(), change["uid"].as_u64())
+            })
+            .collect();
+        all.sort();
+        all
+    }
+
+    /// What stays wrong.
+    fn left(&self) -> Vec<(String, Option<u64>)> {
+        self.all().filter(|told| told["told"] == "left").map(named).collect()
+    }
+
+    /// The field of a change.
+    #[track_caller]
+    fn field(&self, why: &str, name: &str) -> (Value, Value) {
+        let change = self.all().find(|told| told["why"] == why).expect("such a change");
+        let fields = change["fields"].as_array().expect("fields");
+        let field = fields.iter().find(|field| field["field"] == name).expect("such a field");
+        (field["old"].clone(), field["new"].clone())
+    }
+}
+
+fn some(list: &[(&str, Option<u64>)]) -> Vec<(String, Option<u64>)> {
+    let mut list: Vec<_> = list.iter().map(|(code, uid)| ((*code).to_owned(), *uid)).collect();
+    list.sort();
+    list
+}
+
+/// Dates the files of messages, as Cyrus does.
+fn date(scene: &Scene) {
+    for record in records(&scene.index()) {
+        let file = fs::File::options().append(true).open(scene.message(record.uid.0));
+        let arrived = UNIX_EPOCH + Duration::from_secs(record.internaldate.secs.unsigned_abs());
+        file.and_then(|file| file.set_modified(arrived)).expect("dated");
+    }
+}
+
+fn records(index: &Path) -> Vec<Record> {
+    let bytes = fs::read(index).expect("an index");
+    Index::parse(&bytes).expect("an index").records().collect()
+}
+
+/// Looks first, and nothing may change; then does it: the changes are those that were told, another run has
+/// nothing left to do, and an audit finds what was left and nothing else.
+#[track_caller]
+fn mend(
+    scene: &Scene,
+    more: &[&str],
+    changes: &[(&str, Option<u64>)],
+    left: &[(&str, Option<u64>)],
+) -> Told {
+    let before = scene.state();
+    let looked = Told::of(scene, more, 4);
+    assert_eq!(looked.changes(), some(changes), "{:#}", looked.0);
+    assert_eq!(looked.left(), some(left), "{:#}", looked.0);
+    assert!(scene.state() == before, "without --apply nothing changes");
+    let code = if left.is_empty() { 0 } else { 4 };
+    let done = Told::of(scene, &[more, &["--apply"]].concat(), code);
+    assert_eq!(done.changes(), looked.changes());
+    let again = Told::of(scene, more, code);
+    assert_eq!(again.changes(), [], "{:#}", again.0);
+    assert_eq!(again.left(), some(left), "{:#}", again.0);
+    let found = findings(&scene.document(&["glad", "--full"], code));
+    let mut found: Vec<_> = found.iter().map(named).collect();
+    found.sort();
+    assert_eq!(found, some(left));
+    looked
+}
+
+#[test]
+fn what_is_whole_stays_as_it_is_in_every_era() {
+    let eras = [
+        Era::V2_3_9,
+        Era::V2_3,
+        Era::V2_4,
+        Era::V2_5,
+        Era::V3_0,
+        Era::V3_2,
+        Era::V3_4,
+        Era::V3_6,
+        Era::V3_10,
+        Era::V3_13,
+    ];
+    for era in eras {
+        let scene = Scene::with(SpoolOptions { cache: true, ..SpoolOptions::new(era) });
+        let before = scene.state();
+        for more in [&[][..], &["--apply"], &["-G"]] {
+            // Version 9 has no GUIDs.
+            if era == Era::V2_3_9 && more == ["-G"] {
+                continue;
+            }
+            let told = Told::of(&scene, more, 0);
+            assert_eq!(told.all().count(), 0, "{era:?} {more:?}: {:#}", told.0);
+            assert_eq!(told.0["messages"], 8, "{era:?}");
+        }
+        assert!(scene.state() == before, "{era:?}: nothing changes");
+    }
+}
+
+#[test]
+fn one_flipped_bit_is_put_back_wherever_it_is() {
+    let scene = Scene::new();
+    let good = fs::read(scene.index()).expect("an index");
+    let index = Index::parse(&good).expect("an index");
+    let header = index.header().start_offset as usize;
+    for (byte, uid) in
+        [(33, None), (45, None), (header - 1, None), (header, Some(1)), (header + 115, Some(2))]
+    {
+        let mut bad = good.clone();
+        bad[byte] ^= 0x10;
+        fs::write(scene.index(), &bad).expect("damage");
+        mend(&scene, &[], &[("bit-put-back", uid)], &[]);
+        assert_eq!(fs::read(scene.index()).expect("an index"), good, "byte {byte}");
+    }
+}
+
+#[test]
+fn records_outlive_the_header_of_their_index() {
+    let scene = Scene::new();
+    damage::edit_record(&scene.index(), 2, Checksum::Fixed, |record| record[35] |= 2)
+        .expect("flagged");
+    damage::edit_header(&scene.index(), Checksum::Fixed, |header| {
+        header[59] = 1;
+        header[28..32].copy_from_slice(&9_u32.to_be_bytes());
+    })
+    .expect("flagged");
+    let before = records(&scene.index());
+    let mut bytes = fs::read(scene.index()).expect("an index");
+    bytes[..64].fill(0);
+    fs::write(scene.index(), bytes).expect("damage");
+    mend(&scene, &[], &[("index-remade", None)], &[]);
+    assert_eq!(records(&scene.index()), before);
+    assert!(before[2].system_flags.contains(SystemFlags::FLAGGED));
+}
+
+#[test]
+fn without_an_index_files_keep_their_numbers_and_dates() {
+    let scene = Scene::new();
+    date(&scene);
+    let before = records(&scene.index());
+    damage::remove_message(&scene.inbox, 2).expect("damage");
+    fs::remove_file(scene.index()).expect("damage");
+    let kept = [1, 3, 4, 5, 6];
+    let mut changes: Vec<_> = kept.iter().map(|uid| ("adopted", Some(*uid))).collect();
+    changes.extend([("index-remade", None), ("quota", None)]);
+    mend(&scene, &[], &changes, &[]);
+    let after = records(&scene.index());
+    assert_eq!(after.iter().map(|record| u64::from(record.uid.0)).collect::<Vec<_>>(), kept);
+    for record in &after {
+        let old = before.iter().find(|old| old.uid == record.uid).expect("it was there");
+        assert_eq!((record.guid, record.size), (old.guid, old.size));
+        assert_eq!(record.header_size, old.header_size);
+        assert_eq!(record.internaldate, old.internaldate);
+    }
+}
+
+#[test]
+fn an_index_that_was_cut_or_counts_too_few_gets_its_messages_back() {
+    let cut = Scene::new();
+    damage::truncate(&cut.index(), 150).expect("damage");
+    let changes = [("adopted", Some(5)), ("adopted", Some(6)), ("counters", None)];
+    mend(&cut, &[], &changes, &[]);
+    assert_eq!(records(&cut.index()).len(), 6);
+
+    let few = Scene::new();
+    let before = records(&few.index());
+    damage::lie_about_records(&few.index(), 4).expect("damage");
+    damage::edit_header(&few.index(), Checksum::Fixed, |header| {
+        header[28..32].copy_from_slice(&4_u32.to_be_bytes());
+    })
+    .expect("damage");
+    mend(&few, &[], &[("from-tail", Some(5)), ("from-tail", Some(6)), ("counters", None)], &[]);
+    assert_eq!(records(&few.index()), before);
+}
+
+#[test]
+fn a_record_that_fails_its_sum_is_believed_as_far_as_its_file_bears_it_out() {
+    // Two bits: no sum can tell which.
+    let believed = Scene::new();
+    let before = records(&believed.index());
+    damage::edit_record(&believed.index(), 3, Checksum::Stale, |record| {
+        record[35] |= 4;
+        record[83] ^= 1;
+    })
+    .expect("damage");
+    let told = mend(&believed, &[], &[("record-believed", Some(4)), ("counters", None)], &[]);
+    assert_eq!(told.field("counters", "deleted").1, 1);
+    let after = records(&believed.index());
+    assert!(after[3].system_flags.contains(SystemFlags::DELETED), "what can be true stays");
+    assert_eq!((after[3].guid, after[3].internaldate), (before[3].guid, before[3].internaldate));
+
+    let remade = Scene::new();
+    date(&remade);
+    damage::edit_record(&remade.index(), 3, Checksum::Stale, |record| record.fill(0xa5))
+        .expect("damage");
+    mend(&remade, &[], &[("record-remade", Some(4)), ("counters", None)], &[]);
+    let after = records(&remade.index());
+    assert_eq!((after[3].uid, after[3].guid), (before[3].uid, before[3].guid));
+    assert_eq!(after[3].internaldate, before[3].internaldate, "the file has its date");
+
+    let dropped = Scene::new();
+    damage::remove_message(&dropped.inbox, 4).expect("damage");
+    damage::edit_record(&dropped.index(), 3, Checksum::Stale, |record| record.fill(0xa5))
+        .expect("damage");
+    let changes = [("record-dropped", Some(0xa5a5_a5a5)), ("counters", None), ("quota", None)];
+    mend(&dropped, &[], &changes, &[]);
+    assert_eq!(records(&dropped.index()).len(), 5);
+}
+
+#[test]
+fn of_two_records_with_one_number_the_file_decides() {
+    let scene = Scene::new();
+    damage::edit_record(&scene.index(), 5, Checksum::Fixed, |record| {
+        record[..4].copy_from_slice(&2_u32.to_be_bytes());
+    })
+    .expect("damage");
+    // The file of the other one is a stray then: all records that are counted were there.
+    let changes = [("uid-twice", Some(2)), ("appended", Some(6)), ("counters", None)];
+    mend(&scene, &[], &changes, &[]);
+    let after = records(&scene.index());
+    assert_eq!(after.last().expect("a record").guid, guid_of(&scene.mail[5]));
+    assert_eq!(after.last().expect("a record").uid.0, 7);
+    assert_eq!(fs::read(scene.message(7)).expect("its file"), scene.mail[5]);
+    assert!(!scene.message(6).exists());
+}
+
+#[test]
+fn strays_are_taken_by_cyrus_rules() {
+    let scene = Scene::new();
+    let index = scene.index();
+    damage::edit_header(&index, Checksum::Fixed, |header| {
+        header[28..32].copy_from_slice(&20_u32.to_be_bytes());
+    })
+    .expect("damage");
+    damage::add_orphan(&scene.inbox, 10, b"Subject: old\r\n\r\nbelow\r\n").expect("damage");
+    damage::add_orphan(&scene.inbox, 30, b"Subject: new\r\n\r\nabove\r\n").expect("damage");
+    // Nothing is in it.
+    damage::add_orphan(&scene.inbox, 31, b"").expect("damage");
+    let modseq = Index::parse(&fs::read(&index).expect("an index"))
+        .expect("an index")
+        .header()
+        .highestmodseq;
+    let changes =
+        [("appended", Some(10)), ("adopted", Some(30)), ("counters", None), ("quota", None)];
+    let told = mend(&scene, &[], &changes, &[("orphan-file", Some(31))]);
+    assert_eq!(told.field("appended", "uid"), ("10".into(), "32".into()));
+    let after = records(&index);
+    let uids: Vec<u32> = after.iter().map(|record| record.uid.0).collect();
+    assert_eq!(uids, [1, 2, 3, 4, 5, 6, 30, 32]);
+    assert!(scene.message(31).exists(), "no file is removed");
+    assert!(after[6].modseq > modseq && after[7].modseq > modseq, "clients are to hear of it");
+}
+
+#[test]
+fn messages_are_only_given_up_on_demand() {
+    let scene = Scene::new();
+    damage::remove_message(&scene.inbox, 3).expect("damage");
+    fs::write(scene.message(4), b"").expect("damage");
+    let before = scene.state();
+    let left = [("message-missing", Some(3)), ("message-missing", Some(4))];
+    let told = Told::of(&scene, &["--apply"], 4);
+    assert_eq!((told.changes(), told.left()), (some(&[]), some(&left)));
+    assert!(scene.state() == before, "they may yet be brought back");
+    let changes =
+        [("given-up", Some(3)), ("given-up", Some(4)), ("counters", None), ("quota", None)];
+    mend(&scene, &["--accept-losses"], &changes, &[]);
+    let after = records(&scene.index());
+    assert!(after[2].is_expunged() && after[2].is_unlinked() && !after[1].is_expunged());
+}
+
+#[test]
+fn guids_change_only_with_g() {
+    let scene = Scene::new();
+    damage::change_message(&scene.inbox, 1).expect("damage");
+    damage::shorten_message(&scene.inbox, 2, 9).expect("damage");
+    damage::zero_guid(&scene.index(), 4, Checksum::Fixed).expect("damage");
+    let told = Told::of(&scene, &[], 4);
+    assert_eq!(told.left(), some(&[("guid-mismatch", Some(2))]), "what need not be read is not");
+    assert_eq!(told.changes(), some(&[("counters", None)]), "a sum of a GUID that was there");
+    let changes = [
+        ("counters", None),
+        ("guid", Some(1)),
+        ("guid", Some(2)),
+        ("guid", Some(5)),
+        ("quota", None),
+    ];
+    let told = mend(&scene, &["-G"], &changes, &[]);
+    let (old, new) = told.field("guid", "guid");
+    assert_eq!(old, guid_of(&scene.mail[0]).to_string());
+    assert_ne!(old, new);
+    assert_eq!(records(&scene.index())[4].guid, guid_of(&scene.mail[4]));
+}
+
+#[test]
+fn a_header_comes_back_from_the_list_of_mailboxes() {
+    let scene = Scene::new();
+    let path = scene.metadata.join("cyrus.header");
+    let good = fs::read(&path).expect("a header");
+    let before = MailboxHeader::parse(&good).expect("a header");
+    fs::remove_file(&path).expect("damage");
+    let told = mend(&scene, &[], &[("header-remade", None)], &[]);
+    assert_eq!(told.field("header-remade", "quotaroot").1, "user.glad");
+    assert_eq!(
+        MailboxHeader::parse(&fs::read(&path).expect("a header")).expect("a header"),
+        before
+    );
+
+    // Its flags have lost their names, and keep their messages.
+    damage::edit_record(&scene.index(), 1, Checksum::Fixed, |record| record[39] |= 4)
+        .expect("flagged");
+    fs::write(&path, "rubbish").expect("damage");
+    let changes = [("header-remade", None), ("counters", None)];
+    mend(&scene, &[], &changes, &[]);
+    let after = MailboxHeader::parse(&fs::read(&path).expect("a header")).expect("a header");
+    assert_eq!(after.user_flags.last(), Some(&Some(b"$Lost2".to_vec())));
+}
+
+#[test]
+fn flags_without_names_go_and_caches_are_forgotten() {
+    let scene = Scene::new();
+    damage::edit_record(&scene.index(), 1, Checksum::Fixed, |record| record[39] |= 4)
+        .expect("flagged");
+    damage::flip(&scene.metadata.join("cyrus.cache"), 40).expect("damage");
+    let changes = [("flags-unnamed", Some(2)), ("cache", Some(1))];
+    mend(&scene, &[], &changes, &[]);
+
+    // Servers before 3.0 cannot do without.
+    let old = Scene::with(SpoolOptions { cache: true, ..SpoolOptions::new(Era::V2_4) });
+    damage::flip(&old.metadata.join("cyrus.cache"), 40).expect("damage");
+    let told = Told::of(&old, &["--apply"], 4);
+    assert_eq!((told.changes(), told.left()), (some(&[]), some(&[("cache-damaged", None)])));
+}
+
+#[test]
+fn quotas_are_counted_and_directories_that_are_gone_are_left() {
+    let scene = Scene::new();
+    damage::edit_header(&scene.index(), Checksum::Fixed, |header| header[39] ^= 1).expect("damage");
+    mend(&scene, &[], &[("counters", None)], &[]);
+    let mut quotas: Vec<PathBuf> = super::sample::files(&scene.path("spool"));
+    quotas.retain(|path| path.to_string_lossy().ends_with("/quota/g/user.glad"));
+    let [quota] = &quotas[..] else { panic!("one quota: {quotas:?}") };
+    let good = fs::read_to_string(quota).expect("a quota");
+    fs::write(quota, good.replacen("(S (", "(S (1", 1)).expect("damage");
+    mend(&scene, &[], &[("quota", None)], &[]);
+    assert_eq!(fs::read_to_string(quota).expect("a quota"), good);
+
+    damage::claim_version(&scene.index(), 99).expect("damage");
+    let before = scene.state();
+    let told = Told::of(&scene, &["--apply"], 4);
+    assert_eq!((told.changes(), told.left()), (some(&[]), some(&[("index-too-new", None)])));
+    assert!(scene.state() == before);
+}
+
+#[test]
+fn expunged_messages_of_old_servers_are_no_strays() {
+    let scene = Scene::with(SpoolOptions { cache: true, ..SpoolOptions::new(Era::V2_3) });
+    let expunge = scene.metadata.join("cyrus.expunge");
+    let index = fs::read(scene.index()).expect("an index");
+    let parsed = Index::parse(&index).expect("an index");
+    let all: Vec<Record> = parsed.records().collect();
+    let (live, gone) = all.split_at(4);
+    let write = |records: &[Record]| {
+        cyrus_format::index::write_index(parsed.header(), records).expect("an index")
+    };
+    fs::write(&expunge, write(gone)).expect("expunged");
+    fs::write(scene.index(), write(live)).expect("expunged");
+    mend(&scene, &[], &[("counters", None), ("quota", None)], &[]);
+    // A crash amid an expunge.
+    fs::write(&expunge, write(&[&live[3..], gone].concat())).expect("damage");
+    mend(&scene, &[], &[("overlap", Some(4))], &[]);
+    assert_eq!(records(&expunge).len(), 2);
+}
+
+#[test]
+fn text_says_old_and_new() {
+    let scene = Scene::new();
+    damage::edit_record(&scene.index(), 2, Checksum::Stale, |record| record[35] ^= 2)
+        .expect("damage");
+    let text = reconstruct(&scene.conf, &["glad"]).expect(4).text();
+    let first = "user.glad uid 3: one bit was flipped, and its CRC tells which: system_flags";
+    assert!(text.starts_with(first), "{text}");
+    assert!(text.ends_with("1 change to make; --apply makes them\n"), "{text}");
+    let text = reconstruct(&scene.conf, &["--all", "--apply"]).expect(0).text();
+    assert!(text.ends_with("1 change made\n"), "{text}");
+    let text = reconstruct(&scene.conf, &["--all"]).expect(0).text();
+    assert!(text.starts_with("2 accounts, 3 mailboxes, 11 messages"), "{text}");
+    let unknown = reconstruct(&scene.conf, &["nobody"]).expect(1);
+    assert!(unknown.stderr.contains("nobody was not reconstructed"), "{}", unknown.stderr);
+}
