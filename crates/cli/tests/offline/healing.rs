@@ -157,7 +157,7 @@ fn nothing_is_healed_while_somebody_is_at_work() {
 }
 
 /// A process that has a file open to write to, until nothing more can come from its standard input.
-fn holder(file: &Path) -> std::process::Child {
+pub fn holder(file: &Path) -> std::process::Child {
     let script = "exec 9>>\"$0\"; echo; read -r line";
     let mut command = Command::new("/bin/sh");
     command.args(["-c", script]).arg(file).stdin(Stdio::piped()).stdout(Stdio::piped());

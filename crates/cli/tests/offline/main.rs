@@ -15,6 +15,7 @@ mod places;
 mod program;
 mod promoting;
 mod reconstructing;
+mod reconstructing_trouble;
 mod replicating;
 mod replicating_answers;
 mod replicating_damage;

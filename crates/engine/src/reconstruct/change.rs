@@ -56,6 +56,8 @@ pub enum Why {
     UidTwice,
     /// A message came back from behind the last record that is counted.
     FromTail,
+    /// What follows the last record that is counted: once it was looked through, it goes.
+    Tail,
     /// A message without a record, which keeps its UID.
     Adopted,
     /// A message without a record, whose UID was given out before: it gets the next one.
@@ -110,6 +112,7 @@ impl Why {
             }
             Self::UidTwice => ("uid-twice", "another record with this UID fits the file better"),
             Self::FromTail => ("from-tail", "its record is behind those that are counted"),
+            Self::Tail => ("tail", "cyrus.index goes on behind the records that it counts"),
             Self::Adopted => ("adopted", "its file has no record, and keeps its UID"),
             Self::Appended => {
                 ("appended", "its file has no record, and its UID was given out before")
@@ -265,6 +268,7 @@ mod tests {
             Why::RecordDropped,
             Why::UidTwice,
             Why::FromTail,
+            Why::Tail,
             Why::Adopted,
             Why::Appended,
             Why::Unlinked,

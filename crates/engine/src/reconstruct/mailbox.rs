@@ -124,14 +124,14 @@ impl Work<'_> {
         let (names, header_bytes) = self.header(&traces, tell);
         let version = remains.version.or(self.around.likely).unwrap_or(options_version(self));
         let bad_cache = self.bad_cache(&traces, &remains, version, tell);
-        let highest = traces.iter().map(|trace| trace.record.modseq).max().unwrap_or_default();
+        let base = self.believed_header(&remains, &traces, last_uid);
         let judge = Judge {
             options: self.options,
             files: &self.files,
             read: &read,
             bad_cache: &bad_cache,
             named: named(&names),
-            modseq: next_modseq(&remains, highest),
+            modseq: next_modseq(base.as_ref(), &traces),
             has_archive: subject.frozen.has_archive(),
         };
         let mut records: Vec<Record> =
@@ -143,8 +143,7 @@ impl Work<'_> {
         let last_uid = self.highest_name(last_uid, &records);
         let index = self.index(
             &remains,
-            version,
-            last_uid,
+            (base, version, last_uid),
             &records,
             (&names, header_bytes.as_deref()),
             tell,
@@ -228,88 +227,62 @@ impl Work<'_> {
         bad.into_iter().map(|(uid, _)| uid).collect()
     }
 
+    /// The header of the index as far as it is believed; `None` if there is none.
+    fn believed_header(
+        &self,
+        remains: &Remains,
+        traces: &[Trace],
+        last_uid: Uid,
+    ) -> Option<IndexHeader> {
+        let (header, trust) = remains.header.as_ref()?;
+        let mut header = header.clone();
+        if *trust == Trust::Doubtful {
+            let highest = (last_uid, highest_modseq(traces));
+            let entry = &self.subject.frozen.entry;
+            sums::as_far_as_plausible(&mut header, entry, highest, self.options.now);
+        }
+        Some(header)
+    }
+
     /// The bytes of the new cyrus.index.
     fn index(
         &self,
         remains: &Remains,
-        version: u32,
-        last_uid: Uid,
+        header: (Option<IndexHeader>, u32, Uid),
         records: &[Record],
         names: (&MailboxHeader, Option<&[u8]>),
         tell: &mut Tell<'_>,
     ) -> Option<Vec<u8>> {
         let subject = self.subject;
-        let old = subject.files.get(INDEX).and_then(|bytes| Index::parse(bytes).ok());
-        let old_header = remains.header.as_ref().map(|(header, _)| header.clone());
-        let made = match &remains.header {
-            Some((header, _)) => Ok(header.clone()),
-            None => {
-                let generation = self.generation().unwrap_or_default();
-                let entry = &subject.frozen.entry;
-                Fresh { version, entry, generation, now: self.options.now }
-                    .header(records, last_uid)
-            }
+        let (believed, version, last_uid) = header;
+        let is_whole = matches!(remains.header, Some((_, Trust::Whole)));
+        let fresh = Fresh {
+            version,
+            entry: &subject.frozen.entry,
+            generation: self.generation().unwrap_or_default(),
+            now: self.options.now,
         };
-        let built = made.and_then(|mut header| {
-            if let Some((_, Trust::Doubtful)) = &remains.header {
-                let (uid, modseq) = sums::highest(records);
-                let highest = (uid.max(last_uid), modseq);
-                let entry = &subject.frozen.entry;
-                sums::as_far_as_plausible(&mut header, entry, highest, self.options.now);
-            }
+        let old = subject.files.get(INDEX).and_then(|bytes| Index::parse(bytes).ok());
+        let before = old.as_ref().filter(|_| !remains.has_lost);
+        let notes = Notes { bytes: subject.annotations(), owner: self.around.owner, before };
+        let header = believed.map_or_else(|| fresh.header(records, last_uid), Ok);
+        let built = header.and_then(|mut header| {
             header.last_uid = header.last_uid.max(last_uid);
-            if remains.header.is_none() {
-                let notes = subject.annotations();
-                header.quota_annot_used = sums::bytes_of_notes(notes, self.around.owner);
+            if !is_whole {
+                header.quota_annot_used = sums::bytes_of_notes(notes.bytes, notes.owner);
             }
-            let header_file = names.1.or(subject.header());
-            self.name_header(&mut header, header_file);
-            let before = old.as_ref().filter(|_| !remains.has_lost);
-            let notes = Notes { bytes: subject.annotations(), owner: self.around.owner, before };
+            name_header(&mut header, names.1.or(subject.header()));
             sums::index(header, records, names.0, &notes)
         });
         match built {
             Ok((header, bytes)) => {
-                self.tell_header(old_header.as_ref(), remains, &header, tell);
+                tell_header(remains, &header, tell);
                 Some(bytes)
             }
             Err(error) => {
                 tell.left(&Finding::new(FindingKind::IndexUnreadable, &subject.name, error));
                 None
             }
-        }
-    }
-
-    /// Says which cyrus.header the index is written with. 0 stands for an index that was brought up from a
-    /// version without this sum.
-    fn name_header(&self, header: &mut IndexHeader, file: Option<&[u8]>) {
-        let Some(file) = file.filter(|_| header.minor_version >= FIRST_WITH_HEADER_CRC) else {
-            return;
-        };
-        header.header_file_crc = file_crc(file);
-    }
-
-    fn tell_header(
-        &self,
-        old: Option<&IndexHeader>,
-        remains: &Remains,
-        new: &IndexHeader,
-        tell: &mut Tell<'_>,
-    ) {
-        let (why, fields) = match (old, &remains.header) {
-            (Some(old), Some((_, Trust::Whole))) => (Why::Counters, change::of_headers(old, new)),
-            (Some(old), _) => {
-                let mut fields = change::of_headers(old, new);
-                fields.push(Field::new("crc", Value::text("wrong"), Value::text("right")));
-                (Why::IndexHeaderBelieved, fields)
-            }
-            (None, _) => (Why::IndexRemade, change::of_headers(&IndexHeader::default(), new)),
-        };
-        // An index brought up from an old version has no sum of its header, and needs none.
-        let is_all = |name: &str| fields.iter().all(|field| field.name == name);
-        let was_unknown = old.is_some_and(|old| old.header_file_crc == 0);
-        if !fields.is_empty() && !(was_unknown && is_all("header_file_crc")) {
-            tell.change(None, why, fields);
         }
     }
 
@@ -338,6 +311,32 @@ impl Work<'_> {
     }
 }
 
+/// Says which cyrus.header the index is written with.
+fn name_header(header: &mut IndexHeader, file: Option<&[u8]>) {
+    let file = file.filter(|_| header.minor_version >= FIRST_WITH_HEADER_CRC);
+    if let Some(file) = file {
+        header.header_file_crc = file_crc(file);
+    }
+}
+
+fn tell_header(remains: &Remains, new: &IndexHeader, tell: &mut Tell<'_>) {
+    let (why, fields) = match &remains.header {
+        Some((old, Trust::Whole)) => (Why::Counters, change::of_headers(old, new)),
+        Some((old, Trust::Doubtful)) => {
+            let mut fields = change::of_headers(old, new);
+            fields.push(Field::new("crc", Value::text("wrong"), Value::text("right")));
+            (Why::IndexHeaderBelieved, fields)
+        }
+        None => (Why::IndexRemade, change::of_headers(&IndexHeader::default(), new)),
+    };
+    // An index brought up from an old version has no sum of its header, and needs none.
+    let is_all = |name: &str| fields.iter().all(|field| field.name == name);
+    let was_unknown = remains.header.as_ref().is_some_and(|(old, _)| old.header_file_crc == 0);
+    if !fields.is_empty() && !(was_unknown && is_all("header_file_crc")) {
+        tell.change(None, why, fields);
+    }
+}
+
 /// What Cyrus 3.2 to 3.6 write, for an account of which nothing else is left.
 fn options_version(work: &Work<'_>) -> u32 {
     const NEW: u32 = 17;
@@ -359,9 +358,14 @@ fn named(header: &MailboxHeader) -> UserFlags {
     named
 }
 
+/// The highest modseq of those records whose sum vouches for it.
+fn highest_modseq(traces: &[Trace]) -> Modseq {
+    let whole = traces.iter().filter(|trace| trace.trust == Trust::Whole);
+    whole.map(|trace| trace.record.modseq).max().unwrap_or_default()
+}
+
 /// One more than any that was given out here.
-fn next_modseq(remains: &Remains, highest: Modseq) -> Modseq {
-    let header = remains.header.as_ref().filter(|(_, trust)| *trust == Trust::Whole);
-    let stored = header.map(|(header, _)| header.highestmodseq).unwrap_or_default();
-    Modseq(stored.max(highest).0.saturating_add(1))
+fn next_modseq(header: Option<&IndexHeader>, traces: &[Trace]) -> Modseq {
+    let stored = header.map(|header| header.highestmodseq).unwrap_or_default();
+    Modseq(stored.max(highest_modseq(traces)).0.saturating_add(1))
 }

@@ -28,12 +28,15 @@ pub(super) fn find(
 ) -> Vec<MessageStat> {
     let strays = files.values().filter(|stat| !has_record(stat.uid)).copied();
     let (mail, others): (Vec<_>, Vec<_>) = strays.partition(|stat| stat.is_file && stat.size > 0);
-    for stat in others {
-        let detail = if stat.is_file { "it is empty" } else { "it is no file" };
-        let finding = Finding::new(FindingKind::OrphanFile, tell.place(), detail);
-        tell.left(&finding.at_uid(stat.uid.0));
-    }
+    others.iter().for_each(|stat| left(stat, tell));
     mail
+}
+
+/// Tells of something that has the name of a message, and is none.
+pub(super) fn left(stat: &MessageStat, tell: &mut Tell<'_>) {
+    let detail = if stat.is_file { "it is empty" } else { "it is no file" };
+    let finding = Finding::new(FindingKind::OrphanFile, tell.place(), detail);
+    tell.left(&finding.at_uid(stat.uid.0));
 }
 
 /// Gives them records, by Cyrus' rules (`imap/mailbox.c`: mailbox_reconstruct, 3.6): what is above the last

@@ -7,6 +7,7 @@ use spool::MessageStat;
 
 use super::Options;
 use super::change::{self, Field, Value, Why};
+use super::orphans;
 use super::read::{Digested, Read};
 use super::remains::{Remains, Trace, Trust, is_plausible};
 use super::tell::Tell;
@@ -106,9 +107,9 @@ pub(super) fn to_read(
 ) -> Vec<MessageStat> {
     let of_records = traces.iter().filter_map(|trace| {
         let stat = files.get(&trace.record.uid).filter(|stat| stat.is_file && stat.size > 0)?;
-        let is_unsure =
-            options.guids || trace.trust == Trust::Doubtful || stat.size != trace.record.size;
-        (is_unsure && !trace.record.is_unlinked()).then_some(*stat)
+        let is_doubtful = trace.trust == Trust::Doubtful;
+        let is_unsure = options.guids || stat.size != trace.record.size;
+        (is_doubtful || is_unsure && !trace.record.is_unlinked()).then_some(*stat)
     });
     of_records.chain(orphans.iter().copied()).collect()
 }
@@ -144,7 +145,11 @@ impl Judge<'_> {
         let (Some(stat), Some(Ok(found))) = (stat, read) else {
             match (stat, read) {
                 (Some(_), Some(Err(why))) => self.unreadable(old.uid, why, tell),
-                _ => dropped(old, Why::RecordDropped, tell),
+                _ => {
+                    dropped(old, Why::RecordDropped, tell);
+                    // What has its name has no record then.
+                    self.files.get(&old.uid).into_iter().for_each(|stat| orphans::left(stat, tell));
+                }
             }
             return None;
         };
@@ -167,6 +172,10 @@ impl Judge<'_> {
         let mut record = old.clone();
         let now = self.options.now;
         record.system_flags.0 &= KNOWN_FLAGS;
+        // Its file is there.
+        if record.is_unlinked() {
+            record.system_flags.0 &= !(SystemFlags::EXPUNGED.0 | SystemFlags::UNLINKED.0);
+        }
         let or = |time: &mut Timestamp, other| {
             if !is_plausible(*time, now) {
                 *time = other;
@@ -250,8 +259,12 @@ impl Judge<'_> {
             (true, _) => Why::Unlinked,
             (false, true) => Why::GivenUp,
             (false, false) => {
-                let detail = "there is no file of it, or an empty one";
-                return self.left(FindingKind::MessageMissing, record.uid, detail, tell);
+                let (kind, detail) = match self.files.get(&record.uid) {
+                    None => (FindingKind::MessageMissing, "there is no file of it"),
+                    Some(stat) if stat.is_file => (FindingKind::GuidMismatch, "its file is empty"),
+                    Some(_) => (FindingKind::MessageUnreadable, "what has its name is no file"),
+                };
+                return self.left(kind, record.uid, detail, tell);
             }
         };
         record.system_flags.0 |= SystemFlags::EXPUNGED.0 | SystemFlags::UNLINKED.0;

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use cyrus_format::index::{
-    CrcState, Index, IndexHeader, Salvaged, correct_header, correct_record, salvage, sizes,
+    CrcState, Index, IndexHeader, IndexProblem, Salvaged, correct_header, correct_record, salvage,
+    sizes,
 };
 use model::{Record, Timestamp, Uid};
 
@@ -52,6 +53,12 @@ impl Remains {
         let header = header(version, &mut bytes, tell);
         put_back_bits(version, &mut bytes, tell);
         let Ok(index) = Index::parse(&bytes) else { return Self::salvaged(&bytes, likely) };
+        for problem in index.problems_of_header() {
+            if let IndexProblem::Tail { bytes, .. } = problem {
+                let field = Field::new("bytes_behind", Value::text(bytes), Value::Nothing);
+                tell.change(None, Why::Tail, vec![field]);
+            }
+        }
         let states = (0..index.len()).map(|at| index.record_crc(at));
         let traces = index.records().zip(states).map(|(record, state)| {
             let is_bad = state == Some(CrcState::Bad);
