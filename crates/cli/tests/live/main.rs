@@ -16,6 +16,7 @@ mod plain_tar;
 mod privileges;
 mod program;
 mod promote;
+mod reconstruct;
 mod replicate;
 mod replicate_compared;
 mod replicate_damage;
