@@ -25,6 +25,7 @@ use crate::mailbox::{INDEX, index_version};
 use crate::near;
 use crate::placement;
 use crate::privileges::{ActingAs, Identity};
+use crate::replica;
 use crate::roots::Partitions;
 use crate::running::{Running, running};
 use crate::{limits, unused};
@@ -154,6 +155,11 @@ impl Server {
     /// What keeps the processes from being listed.
     pub fn running(&self) -> std::io::Result<Option<Running>> {
         running(&self.conf_file, &self.conf)
+    }
+
+    /// Whether this is the spool of a [replica](crate::replica) of ours that was not promoted.
+    pub fn is_replica(&self) -> bool {
+        self.conf.configdirectory().join(replica::LOCK_NAME).exists()
     }
 
     /// The configuration.

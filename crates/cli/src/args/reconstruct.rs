@@ -22,6 +22,10 @@ pub struct ReconstructArgs {
     /// Mark messages expunged whose files are gone; otherwise they stay, for heal or replicate to bring back
     #[arg(long)]
     pub accept_losses: bool,
+    /// This is a replica: let its master settle what changes here, when it replicates next [default: in a
+    /// spool of cylinder serve]
+    #[arg(long)]
+    pub replica: bool,
     #[command(flatten)]
     pub server: ServerArgs,
     #[command(flatten)]

@@ -50,6 +50,7 @@ fn account(
     let options = Options {
         guids: args.guids,
         accept_losses: args.accept_losses,
+        is_replica: args.replica || server.is_replica(),
         workers: processors(),
         pace: &Unhurried,
         now: Timestamp::from_secs(when::now()),

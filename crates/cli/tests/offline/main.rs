@@ -14,6 +14,7 @@ mod hostile;
 mod places;
 mod program;
 mod promoting;
+mod recipe;
 mod reconstructing;
 mod reconstructing_trouble;
 mod replicating;

@@ -27,7 +27,17 @@ pub struct Site {
 
 impl Site {
     pub fn start() -> Self {
-        let directory = scratch();
+        Self::in_directory(scratch())
+    }
+
+    /// Does something to the replica while nobody serves it.
+    pub fn pause(self, action: impl FnOnce(&Path)) -> Self {
+        assert_eq!(self.server.end(), Some(0));
+        action(&self.directory.path().join("replica"));
+        Self::in_directory(self.directory)
+    }
+
+    fn in_directory(directory: TempDir) -> Self {
         let users = users(directory.path());
         let mut command = Command::new(CYLINDER);
         command.args(["serve", "--listen", "127.0.0.1:0", "--users"]).arg(users);

@@ -25,6 +25,9 @@ use crate::ports::Monitor;
 /// give it.
 const FIRST_WITHOUT_CACHE: u32 = 13;
 
+/// The modseq of what any master knows better.
+const OLDEST: Modseq = Modseq(1);
+
 /// The first version that says which cyrus.header it was written with.
 const FIRST_WITH_HEADER_CRC: u32 = 12;
 
@@ -131,7 +134,10 @@ impl Work<'_> {
             read: &read,
             bad_cache: &bad_cache,
             named: named(&names),
-            modseq: next_modseq(base.as_ref(), &traces),
+            modseq: match self.options.is_replica {
+                true => OLDEST,
+                false => next_modseq(base.as_ref(), &traces),
+            },
             has_archive: subject.frozen.has_archive(),
         };
         let mut records: Vec<Record> =

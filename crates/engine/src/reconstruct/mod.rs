@@ -41,6 +41,9 @@ pub struct Options<'o> {
     pub guids: bool,
     /// Mark messages expunged whose files are gone.
     pub accept_losses: bool,
+    /// Let whatever changes here be older than what the master of this replica has, so that the next
+    /// replication settles it; otherwise it is news, for clients and for replicas.
+    pub is_replica: bool,
     /// Threads that read messages; at least one.
     pub workers: usize,
     /// How fast they may be read.

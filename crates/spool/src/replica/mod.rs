@@ -55,6 +55,7 @@ pub use cyrus_format::annotations::Note;
 pub use error::{ReplicaError, Result};
 pub use files::Files;
 pub use message::{Arriving, Message};
+pub(crate) use open::LOCK_NAME;
 pub use records::Records;
 pub use revision::{Recorded, Revised, Revision};
 pub use scratch::Scratch;

@@ -22,6 +22,9 @@ use crate::tree::Owner;
 
 /// The file whose lock says that a replica is open.
 pub(super) const LOCK: &str = "conf/cylinder-replica";
+
+/// The same in the configuration directory.
+pub(crate) const LOCK_NAME: &str = "cylinder-replica";
 /// What its name is once the replica is none any more.
 pub(super) const PROMOTED: &str = "conf/cylinder-promoted";
 const CONF: &str = "imapd.conf";
