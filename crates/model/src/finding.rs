@@ -65,10 +65,10 @@ macro_rules! finding_kinds {
 finding_kinds! {
     /// A record whose message file is not there.
     MessageMissing = "message-missing", Data,
-        "look for it in an older snapshot or on the replica, then run reconstruct on the mailbox";
+        "cylinder heal brings it back from a replica or a backup; or restore it from an older snapshot";
     /// A message file whose SHA-1 is not the record's GUID.
     GuidMismatch = "guid-mismatch", Data,
-        "compare with an older snapshot or the replica; a snapshot keeps the bytes found, under their own hash";
+        "cylinder heal brings the right bytes back from a replica or a backup; a snapshot keeps those found, under their own hash";
     /// A message file longer or shorter than its record says.
     SizeMismatch = "size-mismatch", Data,
         "compare with an older snapshot or the replica; reconstruct corrects the record";
@@ -77,37 +77,37 @@ finding_kinds! {
         "check the file's owner, its permissions and the disk";
     /// A message file without a record.
     OrphanFile = "orphan-file", Data,
-        "run reconstruct on the mailbox to adopt it, or remove it";
+        "cylinder reconstruct with the server stopped adopts it, and so does Cyrus' reconstruct; or remove it";
     /// cyrus.index is missing, or cannot be read at all.
     IndexUnreadable = "index-unreadable", Data,
-        "run reconstruct on the mailbox";
+        "run cylinder reconstruct with the server stopped, or Cyrus' reconstruct beside it";
     /// cyrus.index is shorter than its header says.
     IndexTruncated = "index-truncated", Data,
-        "run reconstruct on the mailbox";
+        "run cylinder reconstruct with the server stopped, or Cyrus' reconstruct beside it";
     /// cyrus.index goes on behind its last record: an append that did not finish, or a count that lies.
     IndexTail = "index-tail", Data,
-        "harmless after a crash; if messages are missed, run reconstruct on the mailbox";
+        "harmless after a crash; if messages are missed, run cylinder reconstruct with the server stopped, or Cyrus' reconstruct beside it";
     /// The index header fails its CRC.
     IndexHeaderCrc = "index-header-crc", Data,
-        "run reconstruct on the mailbox";
+        "run cylinder reconstruct with the server stopped, or Cyrus' reconstruct beside it";
     /// The index header names other sizes than its version has.
     IndexSizes = "index-sizes", Data,
-        "run reconstruct on the mailbox; the sizes of the version were used";
+        "run cylinder reconstruct with the server stopped, or Cyrus' reconstruct beside it; the sizes of the version were used";
     /// A record fails its CRC.
     RecordCrc = "record-crc", Data,
-        "run reconstruct on the mailbox";
+        "run cylinder reconstruct with the server stopped, or Cyrus' reconstruct beside it";
     /// Records out of order, or the same UID twice.
     RecordOrder = "record-order", Data,
-        "run reconstruct on the mailbox";
+        "run cylinder reconstruct with the server stopped, or Cyrus' reconstruct beside it";
     /// The index is of a version newer than this program knows.
     IndexTooNew = "index-too-new", Operator,
         "update cylinder; the file itself may be fine";
     /// cyrus.header is missing or cannot be read.
     HeaderUnreadable = "header-unreadable", Data,
-        "run reconstruct on the mailbox; its name, ACL and identity come from mailboxes.db";
+        "run cylinder reconstruct with the server stopped, or Cyrus' reconstruct beside it; its name, ACL and identity come from mailboxes.db";
     /// cyrus.header is not the file that the index was written with.
     HeaderCrc = "header-crc", Data,
-        "run reconstruct on the mailbox";
+        "run cylinder reconstruct with the server stopped, or Cyrus' reconstruct beside it";
     /// Some other metadata file cannot be read.
     MetadataUnreadable = "metadata-unreadable", Data,
         "check the file with cyr_dbtool, its permissions and the disk";
@@ -119,10 +119,10 @@ finding_kinds! {
         "check mailboxes.db with ctl_mboxlist -v";
     /// Two mailboxes with the same uniqueid.
     DuplicateUniqueId = "duplicate-uniqueid", Data,
-        "run reconstruct; Cyrus before 3.0 could give one id to two mailboxes";
+        "run Cyrus' reconstruct; Cyrus before 3.0 could give one id to two mailboxes";
     /// A mailbox whose uniqueid is missing where it should stand.
     UniqueIdLost = "uniqueid-lost", Data,
-        "run reconstruct on the mailbox, which gives it the id that is left";
+        "cylinder reconstruct with the server stopped gives it the id that is left, and so does Cyrus' reconstruct";
     /// A mailbox that has one uniqueid in mailboxes.db, and another one in cyrus.header.
     UniqueIdMismatch = "uniqueid-mismatch", Data,
         "find out which mailbox the files are of before reconstruct takes the id of mailboxes.db for them";
@@ -137,13 +137,13 @@ finding_kinds! {
         "serve the replica once more and let the master send the mailbox again; without a master, restore it from a backup";
     /// The counters of an index are not what its records say.
     IndexCounters = "index-counters", Data,
-        "run reconstruct on the mailbox";
+        "run cylinder reconstruct with the server stopped, or Cyrus' reconstruct beside it";
     /// A sum that replication compares mailboxes by is not that of the records.
     SyncCrc = "sync-crc", Data,
-        "run reconstruct on the mailbox; until then replicas take it for changed";
+        "run cylinder reconstruct with the server stopped, or Cyrus' reconstruct beside it; until then replicas take it for changed";
     /// cyrus.cache is not what the records say of it.
     CacheDamaged = "cache-damaged", Data,
-        "no mail is lost: run reconstruct on the mailbox, which makes it anew";
+        "no mail is lost: run cylinder reconstruct with the server stopped, or Cyrus' reconstruct beside it, which makes it anew";
     /// A quota root that does not say what its mailboxes add up to.
     QuotaUsage = "quota-usage", Data,
         "run quota -f on the root";
