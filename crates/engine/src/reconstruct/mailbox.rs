@@ -261,6 +261,7 @@ impl Work<'_> {
     ) -> Option<Vec<u8>> {
         let subject = self.subject;
         let (believed, version, last_uid) = header;
+        let is_fresh = believed.is_none();
         let is_whole = matches!(remains.header, Some((_, Trust::Whole)));
         let fresh = Fresh {
             version,
@@ -277,7 +278,11 @@ impl Work<'_> {
             if !is_whole {
                 header.quota_annot_used = sums::bytes_of_notes(notes.bytes, notes.owner);
             }
-            name_header(&mut header, names.1.or(subject.header()));
+            // An index that was brought up from an old version has no sum of its header, and needs none.
+            let has_sum = is_fresh || header.header_file_crc != 0;
+            if let Some(file) = names.1.or(subject.header().filter(|_| has_sum)) {
+                name_header(&mut header, file);
+            }
             sums::index(header, records, names.0, &notes)
         });
         match built {
@@ -317,10 +322,9 @@ impl Work<'_> {
     }
 }
 
-/// Says which cyrus.header the index is written with.
-fn name_header(header: &mut IndexHeader, file: Option<&[u8]>) {
-    let file = file.filter(|_| header.minor_version >= FIRST_WITH_HEADER_CRC);
-    if let Some(file) = file {
+/// Says which cyrus.header an index is written with.
+fn name_header(header: &mut IndexHeader, file: &[u8]) {
+    if header.minor_version >= FIRST_WITH_HEADER_CRC {
         header.header_file_crc = file_crc(file);
     }
 }
@@ -335,10 +339,7 @@ fn tell_header(remains: &Remains, new: &IndexHeader, tell: &mut Tell<'_>) {
         }
         None => (Why::IndexRemade, change::of_headers(&IndexHeader::default(), new)),
     };
-    // An index brought up from an old version has no sum of its header, and needs none.
-    let is_all = |name: &str| fields.iter().all(|field| field.name == name);
-    let was_unknown = remains.header.as_ref().is_some_and(|(old, _)| old.header_file_crc == 0);
-    if !fields.is_empty() && !(was_unknown && is_all("header_file_crc")) {
+    if !fields.is_empty() {
         tell.change(None, why, fields);
     }
 }

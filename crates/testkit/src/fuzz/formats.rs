@@ -8,7 +8,7 @@ use cyrus_format::dlist::Dlist;
 use cyrus_format::expunge;
 use cyrus_format::header::MailboxHeader;
 use cyrus_format::imapd_conf::ImapdConf;
-use cyrus_format::index::{Index, write_index};
+use cyrus_format::index::{Index, correct_header, correct_record, salvage, write_index};
 use cyrus_format::mboxlist::MboxList;
 use cyrus_format::names::{NameEra, NameRules};
 use model::Uid;
@@ -32,6 +32,7 @@ pub(super) fn header(bytes: &[u8]) {
 
 /// Every way to look at an index agrees with the others, and the records survive being written.
 pub(super) fn index(bytes: &[u8]) {
+    salvaged(bytes);
     let Ok(index) = Index::parse(bytes) else { return };
     assert!(index.len() <= bytes.len() / 60, "more records than there is room for");
     assert!(index.len() as u64 <= u64::from(index.announced()));
@@ -49,6 +50,24 @@ pub(super) fn index(bytes: &[u8]) {
     if let Ok(written) = write_index(index.header(), &records) {
         let again = Index::parse(&written).expect("what was written is an index");
         assert!(again.records().eq(records), "the records have changed");
+    }
+}
+
+/// What is found without the header are records, and a bit that is put back leaves nothing to put back.
+fn salvaged(bytes: &[u8]) {
+    for likely in [None, Some(12), Some(20)] {
+        let Some(found) = salvage(bytes, likely) else { continue };
+        assert!(found.records.len() <= bytes.len() / 96, "more records than there is room for");
+        assert!(found.records.iter().all(|record| record.uid.0 > 0));
+    }
+    let mut bytes = bytes.to_vec();
+    for version in [10, 12, 17, 20, u32::MAX] {
+        if correct_record(version, &mut bytes).is_some() {
+            assert_eq!(correct_record(version, &mut bytes), None);
+        }
+        if correct_header(version, &mut bytes).is_some() {
+            assert_eq!(correct_header(version, &mut bytes), None);
+        }
     }
 }
 
