@@ -61,7 +61,7 @@ fn correct(raw: &mut [u8]) -> Option<FlippedBit> {
 pub struct Salvaged {
     /// The version whose layout they have.
     pub minor_version: u32,
-    /// Those that fit their CRC, in the order of the file.
+    /// Those that fit their CRC, or do so once one bit is put back, in the order of the file.
     pub records: Vec<Record>,
 }
 
@@ -78,8 +78,24 @@ pub fn salvage(bytes: &[u8], likely: Option<u32>) -> Option<Salvaged> {
     let (count, .., layout) = counted.max_by_key(|(count, is_likely, is_usual, layout)| {
         (*count, *is_likely, *is_usual, layout.minor)
     })?;
-    let records = places(bytes, layout).map(layout.load_record).collect();
-    (count > 0).then_some(Salvaged { minor_version: layout.minor, records })
+    (count > 0).then(|| Salvaged { minor_version: layout.minor, records: records(bytes, layout) })
+}
+
+/// So many places in which no record fits its CRC are looked at bit by bit.
+const BITWISE_MAX: usize = 4096;
+
+fn records(bytes: &[u8], layout: &'static Layout) -> Vec<Record> {
+    let behind = bytes.get(layout.header_size..).unwrap_or_default();
+    let mut left = BITWISE_MAX;
+    let found = behind.chunks_exact(layout.record_size).filter_map(|raw| {
+        let mut raw = raw.to_vec();
+        if crc_state(layout, &raw) != CrcState::Good {
+            left = left.checked_sub(1)?;
+            correct(&mut raw)?;
+        }
+        Some((layout.load_record)(&raw)).filter(|record| record.uid.0 > 0)
+    });
+    found.collect()
 }
 
 /// What Cyrus 3.2 to 3.6 write by default (`imap/mailbox.h`); later versions share its places.
@@ -169,6 +185,8 @@ mod tests {
             let found = salvage(&bad, Some(version)).expect("records");
             assert_eq!((found.minor_version, &found.records), (version, &wanted));
             bad[header_size + record_size] ^= 1;
+            assert_eq!(salvage(&bad, Some(version)).expect("records").records, wanted);
+            bad[header_size + record_size + 9] ^= 1;
             wanted.remove(1);
             assert_eq!(salvage(&bad, Some(version)).expect("records").records, wanted);
             assert_eq!(salvage(&bad[..header_size], Some(version)), None);
