@@ -1,5 +1,7 @@
 //! What can still be made of a cyrus.index that does not fit its sums.
 
+use std::collections::HashMap;
+
 use model::{Record, crc};
 
 use super::layout::{self, LAYOUTS, Layout};
@@ -14,47 +16,65 @@ pub struct FlippedBit {
     pub bit: u8,
 }
 
-/// Puts the one bit of a record back that keeps it from fitting its CRC; `None`, and nothing is changed,
-/// if there is no such bit.
+/// Puts back the one bit of a header, or of a record, that keeps it from fitting its CRC.
 ///
 /// The CRC is certain about that: on so few bytes, any two sets of up to two wrong bits differ in it
 /// (Koopman, "32-bit cyclic redundancy codes for Internet applications", DSN 2002: Hamming distance 5 up
 /// to 2,974 bits for the polynomial of IEEE 802.3).
-pub fn correct_record(minor_version: u32, raw: &mut [u8]) -> Option<FlippedBit> {
-    let layout = layout::layout(minor_version).filter(|layout| layout.has_crc)?;
-    correct(raw.get_mut(..layout.record_size)?)
+#[derive(Clone, Debug)]
+pub struct Corrector {
+    length: usize,
+    /// By what the CRC differs if that bit of what it covers is wrong.
+    bits: HashMap<u32, FlippedBit>,
 }
 
-/// Does the same to the header that a file begins with. The version itself must be right.
-pub fn correct_header(minor_version: u32, raw: &mut [u8]) -> Option<FlippedBit> {
-    let layout = layout::layout(minor_version).filter(|layout| layout.has_crc)?;
-    correct(raw.get_mut(..layout.header_size)?)
-}
+impl Corrector {
+    /// For records of that version; `None` if it has no CRCs.
+    pub fn of_records(minor_version: u32) -> Option<Self> {
+        let layout = layout::layout(minor_version).filter(|layout| layout.has_crc)?;
+        Some(Self::of_length(layout.record_size))
+    }
 
-fn correct(raw: &mut [u8]) -> Option<FlippedBit> {
-    let (covered, sum) = raw.split_last_chunk_mut::<4>()?;
-    let (stored, found) = (u32::from_be_bytes(*sum), crc::crc32(covered));
-    if stored == found {
-        return None;
+    /// For headers of that version. The version itself must be right.
+    pub fn of_headers(minor_version: u32) -> Option<Self> {
+        let layout = layout::layout(minor_version).filter(|layout| layout.has_crc)?;
+        Some(Self::of_length(layout.header_size))
     }
-    if (stored ^ found).count_ones() == 1 {
-        let place = (stored ^ found).trailing_zeros();
-        *sum = found.to_be_bytes();
-        // The sum lies behind all it covers, its highest byte first.
-        let byte = covered.len() + 3 - place as usize / 8;
-        return Some(FlippedBit { byte, bit: (place % 8) as u8 });
-    }
-    for byte in 0..covered.len() {
-        for bit in 0..8 {
-            covered[byte] ^= 1 << bit;
-            if crc::crc32(covered) == stored {
-                return Some(FlippedBit { byte, bit });
+
+    fn of_length(length: usize) -> Self {
+        let mut covered = vec![0; length.saturating_sub(SUM)];
+        let none = crc::crc32(&covered);
+        let mut bits = HashMap::with_capacity(8 * covered.len());
+        for byte in 0..covered.len() {
+            for bit in 0..8 {
+                covered[byte] = 1 << bit;
+                bits.insert(crc::crc32(&covered) ^ none, FlippedBit { byte, bit });
             }
-            covered[byte] ^= 1 << bit;
+            covered[byte] = 0;
         }
+        Self { length, bits }
     }
-    None
+
+    /// Puts the bit back; `None`, and nothing is changed, if there is none that is it. More bytes may follow.
+    pub fn correct(&self, raw: &mut [u8]) -> Option<FlippedBit> {
+        let (covered, sum) = raw.get_mut(..self.length)?.split_last_chunk_mut::<SUM>()?;
+        let (stored, found) = (u32::from_be_bytes(*sum), crc::crc32(covered));
+        let difference = stored ^ found;
+        if difference.count_ones() == 1 {
+            // The sum lies behind all it covers, its highest byte first.
+            *sum = found.to_be_bytes();
+            let place = difference.trailing_zeros();
+            let byte = covered.len() + SUM - 1 - place as usize / 8;
+            return Some(FlippedBit { byte, bit: (place % 8) as u8 });
+        }
+        let flipped = *self.bits.get(&difference)?;
+        covered[flipped.byte] ^= 1 << flipped.bit;
+        Some(flipped)
+    }
 }
+
+/// Bytes of a CRC.
+const SUM: usize = 4;
 
 /// Records that were found in a file whose header tells nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,17 +101,13 @@ pub fn salvage(bytes: &[u8], likely: Option<u32>) -> Option<Salvaged> {
     (count > 0).then(|| Salvaged { minor_version: layout.minor, records: records(bytes, layout) })
 }
 
-/// So many places in which no record fits its CRC are looked at bit by bit.
-const BITWISE_MAX: usize = 4096;
-
 fn records(bytes: &[u8], layout: &'static Layout) -> Vec<Record> {
     let behind = bytes.get(layout.header_size..).unwrap_or_default();
-    let mut left = BITWISE_MAX;
+    let corrector = Corrector::of_length(layout.record_size);
     let found = behind.chunks_exact(layout.record_size).filter_map(|raw| {
         let mut raw = raw.to_vec();
         if crc_state(layout, &raw) != CrcState::Good {
-            left = left.checked_sub(1)?;
-            correct(&mut raw)?;
+            corrector.correct(&mut raw)?;
         }
         Some((layout.load_record)(&raw)).filter(|record| record.uid.0 > 0)
     });
@@ -140,15 +156,17 @@ mod tests {
     fn any_one_bit_is_put_back() {
         for (version, good) in with_crc() {
             let (header_size, record_size) = sizes(version).expect("a version");
+            let headers = Corrector::of_headers(version).expect("it has sums");
+            let records = Corrector::of_records(version).expect("it has sums");
             let mut bad = good.clone();
             for byte in 0..header_size {
                 let bit = (byte % 8) as u8;
                 bad[byte] ^= 1 << bit;
-                let found = correct_header(version, &mut bad[..header_size]);
+                let found = headers.correct(&mut bad);
                 assert_eq!(found, Some(FlippedBit { byte, bit }), "version {version}");
                 let raw = &mut bad[header_size..];
                 raw[byte.min(record_size - 1)] ^= 1 << bit;
-                let (byte, found) = (byte.min(record_size - 1), correct_record(version, raw));
+                let (byte, found) = (byte.min(record_size - 1), records.correct(raw));
                 assert_eq!(found, Some(FlippedBit { byte, bit }), "version {version}");
                 assert_eq!(bad, good);
             }
@@ -159,19 +177,20 @@ mod tests {
     fn what_is_whole_and_what_is_worse_stays() {
         for (version, good) in with_crc() {
             let (header_size, _) = sizes(version).expect("a version");
+            let records = Corrector::of_records(version).expect("it has sums");
             let mut bytes = good.clone();
-            assert_eq!(correct_record(version, &mut bytes[header_size..]), None);
+            assert_eq!(records.correct(&mut bytes[header_size..]), None);
             for other in [4, 17, 60, 90] {
                 bytes[header_size] ^= 1;
                 bytes[header_size + other] ^= 0x10;
                 let before = bytes.clone();
-                assert_eq!(correct_record(version, &mut bytes[header_size..]), None);
+                assert_eq!(records.correct(&mut bytes[header_size..]), None);
                 assert_eq!(bytes, before);
                 bytes = good.clone();
             }
-            assert_eq!(correct_record(version, &mut bytes[header_size..header_size + 8]), None);
+            assert_eq!(records.correct(&mut bytes[header_size..header_size + 8]), None);
         }
-        assert_eq!(correct_record(10, &mut [0; 96]), None, "it has no sum");
+        assert!(Corrector::of_records(10).is_none(), "it has no sum");
     }
 
     #[test]

@@ -50,7 +50,7 @@ pub enum Why {
     RecordBelieved,
     /// A record fails its CRC and is not about its file: it is made anew of the file.
     RecordRemade,
-    /// A record fails its CRC, and nothing shows which message it was about.
+    /// A record fails its CRC, or was wiped, and nothing shows which message it was about.
     RecordDropped,
     /// Another record has the same UID, and the file is that one's.
     UidTwice,
@@ -108,7 +108,7 @@ impl Why {
                 ("record-remade", "its record fails its CRC, and is made anew from its file")
             }
             Self::RecordDropped => {
-                ("record-dropped", "a record fails its CRC, and no file shows what it was")
+                ("record-dropped", "a record is damaged or wiped, and no file shows what it was")
             }
             Self::UidTwice => ("uid-twice", "another record with this UID fits the file better"),
             Self::FromTail => ("from-tail", "its record is behind those that are counted"),

@@ -141,7 +141,7 @@ impl Work<'_> {
             has_archive: subject.frozen.has_archive(),
         };
         let mut records: Vec<Record> =
-            traces.iter().filter_map(|trace| judge.judge(trace, tell)).collect();
+            traces.into_iter().filter_map(|trace| judge.judge(trace, tell)).collect();
         let taken =
             orphans::take(&orphans, last_uid, remains.has_lost, &remains.tail, &judge, tell);
         records.extend(taken.records);

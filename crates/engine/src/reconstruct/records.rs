@@ -1,6 +1,7 @@
 //! The records of a mailbox, each against the file of its message.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use model::{Finding, FindingKind, Modseq, Record, SystemFlags, Timestamp, Uid, UserFlags};
 use spool::MessageStat;
@@ -39,11 +40,15 @@ pub(super) fn in_order(
     tell: &mut Tell<'_>,
 ) -> Vec<Trace> {
     let traces = std::mem::take(&mut remains.traces);
-    let whole: BTreeSet<Uid> = traces
-        .iter()
-        .filter(|trace| trace.trust == Trust::Whole)
-        .map(|trace| trace.record.uid)
-        .collect();
+    let is_sound = |pair: &[Trace]| pair[0].record.uid < pair[1].record.uid;
+    // Cyrus gives the UID 0 to what it wipes (`imap/mailbox.c`: mailbox_wipe_index_record, 3.6).
+    let is_one = |trace: &Trace| trace.trust == Trust::Whole && trace.record.uid.0 > 0;
+    let is_whole = traces.iter().all(is_one);
+    if is_whole && traces.windows(2).all(is_sound) {
+        return traces;
+    }
+    let whole: BTreeSet<Uid> =
+        traces.iter().filter(|trace| is_one(trace)).map(|trace| trace.record.uid).collect();
     let mut ordered: BTreeMap<Uid, Trace> = BTreeMap::new();
     let mut before = Uid(0);
     for mut trace in traces {
@@ -52,8 +57,9 @@ pub(super) fn in_order(
             let after = after.unwrap_or(Uid(u32::MAX));
             let is_between = |uid: Uid| before < uid && uid < after;
             if !is_between(trace.record.uid) || !files.contains_key(&trace.record.uid) {
-                let mut gap =
-                    files.keys().filter(|uid| is_between(**uid) && !ordered.contains_key(uid));
+                let gap = files.range((Bound::Excluded(before), Bound::Unbounded));
+                let gap = gap.map(|(uid, _)| uid).take_while(|uid| **uid < after);
+                let mut gap = gap.filter(|uid| !ordered.contains_key(uid));
                 match (gap.next(), gap.next()) {
                     (Some(only), None) => trace.record.uid = *only,
                     _ => {
@@ -62,6 +68,10 @@ pub(super) fn in_order(
                     }
                 }
             }
+        }
+        if trace.record.uid.0 == 0 {
+            dropped(&trace.record, Why::RecordDropped, tell);
+            continue;
         }
         before = before.max(trace.record.uid);
         insert(&mut ordered, trace, files, tell);
@@ -116,13 +126,12 @@ pub(super) fn to_read(
 
 impl Judge<'_> {
     /// What a record is to be; `None` if it goes.
-    pub fn judge(&self, trace: &Trace, tell: &mut Tell<'_>) -> Option<Record> {
-        let old = &trace.record;
-        let stat = self.files.get(&old.uid).filter(|stat| stat.is_file && stat.size > 0);
+    pub fn judge(&self, trace: Trace, tell: &mut Tell<'_>) -> Option<Record> {
+        let mut record = trace.record;
+        let stat = self.files.get(&record.uid).filter(|stat| stat.is_file && stat.size > 0);
         if trace.trust == Trust::Doubtful {
-            return self.doubtful(old, stat, tell);
+            return self.doubtful(&record, stat, tell);
         }
-        let mut record = old.clone();
         if !record.is_unlinked() {
             match stat {
                 Some(stat) => self.file(&mut record, stat, tell),

@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use cyrus_format::index::{
-    CrcState, Index, IndexHeader, IndexProblem, Salvaged, correct_header, correct_record, salvage,
-    sizes,
+    Corrector, CrcState, Index, IndexHeader, IndexProblem, Salvaged, salvage, sizes,
 };
 use model::{Record, Timestamp, Uid};
 
@@ -102,7 +101,7 @@ fn header(version: u32, bytes: &mut [u8], tell: &mut Tell<'_>) -> (IndexHeader, 
         return (old, Trust::Whole);
     }
     let before = bytes.to_vec();
-    if correct_header(version, bytes).is_some()
+    if Corrector::of_headers(version).is_some_and(|c| c.correct(bytes).is_some())
         && let Some((new, CrcState::Good)) = read(bytes)
         && new.minor_version == version
     {
@@ -117,13 +116,14 @@ fn header(version: u32, bytes: &mut [u8], tell: &mut Tell<'_>) -> (IndexHeader, 
 fn put_back_bits(version: u32, bytes: &mut [u8], tell: &mut Tell<'_>) {
     let Ok(index) = Index::parse(bytes) else { return };
     let Some((header_size, _)) = sizes(version) else { return };
+    let Some(corrector) = Corrector::of_records(version) else { return };
     let stride = index.record_format().size();
     let bad = (0..index.len()).filter(|at| index.record_crc(*at) == Some(CrcState::Bad));
     let bad: Vec<(usize, Record)> = bad.filter_map(|at| Some((at, index.record(at)?))).collect();
     for (at, old) in bad {
         let from = header_size + at * stride;
         let Some(raw) = bytes.get_mut(from..from + stride) else { continue };
-        if correct_record(version, raw).is_none() {
+        if corrector.correct(raw).is_none() {
             continue;
         }
         let new = Index::parse(bytes).ok().and_then(|index| index.record(at)).unwrap_or_default();

@@ -8,7 +8,7 @@ use cyrus_format::dlist::Dlist;
 use cyrus_format::expunge;
 use cyrus_format::header::MailboxHeader;
 use cyrus_format::imapd_conf::ImapdConf;
-use cyrus_format::index::{Index, correct_header, correct_record, salvage, write_index};
+use cyrus_format::index::{Corrector, Index, salvage, write_index};
 use cyrus_format::mboxlist::MboxList;
 use cyrus_format::names::{NameEra, NameRules};
 use model::Uid;
@@ -62,11 +62,11 @@ fn salvaged(bytes: &[u8]) {
     }
     let mut bytes = bytes.to_vec();
     for version in [10, 12, 17, 20, u32::MAX] {
-        if correct_record(version, &mut bytes).is_some() {
-            assert_eq!(correct_record(version, &mut bytes), None);
-        }
-        if correct_header(version, &mut bytes).is_some() {
-            assert_eq!(correct_header(version, &mut bytes), None);
+        let both = [Corrector::of_records(version), Corrector::of_headers(version)];
+        for corrector in both.into_iter().flatten() {
+            if corrector.correct(&mut bytes).is_some() {
+                assert_eq!(corrector.correct(&mut bytes), None);
+            }
         }
     }
 }
