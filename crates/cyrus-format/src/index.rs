@@ -14,7 +14,7 @@ mod write;
 
 pub use header::{IndexHeader, MailboxOptions};
 pub use problem::IndexProblem;
-pub use salvage::{Corrector, FlippedBit, Salvaged, salvage};
+pub use salvage::{Corrector, FlippedBit, Salvaged, correct_file, salvage};
 pub use tally::{Counter, Tally};
 pub use view::{CrcState, Index, RecordFormat, RecordKey};
 pub use write::{patch_header, patch_record, write_header, write_index, write_record};

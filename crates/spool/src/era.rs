@@ -63,6 +63,11 @@ impl Era {
         Self { candidates }
     }
 
+    /// The oldest of them.
+    pub(crate) fn oldest(&self) -> LockEra {
+        self.candidates.first().copied().unwrap_or(LockEra::V36)
+    }
+
     /// Just this one.
     pub(crate) fn only(era: LockEra) -> Self {
         Self { candidates: vec![era] }

@@ -64,5 +64,5 @@ pub use mend::Mending;
 pub use messages::{MessageFile, MessageFiles, NAME_LOCK_HOLD};
 pub use placement::MessageStat;
 pub use privileges::ActingAs;
-pub use rewrite::Rewriting;
+pub use rewrite::{Fingerprint, RewriteLock, Rewriting};
 pub use server::{Options, Server, read_conf};

@@ -117,7 +117,24 @@ impl FrozenMailbox {
     ///
     /// What the system says; a directory that does not exist holds none.
     pub fn stat_messages(&self) -> io::Result<Vec<MessageStat>> {
-        self.place.as_ref().map_or(Ok(Vec::new()), Placement::stat_messages)
+        let mut found = self.stat_files()?;
+        // One that is just moving to the other partition has both names.
+        found.dedup_by_key(|stat| stat.uid);
+        Ok(found)
+    }
+
+    /// The same with both files of a message that has two, the one on the archive partition second.
+    ///
+    /// # Errors
+    ///
+    /// What the system says; a directory that does not exist holds none.
+    pub fn stat_files(&self) -> io::Result<Vec<MessageStat>> {
+        self.place.as_ref().map_or(Ok(Vec::new()), Placement::stat_files)
+    }
+
+    /// Whether there is something where this metadata file is to be, whether or not it can be read.
+    pub fn has_metadata(&self, file: &str) -> bool {
+        self.place.as_ref().is_some_and(|place| place.has_metadata(file))
     }
 
     /// `cyrus.cache` of the messages here, or of those on the archive partition; `None` if there

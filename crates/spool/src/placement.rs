@@ -11,7 +11,7 @@ use cyrus_format::mboxlist::{MailboxEntry, MboxListEra};
 use cyrus_format::names::NameError;
 use cyrus_format::paths::PathRules;
 use model::{FindingKind, Timestamp, Uid, UniqueId};
-use rustix::fs::{AtFlags, Dir, FileType, Stat, fsync, statat};
+use rustix::fs::{AtFlags, Dir, FileType, RenameFlags, Stat, fsync, renameat_with, statat};
 use rustix::io::Errno;
 
 use crate::error::Result;
@@ -170,6 +170,32 @@ impl Placement {
         directory.with(&self.dir, action)?.ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
+    /// Gives a file another name, on each partition that has it; no file is replaced.
+    pub fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        for directory in [Some(&self.data), self.archive.as_ref()].into_iter().flatten() {
+            directory.with(&self.dir, |dir| {
+                match renameat_with(dir, from, dir, to, RenameFlags::NOREPLACE) {
+                    Ok(()) | Err(Errno::NOENT) => Ok(()),
+                    Err(errno) => Err(errno.into()),
+                }
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Whether there is something of that name where such a metadata file is to be.
+    pub fn has_metadata(&self, file: &str) -> bool {
+        let roots = &self.partition;
+        let root = match file {
+            "cyrus.header" => &roots.header,
+            "cyrus.index" => &roots.index,
+            "cyrus.expunge" => &roots.expunge,
+            _ => &roots.annotations,
+        };
+        let found = statat(root.fd(), &*self.name_of(file), AtFlags::SYMLINK_NOFOLLOW);
+        !matches!(found, Err(Errno::NOENT | Errno::NOTDIR))
+    }
+
     /// Makes the names of its message files durable.
     pub fn sync(&self) -> io::Result<()> {
         for directory in [Some(&self.data), self.archive.as_ref()].into_iter().flatten() {
@@ -194,8 +220,8 @@ impl Placement {
         Ok(uids)
     }
 
-    /// See [`FrozenMailbox::stat_messages`](crate::FrozenMailbox::stat_messages).
-    pub fn stat_messages(&self) -> io::Result<Vec<MessageStat>> {
+    /// See [`FrozenMailbox::stat_files`](crate::FrozenMailbox::stat_files).
+    pub fn stat_files(&self) -> io::Result<Vec<MessageStat>> {
         let mut found = Vec::new();
         let places = [(Some(&self.data), false), (self.archive.as_ref(), true)];
         for (directory, is_archive) in places {
@@ -215,8 +241,6 @@ impl Placement {
             })?;
         }
         found.sort_unstable_by_key(|stat| (stat.uid, stat.is_archived));
-        // One that is just moving to the other partition has both names.
-        found.dedup_by_key(|stat| stat.uid);
         Ok(found)
     }
 

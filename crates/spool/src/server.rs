@@ -234,6 +234,17 @@ impl Server {
         }
     }
 
+    /// The version of index that the oldest of the releases that may run here writes, where no index tells.
+    pub fn usual_index(&self) -> u32 {
+        match self.era().oldest() {
+            LockEra::V23 => 10,
+            LockEra::V24 => 12,
+            LockEra::V32 => 16,
+            // Newer ones read it as well.
+            _ => 17,
+        }
+    }
+
     /// Takes note of an index version. Whether releases came into question whose locks `taken`
     /// lacks: then what was read under those locks must be read again.
     pub(crate) fn learn(&self, newest_index: Option<u32>, taken: &Era) -> bool {

@@ -13,6 +13,10 @@ use crate::progress::Progress;
 use crate::{at_work, processors, spool_error, when};
 use report::Report;
 
+/// What to do about somebody who is at work.
+const HINT: &str =
+    "stop the server first; what is wrong beside a server that runs, cylinder audit tells";
+
 /// Runs the command.
 pub fn run(args: &ReconstructArgs) -> Result<Exit, CliError> {
     let options = spool::Options {
@@ -20,10 +24,13 @@ pub fn run(args: &ReconstructArgs) -> Result<Exit, CliError> {
         cyrus_version: args.server.cyrus_version.clone(),
     };
     let server = Server::open(&args.server.config, &options).map_err(spool_error::explain)?;
-    at_work::refuse(
-        &server,
-        "stop the server first; what is wrong beside a server that runs, cylinder audit tells",
-    )?;
+    at_work::refuse(&server, HINT)?;
+    let _alone = match args.apply {
+        true => Some(server.lock_for_rewriting().map_err(|error| {
+            spool_error::explain(error).hint("another cylinder reconstruct is at work there")
+        })?),
+        false => None,
+    };
     let accounts = match args.all {
         true => server.accounts().map_err(spool_error::explain)?,
         false => args.accounts.iter().map(|account| Userid::from(account.as_str())).collect(),
@@ -60,12 +67,13 @@ fn account(
     let planned = reconstruct::plan(server, userid, &options, &mut tell, progress);
     let planned = planned.map_err(spool_error::explain)?;
     report.said()?;
-    if args.apply {
-        let half = |error: SpoolError| {
-            spool_error::explain(error)
-                .hint("what was done so far is sound: see to the cause, and run it again")
-        };
-        reconstruct::apply(server, &planned).map_err(half)?;
+    if args.apply && planned.changes > 0 {
+        // To read it may have taken hours.
+        at_work::refuse(server, HINT)?;
+        reconstruct::apply(server, &planned, &mut |error: SpoolError| {
+            let hint = "what was done so far is sound: see to the cause, and run it again";
+            report.failed(userid, spool_error::explain(error).hint(hint));
+        });
     }
     drop(acting);
     Ok(planned)

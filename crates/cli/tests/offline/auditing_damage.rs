@@ -90,6 +90,10 @@ impl Scene {
         self.scratch.path().join(name)
     }
 
+    pub fn config(&self) -> &Path {
+        &self.config
+    }
+
     pub fn index(&self) -> PathBuf {
         self.metadata.join("cyrus.index")
     }

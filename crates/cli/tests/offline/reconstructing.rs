@@ -367,7 +367,7 @@ fn flags_without_names_go_and_caches_are_forgotten() {
     damage::edit_record(&scene.index(), 1, Checksum::Fixed, |record| record[39] |= 4)
         .expect("flagged");
     damage::flip(&scene.metadata.join("cyrus.cache"), 40).expect("damage");
-    let changes = [("flags-unnamed", Some(2)), ("cache", Some(1))];
+    let changes = [("flags-unnamed", Some(2)), ("cache", Some(1)), ("counters", None)];
     mend(&scene, &[], &changes, &[]);
 
     // Servers before 3.0 cannot do without.
@@ -432,4 +432,162 @@ fn text_says_old_and_new() {
     assert!(text.starts_with("2 accounts, 3 mailboxes, 11 messages"), "{text}");
     let unknown = reconstruct(&scene.conf, &["nobody"]).expect(1);
     assert!(unknown.stderr.contains("nobody was not reconstructed"), "{}", unknown.stderr);
+}
+
+/// All that can be wrong with the word that says how the rest is to be read.
+#[test]
+fn a_flipped_bit_of_the_version_is_put_back() {
+    let scene = Scene::new();
+    let good = fs::read(scene.index()).expect("an index");
+    for bit in 0..32 {
+        let mut bad = good.clone();
+        bad[11 - bit / 8] ^= 1 << (bit % 8);
+        fs::write(scene.index(), &bad).expect("damage");
+        let told = Told::of(&scene, &["--apply"], 0);
+        assert_eq!(told.changes(), some(&[("bit-put-back", None)]), "bit {bit}: {:#}", told.0);
+        assert_eq!(fs::read(scene.index()).expect("an index"), good, "bit {bit}");
+    }
+}
+
+#[test]
+fn a_header_that_fails_its_sum_can_do_no_harm() {
+    let scene = Scene::new();
+    let before = records(&scene.index());
+    damage::edit_header(&scene.index(), Checksum::Stale, |header| {
+        // No record is counted, the mailbox is to be removed, and its UIDVALIDITY is another one.
+        header[20..24].fill(0);
+        header[60] |= 0x80;
+        header[44..48].fill(9);
+        header[68..84].fill(0xff);
+    })
+    .expect("damage");
+    damage::edit_record(&scene.index(), 2, Checksum::Stale, |record| record[35] ^= 2)
+        .expect("damage");
+    let changes = [("bit-put-back", Some(3)), ("index-header-believed", None)];
+    mend(&scene, &[], &changes, &[]);
+    assert_eq!(records(&scene.index()), before, "all of them are there");
+    let bytes = fs::read(scene.index()).expect("an index");
+    let header = Index::parse(&bytes).expect("an index").header().clone();
+    assert_eq!(header.options.0 >> 5, 0, "nobody removes it");
+    assert!(header.highestmodseq.0 < 1 << 30);
+    assert_ne!(header.uidvalidity.0, 0x0909_0909);
+}
+
+#[test]
+fn what_a_damaged_record_says_of_a_message_that_is_gone_is_kept() {
+    let scene = Scene::new();
+    damage::remove_message(&scene.inbox, 4).expect("damage");
+    let change = |record: &mut [u8]| {
+        record[35] |= 2;
+        record[15] ^= 1;
+    };
+    damage::edit_record(&scene.index(), 3, Checksum::Stale, change).expect("damage");
+    let changes = [("record-believed", Some(4)), ("counters", None), ("quota", None)];
+    mend(&scene, &[], &changes, &[("message-missing", Some(4))]);
+    let kept = &records(&scene.index())[3];
+    assert_eq!((kept.uid.0, kept.guid), (4, guid_of(&scene.mail[3])), "heal can look for it");
+
+    // And one that is there does not vanish by a flag that nothing vouches for.
+    let hidden = Scene::new();
+    let change = |record: &mut [u8]| {
+        record[32] |= 0x80;
+        record[83] ^= 1;
+    };
+    damage::edit_record(&hidden.index(), 3, Checksum::Stale, change).expect("damage");
+    mend(&hidden, &[], &[("record-believed", Some(4)), ("counters", None)], &[]);
+    assert!(!records(&hidden.index())[3].is_expunged());
+}
+
+#[test]
+fn what_cannot_be_read_is_not_made_anew() {
+    for (name, code) in [
+        ("cyrus.index", "index-unreadable"),
+        ("cyrus.header", "header-unreadable"),
+        ("cyrus.annotations", "metadata-unreadable"),
+    ] {
+        let scene = Scene::new();
+        let path = scene.metadata.join(name);
+        drop(fs::remove_file(&path));
+        fs::create_dir(&path).expect("damage");
+        let before = scene.state();
+        let told = Told::of(&scene, &["--apply"], 4);
+        assert_eq!((told.changes(), told.left()), (some(&[]), some(&[(code, None)])), "{name}");
+        assert!(scene.state() == before, "{name}");
+    }
+}
+
+#[test]
+fn a_flipped_bit_of_a_header_is_put_back_by_the_sum_in_the_index() {
+    let scene = Scene::new();
+    let path = scene.metadata.join("cyrus.header");
+    let good = fs::read(&path).expect("a header");
+    for byte in [3, good.len() / 2, good.len() - 2] {
+        let mut bad = good.clone();
+        bad[byte] ^= 0x20;
+        fs::write(&path, &bad).expect("damage");
+        mend(&scene, &[], &[("bit-put-back", None)], &[]);
+        assert_eq!(fs::read(&path).expect("a header"), good);
+    }
+}
+
+#[test]
+fn old_servers_keep_their_caches_and_versions() {
+    // Version 9 has no room for a GUID.
+    let oldest = Scene::with(SpoolOptions { cache: true, ..SpoolOptions::new(Era::V2_3_9) });
+    let told = Told::of(&oldest, &["-G", "--apply"], 0);
+    assert_eq!(told.changes(), [], "{:#}", told.0);
+
+    let old = Scene::with(SpoolOptions { cache: true, ..SpoolOptions::new(Era::V2_3) });
+    let before = records(&old.index());
+    damage::zero_guid(&old.index(), 1, Checksum::Fixed).expect("damage");
+    let told = Told::of(&old, &["-G", "--apply"], 0);
+    assert_eq!(told.changes(), some(&[("guid", Some(2)), ("counters", None)]), "{:#}", told.0);
+    let after = records(&old.index());
+    assert_eq!((after[1].guid, after[1].cache_offset), (before[1].guid, before[1].cache_offset));
+
+    // The last page did not reach the disk: no sum says so.
+    let cut = Scene::with(SpoolOptions { cache: true, ..SpoolOptions::new(Era::V2_3) });
+    for record in [4, 5] {
+        damage::edit_record(&cut.index(), record, Checksum::Fixed, |record| record.fill(0))
+            .expect("damage");
+    }
+    let told = Told::of(&cut, &["--apply"], 4);
+    assert_eq!(told.left(), some(&[("cache-damaged", None)]), "{:#}", told.0);
+    let uids: Vec<u32> = records(&cut.index()).iter().map(|record| record.uid.0).collect();
+    assert_eq!(uids, [1, 2, 3, 4, 5, 6], "they keep their numbers");
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "it is a lock of our own")]
+fn one_run_at_a_time_changes_anything() {
+    let scene = Scene::new();
+    damage::break_record(&scene.index(), 2).expect("damage");
+    let directory = fs::File::open(scene.config()).expect("a directory");
+    rustix::fs::flock(&directory, rustix::fs::FlockOperation::LockExclusive).expect("a lock");
+    let refused = reconstruct(&scene.conf, &["glad", "--apply"]).expect(1);
+    assert!(refused.stderr.contains("another cylinder reconstruct"), "{}", refused.stderr);
+    reconstruct(&scene.conf, &["glad"]).expect(4);
+    drop(directory);
+    reconstruct(&scene.conf, &["glad", "--apply"]).expect(0);
+}
+
+#[test]
+fn a_disk_for_metadata_that_is_new_is_filled_again() {
+    let scene = Scene::with(SpoolOptions { metapartition: true, ..SpoolOptions::new(Era::V3_6) });
+    date(&scene);
+    let before = records(&scene.index());
+    assert_ne!(scene.metadata, scene.inbox);
+    fs::remove_dir_all(&scene.metadata).expect("damage");
+    let told = Told::of(&scene, &["--apply"], 0);
+    assert_eq!(told.0["changes"], 8, "{:#}", told.0);
+    assert_eq!(Told::of(&scene, &[], 0).changes(), []);
+    let after = records(&scene.index());
+    let facts = |records: &[Record]| -> Vec<_> {
+        records.iter().map(|record| (record.uid, record.guid, record.internaldate)).collect()
+    };
+    assert_eq!(facts(&after), facts(&before));
+    let header = fs::read(scene.metadata.join("cyrus.header")).expect("a header");
+    let header = MailboxHeader::parse(&header).expect("a header");
+    assert_eq!(header.quotaroot.map(|root| root.to_string()).as_deref(), Some("user.glad"));
+    scene.check(&[]);
 }

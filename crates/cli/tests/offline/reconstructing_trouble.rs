@@ -26,6 +26,9 @@ const CALLS: [&str; 2] = ["rename,renameat,renameat2,fsync,unlinkat,openat", "wr
 /// More calls than a run makes.
 const CALLS_MAX: usize = 3000;
 
+/// A number that no message has.
+const FAR: u32 = 4_000_000_000;
+
 /// Rounds of the storm.
 const ROUNDS: u64 = 200;
 
@@ -82,7 +85,8 @@ fn killed_at_any_call_it_goes_on_from_there() {
             reconstruct(&scene.conf, &["glad", "-G"]).expect(0);
             let found = findings(&scene.document(&["glad", "--full"], 0));
             assert_eq!(found, [] as [Value; 0], "{calls} {nth}");
-            let strange = files(&spool).into_iter().filter(|path| path.ends_with("cylinder.NEW"));
+            let is_half = |path: &PathBuf| path.to_string_lossy().ends_with(".cylinder.NEW");
+            let strange = files(&spool).into_iter().filter(is_half);
             assert_eq!(strange.collect::<Vec<_>>(), [] as [PathBuf; 0]);
         }
     }
@@ -132,8 +136,7 @@ fn harm(rng: &mut Rng, scene: &Scene) {
         0 => drop(fs::remove_file(scene.message(uid))),
         1 => damage::add_orphan(&scene.inbox, uid + 3, b"Subject: x\r\n\r\nother\r\n")
             .expect("damage"),
-        2 => damage::add_orphan(&scene.inbox, 4_000_000_000, b"Subject: y\r\n\r\nfar\r\n")
-            .expect("damage"),
+        2 => damage::add_orphan(&scene.inbox, FAR, b"Subject: y\r\n\r\nfar\r\n").expect("damage"),
         3 => fs::write(scene.message(uid), b"").expect("damage"),
         _ => {}
     }
@@ -159,11 +162,13 @@ fn whatever_is_damaged_a_second_run_has_nothing_to_do() {
         let again = run(&[]);
         assert_eq!(again["changes"], 0, "seed {seed}: {looked:#}\n{again:#}");
         assert_eq!(again["left"], done["left"], "seed {seed}: {looked:#}\n{again:#}");
+        // An audit does not know of what is above the last UID, since it may be about to be delivered.
         let codes = |told: &Value| -> BTreeSet<(String, Option<u64>)> {
             let told = told["told"].as_array().expect("a list").iter();
-            told.filter(|told| told["told"] == "left").map(named).collect()
+            let left = told.filter(|told| told["told"] == "left").map(named);
+            left.filter(|(_, uid)| *uid != Some(FAR.into())).collect()
         };
-        let code = if again["left"] == 0 { 0 } else { 4 };
+        let code = if codes(&again).is_empty() { 0 } else { 4 };
         let mut depth = vec!["glad"];
         depth.extend(guids.first().map(|_| "--full"));
         let found = findings(&scene.document(&depth, code));

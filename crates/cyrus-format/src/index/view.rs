@@ -98,6 +98,11 @@ impl RecordFormat {
         raw.get(..self.stride).map(self.layout.load_record)
     }
 
+    /// Whether the record of which these are the bytes fits its CRC.
+    pub fn crc(&self, raw: &[u8]) -> CrcState {
+        record_crc(self.layout, raw)
+    }
+
     /// Whether the file is laid out as [`super::write_record`] would have it.
     pub fn is_written(&self) -> bool {
         self.stride == self.layout.record_size

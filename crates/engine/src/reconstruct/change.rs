@@ -224,6 +224,14 @@ pub(super) fn of_headers(old: &IndexHeader, new: &IndexHeader) -> Vec<Field> {
     )
 }
 
+/// If nothing that is read differs, the sum does, or what nobody reads.
+pub(super) fn or_sum(fields: Vec<Field>) -> Vec<Field> {
+    match fields.is_empty() {
+        true => vec![Field::new("crc", Value::text("wrong"), Value::text("right"))],
+        false => fields,
+    }
+}
+
 /// The names of system and internal flags.
 fn names_of(flags: SystemFlags) -> String {
     const NAMES: [(SystemFlags, &str); 11] = [

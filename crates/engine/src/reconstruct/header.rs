@@ -1,8 +1,7 @@
 //! cyrus.header, where it is lost or has lost its identity.
 
-use std::collections::BTreeSet;
-
 use cyrus_format::header::{HeaderForm, MailboxHeader};
+use cyrus_format::index::correct_file;
 use cyrus_format::mboxlist::MailboxEntry;
 use model::{Finding, FindingKind, MboxName, UserFlags};
 
@@ -15,10 +14,12 @@ pub(super) struct Sources<'s> {
     pub entry: &'s MailboxEntry,
     /// The form of other headers of the account.
     pub form: HeaderForm,
-    /// The roots of quotas that the account has.
-    pub quota_roots: &'s BTreeSet<MboxName>,
+    /// The quota root that a mailbox counts for.
+    pub quota_root: &'s dyn Fn(&MboxName) -> Option<MboxName>,
     /// User flags that records have.
     pub used: UserFlags,
+    /// The CRC of the file, if the index says it and is believed.
+    pub sum: Option<u32>,
 }
 
 /// The header that a mailbox is to have, and its bytes if they are others than it has.
@@ -27,7 +28,12 @@ pub(super) fn header(
     sources: &Sources<'_>,
     tell: &mut Tell<'_>,
 ) -> (MailboxHeader, Option<Vec<u8>>) {
-    let (new, is_changed) = match bytes.map(MailboxHeader::parse) {
+    let corrected = bytes.and_then(|bytes| corrected(bytes, sources.sum?));
+    if corrected.is_some() {
+        let field = Field::new("cyrus.header", Value::text("damaged"), Value::text("whole"));
+        tell.change(None, Why::BitPutBack, vec![field]);
+    }
+    let (new, is_changed) = match corrected.as_deref().or(bytes).map(MailboxHeader::parse) {
         Some(Ok(header)) => with_identity(header, sources, tell),
         _ => {
             let header = anew(sources);
@@ -36,7 +42,7 @@ pub(super) fn header(
         }
     };
     if !is_changed {
-        return (new, None);
+        return (new, corrected);
     }
     match new.write() {
         Ok(bytes) => (new, Some(bytes)),
@@ -45,6 +51,13 @@ pub(super) fn header(
             (new, None)
         }
     }
+}
+
+/// The file with the one bit put back that keeps it from fitting the CRC that the index has of it.
+fn corrected(bytes: &[u8], sum: u32) -> Option<Vec<u8>> {
+    let mut corrected = bytes.to_vec();
+    correct_file(&mut corrected, sum)?;
+    Some(corrected)
 }
 
 /// A header with the identity that mailboxes.db has, if it has none.
@@ -74,7 +87,7 @@ fn with_identity(
 /// A header of what others know. The names of user flags stood nowhere else: those that messages have get
 /// names that tell them apart.
 fn anew(sources: &Sources<'_>) -> MailboxHeader {
-    let Sources { entry, form, quota_roots, used } = sources;
+    let Sources { entry, form, quota_root, used, .. } = sources;
     let mut user_flags = Vec::new();
     for flag in used.iter() {
         user_flags.resize(flag, None);
@@ -87,17 +100,10 @@ fn anew(sources: &Sources<'_>) -> MailboxHeader {
         name: is_dlist.then(|| entry.name.clone()),
         uniqueid: entry.uniqueid.clone(),
         jmapid: entry.jmapid.clone().filter(|_| *form == HeaderForm::DlistWithJmapId),
-        quotaroot: root_of(&entry.name, quota_roots),
+        quotaroot: quota_root(&entry.name),
         acl: entry.acl.clone(),
         user_flags,
     }
-}
-
-/// The nearest root above a mailbox.
-fn root_of(name: &MboxName, roots: &BTreeSet<MboxName>) -> Option<MboxName> {
-    let name = name.as_bytes();
-    let ends = (1..=name.len()).rev().filter(|end| matches!(name.get(*end), None | Some(b'.')));
-    ends.map(|end| MboxName::new(&name[..end])).find(|root| roots.contains(root))
 }
 
 fn told(header: &MailboxHeader) -> Vec<Field> {
@@ -117,18 +123,9 @@ fn told(header: &MailboxHeader) -> Vec<Field> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use cyrus_format::header::file_crc;
 
-    #[test]
-    fn the_nearest_root_counts() {
-        let roots = ["user.glad", "user.glad.Archive", "user"].map(MboxName::from);
-        let roots = BTreeSet::from(roots);
-        let root_of = |name: &str| root_of(&name.into(), &roots).map(|root| root.to_string());
-        assert_eq!(root_of("user.glad.Archive.2009").as_deref(), Some("user.glad.Archive"));
-        assert_eq!(root_of("user.glad.Archives").as_deref(), Some("user.glad"));
-        assert_eq!(root_of("user.gladys").as_deref(), Some("user"));
-        assert_eq!(root_of("shared"), None);
-    }
+    use super::*;
 
     #[test]
     fn flags_that_are_used_can_be_told_apart() {
@@ -136,9 +133,9 @@ mod tests {
         used.insert(0);
         used.insert(3);
         let entry = MailboxEntry { name: "user.glad".into(), ..MailboxEntry::default() };
-        let quota_roots = BTreeSet::new();
-        let sources =
-            Sources { entry: &entry, form: HeaderForm::Dlist, quota_roots: &quota_roots, used };
+        let quota_root = &|_: &MboxName| Some(MboxName::from("user.glad"));
+        let form = HeaderForm::Dlist;
+        let sources = Sources { entry: &entry, form, quota_root, used, sum: None };
         let mut told = 0;
         let mut sink = |_: crate::reconstruct::Told<'_>| told += 1;
         let mut tell = Tell::of("user.glad", &mut sink);
@@ -147,6 +144,23 @@ mod tests {
         assert_eq!(names, [Some(b"$Lost0".as_slice()), None, None, Some(b"$Lost3")]);
         let read = MailboxHeader::parse(&bytes.expect("new bytes")).expect("a header");
         assert_eq!(read, header);
+        assert_eq!(read.quotaroot, Some(MboxName::from("user.glad")));
         assert_eq!(told, 1);
+    }
+
+    #[test]
+    fn the_bit_is_put_back_that_the_index_misses() {
+        let header =
+            MailboxHeader { user_flags: vec![Some(b"Later".to_vec())], ..MailboxHeader::default() };
+        let good = header.write().expect("a header");
+        let sum = file_crc(&good);
+        for byte in 0..good.len() {
+            let mut bad = good.clone();
+            bad[byte] ^= 4;
+            assert_eq!(corrected(&bad, sum).as_ref(), Some(&good));
+            bad[(byte + 9) % good.len()] ^= 4;
+            assert_eq!(corrected(&bad, sum), None);
+        }
+        assert_eq!(corrected(&good, sum), None);
     }
 }

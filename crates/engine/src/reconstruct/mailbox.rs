@@ -1,44 +1,57 @@
 //! One mailbox: what is left of it, and what can be made of that.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Read as _};
 
-use cyrus_format::header::{HeaderForm, MailboxHeader, file_crc};
+use cyrus_format::expunge;
+use cyrus_format::header::{HeaderForm, MailboxHeader};
 use cyrus_format::index::{Index, IndexHeader};
-use cyrus_format::{cache, expunge};
 use model::{Finding, FindingKind, MboxName, Modseq, Record, Uid, UserFlags, Userid};
-use spool::{MessageStat, Rewriting};
+use spool::{Fingerprint, MessageStat, Rewriting, Server};
 
-use super::change::{self, Field, Value, Why};
+use super::change::{Field, Value, Why};
+use super::files;
 use super::header::{Sources, header};
-use super::orphans;
-use super::read;
-use super::records::{Judge, in_order, to_read};
+use super::making::{Made, make};
+use super::orphans::{self, Rules};
+use super::read::{self, Read};
+use super::records::{FIRST_WITH_GUIDS, FIRST_WITHOUT_CACHE, Judge, in_order, to_read};
 use super::remains::{Remains, Trace, Trust};
-use super::sums::{self, Fresh, Notes};
+use super::sums;
 use super::tell::Tell;
 use super::{Options, Planned};
 use crate::audit::{Subject, damaged_cache};
 use crate::ports::Monitor;
 
-/// The first version whose servers read a message anew when its cache is not there (3.0); those before do not
-/// give it.
-const FIRST_WITHOUT_CACHE: u32 = 13;
+pub(super) const INDEX: &str = "cyrus.index";
+const HEADER: &str = "cyrus.header";
+const EXPUNGE: &str = "cyrus.expunge";
+const ANNOTATIONS: &str = "cyrus.annotations";
+
+/// The first version whose expunged messages are in the index itself.
+const FIRST_WITHOUT_EXPUNGE: u32 = 12;
 
 /// The modseq of what any master knows better.
 const OLDEST: Modseq = Modseq(1);
 
-/// The first version that says which cyrus.header it was written with.
-const FIRST_WITH_HEADER_CRC: u32 = 12;
-
 /// What is known of the account beside the mailbox.
 pub(super) struct Around<'a> {
+    pub server: &'a Server,
     pub owner: Option<&'a Userid>,
     /// The version of its other indexes.
     pub likely: Option<u32>,
+    /// The version that the server writes, where no index tells.
+    pub usual: u32,
     /// The form of its other headers.
     pub form: HeaderForm,
-    pub quota_roots: BTreeSet<MboxName>,
+    /// The highest modseq that its mailboxes and mailboxes.db have.
+    pub highest_modseq: Modseq,
+}
+
+impl Around<'_> {
+    /// The quota root that a mailbox counts for; none, too, if quotas cannot be read.
+    fn quota_root_of(&self, name: &MboxName) -> Option<MboxName> {
+        self.server.quota_root_of(name).ok().flatten()
+    }
 }
 
 /// Plans what a mailbox is to be.
@@ -53,38 +66,69 @@ pub(super) fn plan(
     // What is wrong with its directory, or with files that nobody makes anew.
     let others = subject.findings.iter().filter(|finding| !is_made_anew(finding.kind));
     others.for_each(|finding| tell.left(finding));
-    if subject.findings.iter().any(|finding| finding.kind == FindingKind::MailboxMissing) {
+    let is_missing = |finding: &Finding| finding.kind == FindingKind::MailboxMissing;
+    if subject.findings.iter().any(is_missing) || !is_readable(subject, tell) {
         return planned;
     }
-    let files = match subject.frozen.stat_messages() {
-        Ok(stats) => stats.into_iter().map(|stat| (stat.uid, stat)).collect(),
+    let files = match subject.frozen.stat_files() {
+        Ok(files) => files,
         Err(error) => {
             let detail = format!("its directory cannot be listed: {error}");
             tell.left(&Finding::new(FindingKind::MessageUnreadable, &subject.name, detail));
             return planned;
         }
     };
-    if let Some(Err(error)) = subject.files.get(INDEX).map(|bytes| Index::parse(bytes))
-        && matches!(error, cyrus_format::FormatError::TooNew { .. })
-    {
-        tell.left(&Finding::new(FindingKind::IndexTooNew, &subject.name, error));
-        return planned;
-    }
+    tell.hold();
+    let index = subject.files.get(INDEX).map(Vec::as_slice);
+    let remains = match Remains::of(index, around.likely, tell) {
+        Ok(remains) => remains,
+        Err(error) => {
+            tell.forget();
+            tell.left(&Finding::new(FindingKind::IndexTooNew, &subject.name, error));
+            return planned;
+        }
+    };
+    let files = files::choose(files, &remains.traces);
     let before = tell.changes;
     let mut work = Work { subject, around, options, files, monitor, planned: &mut planned };
-    let rewriting = work.run(tell);
+    let rewriting = work.run(remains, tell);
+    tell.forget();
     if tell.changes > before {
         planned.rewritings.extend(rewriting);
     }
     planned
 }
 
-const INDEX: &str = "cyrus.index";
-const EXPUNGE: &str = "cyrus.expunge";
-
 /// What is said of files that are made anew is said by what they become.
 fn is_made_anew(kind: FindingKind) -> bool {
     [FindingKind::IndexUnreadable, FindingKind::HeaderUnreadable].contains(&kind)
+}
+
+/// Whether each file was read, or is not there. One that only cannot be read just now may be whole.
+fn is_readable(subject: &Subject, tell: &mut Tell<'_>) -> bool {
+    let index = subject.files.get(INDEX).and_then(|bytes| Index::parse(bytes).ok());
+    let is_old = index.is_none_or(|index| index.minor_version() < FIRST_WITHOUT_EXPUNGE);
+    let mut is_readable = true;
+    for (file, kind) in [
+        (INDEX, FindingKind::IndexUnreadable),
+        (HEADER, FindingKind::HeaderUnreadable),
+        (EXPUNGE, FindingKind::MetadataUnreadable),
+        (ANNOTATIONS, FindingKind::MetadataUnreadable),
+    ] {
+        let is_read = subject.files.contains_key(file) || file == EXPUNGE && !is_old;
+        if is_read || !subject.frozen.has_metadata(file) {
+            continue;
+        }
+        is_readable = false;
+        let said = subject.findings.iter().find(|finding| finding.kind == kind);
+        // Of others than these two, it was told already.
+        if is_made_anew(kind) || said.is_none() {
+            let why = said.map_or("it cannot be read", |finding| &finding.detail);
+            let detail = format!("{file} is there, and is not made anew before it was read: {why}");
+            tell.left(&Finding::new(kind, &subject.name, detail));
+        }
+    }
+    is_readable
 }
 
 struct Work<'w> {
@@ -104,63 +148,140 @@ struct Expunged {
     is_unreadable: bool,
 }
 
+/// What is there, all of it read.
+struct Found {
+    remains: Remains,
+    version: u32,
+    traces: Vec<Trace>,
+    orphans: Vec<MessageStat>,
+    last_uid: Uid,
+    read: Read,
+}
+
 impl Work<'_> {
-    fn run(&mut self, tell: &mut Tell<'_>) -> Option<Rewriting> {
-        let subject = self.subject;
-        let mut remains =
-            Remains::of(subject.files.get(INDEX).map(Vec::as_slice), self.around.likely, tell);
+    fn run(&mut self, mut remains: Remains, tell: &mut Tell<'_>) -> Option<Rewriting> {
         let expunged = self.expunged(tell);
+        let version = remains.version.or(self.around.likely).unwrap_or(self.around.usual);
+        let count = remains.traces.len();
         let traces = in_order(&mut remains, &self.files, tell);
-        let last_uid = self.last_uid(&remains, &expunged);
+        let last_uid = last_uid(&remains, &traces, &expunged);
         let known: BTreeSet<Uid> = traces.iter().map(|trace| trace.record.uid).collect();
         let has_record = |uid| known.contains(&uid) || expunged.uids.contains(&uid);
         let orphans: Vec<MessageStat> = match expunged.is_unreadable {
             true => Vec::new(),
             false => orphans::find(&self.files, has_record, tell),
         };
-        let wanted = to_read(&traces, &orphans, &self.files, self.options);
+        let takes_guids = self.options.guids && version >= FIRST_WITH_GUIDS;
+        let wanted = to_read(&traces, &orphans, &self.files, takes_guids);
         self.monitor.expect(wanted.len() as u64);
-        let read = read::all(&subject.frozen, &wanted, self.options, self.monitor);
+        let read = read::all(&self.subject.frozen, &wanted, self.options, self.monitor);
         self.planned.messages += (traces.len() + orphans.len()) as u64;
         self.planned.read += wanted.iter().map(|stat| stat.size).sum::<u64>();
+        let found = Found { remains, version, traces, orphans, last_uid, read };
+        if !self.can_tell(&found, &expunged, tell) {
+            return None;
+        }
+        tell.release();
+        self.decide(found, count, tell)
+    }
 
-        let (names, header_bytes) = self.header(&traces, tell);
-        let version = remains.version.or(self.around.likely).unwrap_or(options_version(self));
+    /// Decides about each record; `count` is how many there were.
+    fn decide(&self, found: Found, count: usize, tell: &mut Tell<'_>) -> Option<Rewriting> {
+        let Found { remains, version, traces, orphans, last_uid, read } = found;
+        let subject = self.subject;
+        let (names, header_bytes) = self.header(&remains, &traces, tell);
         let bad_cache = self.bad_cache(&traces, &remains, version, tell);
-        let base = self.believed_header(&remains, &traces, last_uid);
+        let believed = self.believed_header(&remains, &traces, last_uid);
+        let is_replica = self.options.is_replica;
+        let next = self.next_modseq(believed.as_ref(), &traces);
         let judge = Judge {
             options: self.options,
             files: &self.files,
             read: &read,
             bad_cache: &bad_cache,
             named: named(&names),
-            modseq: match self.options.is_replica {
-                true => OLDEST,
-                false => next_modseq(base.as_ref(), &traces),
-            },
+            modseq: if is_replica { OLDEST } else { next },
             has_archive: subject.frozen.has_archive(),
+            version,
         };
         let mut records: Vec<Record> =
             traces.into_iter().filter_map(|trace| judge.judge(trace, tell)).collect();
-        let taken =
-            orphans::take(&orphans, last_uid, remains.has_lost, &remains.tail, &judge, tell);
+        let is_gone = records.len() < count || believed.is_none();
+        let is_known = believed.is_some() || !records.is_empty();
+        let rules = Rules {
+            last_uid: is_known.then_some(last_uid),
+            keeps_uids: remains.has_lost,
+            tail: &remains.tail,
+        };
+        let taken = orphans::take(&orphans, &rules, &judge, tell);
         records.extend(taken.records);
         records.sort_by_key(|record| record.uid);
-        let last_uid = self.highest_name(last_uid, &records);
-        let index = self.index(
-            &remains,
-            (base, version, last_uid),
-            &records,
-            (&names, header_bytes.as_deref()),
-            tell,
-        )?;
+        self.tell_caches(version, &records, tell);
+        let made = Made {
+            remains: &remains,
+            believed,
+            version,
+            last_uid: last_uid.max(sums::highest(&records).0),
+            gone: (is_gone && !is_replica).then_some(next),
+            records: &records,
+            names: &names,
+            header_file: header_bytes.as_deref(),
+        };
+        let index = make(subject, self.around.owner, self.options.now, made, tell)?;
         Some(Rewriting {
             mailbox: subject.name.clone(),
+            planned_from: subject.files.get(INDEX).map(|bytes| Fingerprint::of(bytes)),
             renumbered: taken.renumbered,
-            header: header_bytes,
             expunge: self.without_overlaps(&records, tell),
+            header: header_bytes,
             index: Some(index),
         })
+    }
+
+    /// Whether everything could be read that decides about what is lost. Otherwise the next run, which would find an
+    /// index that is whole, would take for a stray what is a message that has lost its record.
+    fn can_tell(&self, found: &Found, expunged: &Expunged, tell: &mut Tell<'_>) -> bool {
+        let Found { remains, traces, orphans, read, .. } = found;
+        let doubtful = traces.iter().filter(|trace| trace.trust == Trust::Doubtful);
+        let doubtful = doubtful.map(|trace| trace.record.uid);
+        let strays = orphans.iter().map(|stat| stat.uid).filter(|_| remains.has_lost);
+        let mut can_tell = !(expunged.is_unreadable && remains.has_lost);
+        for uid in doubtful.chain(strays) {
+            if let Some(Err(why)) = read.get(&uid) {
+                let finding = Finding::new(FindingKind::MessageUnreadable, tell.place(), why);
+                tell.left(&finding.at_uid(uid.0));
+                can_tell = false;
+            }
+        }
+        if self.has_no_archive(traces) && !self.options.accept_losses {
+            let detail =
+                "none of its archived messages is there: is the archive partition mounted?";
+            tell.left(&Finding::new(FindingKind::MessageMissing, tell.place(), detail));
+            can_tell = false;
+        }
+        can_tell
+    }
+
+    /// Whether messages should be on the archive partition, and none is.
+    fn has_no_archive(&self, traces: &[Trace]) -> bool {
+        let is_lost = |trace: &Trace| {
+            let record = &trace.record;
+            let is_archived = record.is_archived() && !record.is_unlinked();
+            trace.trust == Trust::Whole && is_archived && !self.files.contains_key(&record.uid)
+        };
+        self.subject.frozen.has_archive()
+            && !self.files.values().any(|stat| stat.is_archived)
+            && traces.iter().any(is_lost)
+    }
+
+    /// Says if records have no cache where servers cannot do without.
+    fn tell_caches(&self, version: u32, records: &[Record], tell: &mut Tell<'_>) {
+        let is_without = |record: &&Record| record.cache_offset == 0 && !record.is_unlinked();
+        let count = records.iter().filter(is_without).count();
+        if version < FIRST_WITHOUT_CACHE && count > 0 {
+            let detail = format!("{count} records have none: let Cyrus' own reconstruct make them");
+            tell.left(&Finding::new(FindingKind::CacheDamaged, &self.subject.name, detail));
+        }
     }
 
     /// The UIDs in cyrus.expunge.
@@ -180,31 +301,30 @@ impl Work<'_> {
         }
     }
 
-    /// The highest UID that was given out, as far as anything tells.
-    fn last_uid(&self, remains: &Remains, expunged: &Expunged) -> Uid {
-        let highest = remains.highest_uid().max(expunged.uids.last().copied().unwrap_or_default());
-        match &remains.header {
-            Some((header, Trust::Whole)) => header.last_uid.max(highest),
-            _ => highest,
-        }
+    /// One more than any modseq that was given out here. Where nothing tells, the account's other mailboxes do:
+    /// they count together.
+    fn next_modseq(&self, header: Option<&IndexHeader>, traces: &[Trace]) -> Modseq {
+        let stored = header.map_or(self.around.highest_modseq, |header| header.highestmodseq);
+        Modseq(stored.max(highest_modseq(traces)).0.saturating_add(1))
     }
 
-    /// A UID that a file has is one that was given out, whether or not its message was taken.
-    fn highest_name(&self, last_uid: Uid, records: &[Record]) -> Uid {
-        let named = self.files.keys().next_back().copied().unwrap_or_default();
-        last_uid.max(sums::highest(records).0).max(named)
-    }
-
-    fn header(&self, traces: &[Trace], tell: &mut Tell<'_>) -> (MailboxHeader, Option<Vec<u8>>) {
+    fn header(
+        &self,
+        remains: &Remains,
+        traces: &[Trace],
+        tell: &mut Tell<'_>,
+    ) -> (MailboxHeader, Option<Vec<u8>>) {
         let mut used = UserFlags::default();
         for trace in traces.iter().filter(|trace| trace.trust == Trust::Whole) {
             trace.record.user_flags.iter().for_each(|flag| used.insert(flag));
         }
+        let sum = remains.header.as_ref().filter(|(_, trust)| *trust == Trust::Whole);
         let sources = Sources {
             entry: &self.subject.frozen.entry,
             form: self.around.form,
-            quota_roots: &self.around.quota_roots,
+            quota_root: &|name| self.around.quota_root_of(name),
             used,
+            sum: sum.map(|(header, _)| header.header_file_crc).filter(|sum| *sum != 0),
         };
         header(self.subject.header(), &sources, tell)
     }
@@ -250,61 +370,6 @@ impl Work<'_> {
         Some(header)
     }
 
-    /// The bytes of the new cyrus.index.
-    fn index(
-        &self,
-        remains: &Remains,
-        header: (Option<IndexHeader>, u32, Uid),
-        records: &[Record],
-        names: (&MailboxHeader, Option<&[u8]>),
-        tell: &mut Tell<'_>,
-    ) -> Option<Vec<u8>> {
-        let subject = self.subject;
-        let (believed, version, last_uid) = header;
-        let is_fresh = believed.is_none();
-        let is_whole = matches!(remains.header, Some((_, Trust::Whole)));
-        let fresh = Fresh {
-            version,
-            entry: &subject.frozen.entry,
-            generation: self.generation().unwrap_or_default(),
-            now: self.options.now,
-        };
-        let old = subject.files.get(INDEX).and_then(|bytes| Index::parse(bytes).ok());
-        let before = old.as_ref().filter(|_| !remains.has_lost);
-        let notes = Notes { bytes: subject.annotations(), owner: self.around.owner, before };
-        let header = believed.map_or_else(|| fresh.header(records, last_uid), Ok);
-        let built = header.and_then(|mut header| {
-            header.last_uid = header.last_uid.max(last_uid);
-            if !is_whole {
-                header.quota_annot_used = sums::bytes_of_notes(notes.bytes, notes.owner);
-            }
-            // An index that was brought up from an old version has no sum of its header, and needs none.
-            let has_sum = is_fresh || header.header_file_crc != 0;
-            if let Some(file) = names.1.or(subject.header().filter(|_| has_sum)) {
-                name_header(&mut header, file);
-            }
-            sums::index(header, records, names.0, &notes)
-        });
-        match built {
-            Ok((header, bytes)) => {
-                tell_header(remains, &header, tell);
-                Some(bytes)
-            }
-            Err(error) => {
-                tell.left(&Finding::new(FindingKind::IndexUnreadable, &subject.name, error));
-                None
-            }
-        }
-    }
-
-    /// The first word of cyrus.cache.
-    fn generation(&self) -> Option<u32> {
-        let file = self.subject.cache(false).ok()??;
-        let mut head = Vec::new();
-        let read: io::Result<usize> = file.take(4).read_to_end(&mut head);
-        read.ok().and_then(|_| cache::generation(&head).ok())
-    }
-
     /// cyrus.expunge without what cyrus.index has as well, if it has some of that.
     fn without_overlaps(&self, records: &[Record], tell: &mut Tell<'_>) -> Option<Vec<u8>> {
         let expunged = expunge::parse(self.subject.files.get(EXPUNGE)?).ok()?;
@@ -322,35 +387,15 @@ impl Work<'_> {
     }
 }
 
-/// Says which cyrus.header an index is written with.
-fn name_header(header: &mut IndexHeader, file: &[u8]) {
-    if header.minor_version >= FIRST_WITH_HEADER_CRC {
-        header.header_file_crc = file_crc(file);
-    }
-}
-
-fn tell_header(remains: &Remains, new: &IndexHeader, tell: &mut Tell<'_>) {
-    let (why, fields) = match &remains.header {
-        Some((old, Trust::Whole)) => (Why::Counters, change::of_headers(old, new)),
-        Some((old, Trust::Doubtful)) => {
-            let mut fields = change::of_headers(old, new);
-            fields.push(Field::new("crc", Value::text("wrong"), Value::text("right")));
-            (Why::IndexHeaderBelieved, fields)
-        }
-        None => (Why::IndexRemade, change::of_headers(&IndexHeader::default(), new)),
-    };
-    if !fields.is_empty() {
-        tell.change(None, why, fields);
-    }
-}
-
-/// What Cyrus 3.2 to 3.6 write, for an account of which nothing else is left.
-fn options_version(work: &Work<'_>) -> u32 {
-    const NEW: u32 = 17;
-    const OLD: u32 = 13;
-    match work.around.form {
-        HeaderForm::Lines => OLD,
-        HeaderForm::Dlist | HeaderForm::DlistWithJmapId => NEW,
+/// The highest UID that was given out, as far as anything tells.
+fn last_uid(remains: &Remains, traces: &[Trace], expunged: &Expunged) -> Uid {
+    let whole = traces.iter().filter(|trace| trace.trust == Trust::Whole);
+    let highest = whole.map(|trace| trace.record.uid).max().unwrap_or_default();
+    let highest = highest.max(expunged.uids.last().copied().unwrap_or_default());
+    match &remains.header {
+        Some((header, Trust::Whole)) => header.last_uid.max(highest),
+        Some((header, Trust::Doubtful)) => sums::plausible_last_uid(header, highest),
+        None => highest,
     }
 }
 
@@ -365,14 +410,8 @@ fn named(header: &MailboxHeader) -> UserFlags {
     named
 }
 
-/// The highest modseq of those records whose sum vouches for it.
+/// The highest modseq of those records that are believed.
 fn highest_modseq(traces: &[Trace]) -> Modseq {
     let whole = traces.iter().filter(|trace| trace.trust == Trust::Whole);
     whole.map(|trace| trace.record.modseq).max().unwrap_or_default()
-}
-
-/// One more than any that was given out here.
-fn next_modseq(header: Option<&IndexHeader>, traces: &[Trace]) -> Modseq {
-    let stored = header.map(|header| header.highestmodseq).unwrap_or_default();
-    Modseq(stored.max(highest_modseq(traces)).0.saturating_add(1))
 }

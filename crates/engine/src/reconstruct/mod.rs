@@ -9,8 +9,10 @@
 //! no file of a message is ever removed.
 
 mod change;
+mod files;
 mod header;
 mod mailbox;
+mod making;
 mod orphans;
 mod quota;
 mod read;
@@ -19,10 +21,8 @@ mod remains;
 mod sums;
 mod tell;
 
-use std::collections::BTreeSet;
-
 use cyrus_format::header::{HeaderForm, MailboxHeader};
-use cyrus_format::index::Index;
+use cyrus_format::index::{CrcState, Index, IndexHeader};
 use model::{MboxName, Timestamp, Userid};
 use spool::{Frozen, FrozenMailbox, Rewriting, Server, SpoolError};
 
@@ -111,30 +111,39 @@ pub fn plan(
     Ok(whole)
 }
 
-/// Does what was planned. The calling thread must be [Cyrus' user](Server::act_as_cyrus).
-///
-/// # Errors
-/// What the system says. What was done until then stays, and a new plan takes it from there.
-pub fn apply(server: &Server, planned: &Planned) -> Result<(), SpoolError> {
-    planned.rewritings.iter().try_for_each(|rewriting| server.rewrite(rewriting))?;
-    for (root, bytes) in &planned.quotas {
-        server.rewrite_quota(root, bytes)?;
+/// Does what was planned. The calling thread must be [Cyrus' user](Server::act_as_cyrus). What goes wrong with one
+/// mailbox is told, and the others go on; what was done until then stays, and a new plan takes it from there.
+pub fn apply(server: &Server, planned: &Planned, failed: &mut dyn FnMut(SpoolError)) {
+    for rewriting in &planned.rewritings {
+        if let Err(error) = server.rewrite(rewriting) {
+            failed(error);
+        }
     }
-    Ok(())
+    for (root, bytes) in &planned.quotas {
+        if let Err(error) = server.rewrite_quota(root, bytes) {
+            failed(error);
+        }
+    }
 }
 
 /// What other mailboxes of the account tell of one that cannot be read.
-fn around<'a>(server: &Server, frozen: &Frozen, userid: &'a Userid) -> Around<'a> {
+fn around<'a>(server: &'a Server, frozen: &Frozen, userid: &'a Userid) -> Around<'a> {
     let indexes = frozen.mailboxes.iter().filter_map(|mailbox| mailbox.index.as_deref());
-    let versions = indexes.filter_map(|bytes| Some(Index::parse(bytes).ok()?.minor_version()));
-    let headers = frozen.mailboxes.iter().filter_map(|mailbox| mailbox.header.as_deref());
-    let form = headers.filter_map(|bytes| Some(MailboxHeader::parse(bytes).ok()?.form)).next();
+    let indexes = indexes.filter_map(|bytes| Index::parse(bytes).ok());
+    let indexes = indexes.filter(|index| index.header_crc() != CrcState::Bad);
+    let headers: Vec<IndexHeader> = indexes.map(|index| index.header().clone()).collect();
+    let modseqs = headers.iter().map(|header| header.highestmodseq);
+    let entries = frozen.mailboxes.iter().filter_map(|mailbox| mailbox.entry.foldermodseq);
+    let names = frozen.mailboxes.iter().filter_map(|mailbox| mailbox.header.as_deref());
+    let form = names.filter_map(|bytes| Some(MailboxHeader::parse(bytes).ok()?.form)).next();
     let by_id = server.has_sieve_mailboxes();
-    let roots = frozen.account_files.iter().filter_map(|file| file.name.strip_prefix("quota/"));
+    let versions = headers.iter().map(|header| header.minor_version);
     Around {
+        server,
         owner: userid.user(),
         likely: versions.max().or(server.newest_index()),
+        usual: server.usual_index(),
         form: form.unwrap_or(if by_id { HeaderForm::Dlist } else { HeaderForm::Lines }),
-        quota_roots: roots.map(MboxName::from).collect::<BTreeSet<_>>(),
+        highest_modseq: modseqs.chain(entries).max().unwrap_or_default(),
     }
 }

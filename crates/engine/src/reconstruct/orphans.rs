@@ -7,7 +7,7 @@ use spool::MessageStat;
 
 use super::change::{Field, Value, Why};
 use super::read::Digested;
-use super::records::Judge;
+use super::records::{Judge, and};
 use super::tell::Tell;
 
 /// What becomes of them.
@@ -34,40 +34,60 @@ pub(super) fn find(
 
 /// Tells of something that has the name of a message, and is none.
 pub(super) fn left(stat: &MessageStat, tell: &mut Tell<'_>) {
-    let detail = if stat.is_file { "it is empty" } else { "it is no file" };
-    let finding = Finding::new(FindingKind::OrphanFile, tell.place(), detail);
-    tell.left(&finding.at_uid(stat.uid.0));
+    left_because(stat, if stat.is_file { "it is empty" } else { "it is no file" }, tell);
+}
+
+/// So far above the last UID, a number is more likely a mistake than a message: whoever took it would leave
+/// few numbers for others.
+const FURTHER_MAX: u32 = 1 << 20;
+
+/// What strays are taken by.
+pub(super) struct Rules<'r> {
+    /// The highest UID that was given out; `None` if nothing tells.
+    pub last_uid: Option<Uid>,
+    /// Whether records were lost, so that a file's name is what is left of its record.
+    pub keeps_uids: bool,
+    /// Records that nobody counted.
+    pub tail: &'r BTreeMap<Uid, Record>,
+}
+
+impl Rules<'_> {
+    fn is_far(&self, uid: Uid) -> bool {
+        let last = self.last_uid.map_or(u32::MAX / 2, |last| last.0);
+        uid.0 > last.saturating_add(FURTHER_MAX)
+    }
 }
 
 /// Gives them records, by Cyrus' rules (`imap/mailbox.c`: mailbox_reconstruct, 3.6): what is above the last
 /// UID keeps its own; what is below gets the next ones, because its UID may have been another message's. But
-/// where records were lost, as `keeps_uids` tells, a file's name is what is left of its record.
+/// where records were lost, a file's name is what is left of its record.
 pub(super) fn take(
     orphans: &[MessageStat],
-    last_uid: Uid,
-    keeps_uids: bool,
-    tail: &BTreeMap<Uid, Record>,
+    rules: &Rules<'_>,
     judge: &Judge<'_>,
     tell: &mut Tell<'_>,
 ) -> Taken {
     let mut taken = Taken::default();
+    let last_uid = rules.last_uid.unwrap_or_default();
     let (own, others): (Vec<&MessageStat>, Vec<&MessageStat>) =
-        orphans.iter().partition(|stat| keeps_uids || stat.uid > last_uid);
-    // Nothing that is there, mail or not, loses its name to another.
-    let mut last = judge.files.keys().next_back().copied().unwrap_or_default().max(last_uid);
+        orphans.iter().partition(|stat| rules.keeps_uids || stat.uid > last_uid);
+    let mut last = last_uid;
     for stat in own {
+        if rules.is_far(stat.uid) {
+            left_because(stat, "its number is far above all others", tell);
+            continue;
+        }
         let Some(found) = digested(stat, judge, tell) else { continue };
-        let record = adopted(stat, found, tail.get(&stat.uid), judge);
-        let why = if record.1 { Why::FromTail } else { Why::Adopted };
-        tell.change(Some(stat.uid), why, told(None, &record.0));
-        taken.records.push(record.0);
+        let (record, is_told) = adopted(stat, found, rules.tail.get(&stat.uid), judge);
+        let why = if is_told { Why::FromTail } else { Why::Adopted };
+        tell.change(Some(stat.uid), why, told(None, &record));
+        last = last.max(record.uid);
+        taken.records.push(record);
     }
     for stat in others {
         let Some(found) = digested(stat, judge, tell) else { continue };
-        let Some(next) = last.0.checked_add(1).map(Uid) else {
-            let detail = "the mailbox has no UID left for it";
-            let finding = Finding::new(FindingKind::OrphanFile, tell.place(), detail);
-            tell.left(&finding.at_uid(stat.uid.0));
+        let Some(next) = next_free(last, judge.files) else {
+            left_because(stat, "the mailbox has no UID left for it", tell);
             continue;
         };
         last = next;
@@ -80,6 +100,20 @@ pub(super) fn take(
     taken
 }
 
+/// The next number that nothing has for its name: nothing that is there, mail or not, loses it to another.
+fn next_free(last: Uid, files: &BTreeMap<Uid, MessageStat>) -> Option<Uid> {
+    let mut next = last.0.checked_add(1)?;
+    while files.contains_key(&Uid(next)) {
+        next = next.checked_add(1)?;
+    }
+    Some(Uid(next))
+}
+
+fn left_because(stat: &MessageStat, why: &str, tell: &mut Tell<'_>) {
+    let finding = Finding::new(FindingKind::OrphanFile, tell.place(), why);
+    tell.left(&finding.at_uid(stat.uid.0));
+}
+
 /// What the record of a message is that keeps its UID; and whether there was one that nobody counted.
 fn adopted(
     stat: &MessageStat,
@@ -88,7 +122,12 @@ fn adopted(
     judge: &Judge<'_>,
 ) -> (Record, bool) {
     match behind.filter(|record| record.guid == found.guid && record.guid != Guid::ZERO) {
-        Some(record) => (record.clone(), true),
+        Some(record) => {
+            let mut record = record.clone();
+            judge.place(&mut record, stat);
+            record.user_flags = and(record.user_flags, judge.named);
+            (record, true)
+        }
         None => (judge.of_file(stat.uid, stat, found), false),
     }
 }
@@ -99,7 +138,8 @@ fn digested<'r>(
     tell: &mut Tell<'_>,
 ) -> Option<&'r Digested> {
     let why = match judge.read.get(&stat.uid) {
-        Some(Ok(found)) => return Some(found),
+        Some(Ok(found)) if judge.has_room(found.size) => return Some(found),
+        Some(Ok(_)) => "it is larger than a record of this version can say",
         Some(Err(why)) => why.as_str(),
         None => "it was not read",
     };

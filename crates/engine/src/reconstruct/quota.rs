@@ -46,7 +46,8 @@ pub(super) fn plan(
     for (root, bytes) in quota_roots(frozen) {
         let mut tell = Tell::of(root, sink);
         match (Quota::parse(bytes.trim_ascii_end()), counted.0.of(root)) {
-            (Ok(quota), Some(used)) => {
+            // A recount that is under way says something else until it is done.
+            (Ok(quota), Some(used)) if quota.scan.is_none() => {
                 let (new, fields) = corrected(&quota, counts_all(bytes), &used);
                 if !fields.is_empty() && is_in_files {
                     tell.change(None, Why::Quota, fields);
@@ -57,7 +58,7 @@ pub(super) fn plan(
                 }
             }
             // What a mailbox has that cannot be read is not known.
-            (Ok(_), None) => {}
+            (Ok(_), _) => {}
             (Err(error), _) => {
                 tell.left(&Finding::new(FindingKind::MetadataUnreadable, root, error));
             }

@@ -30,7 +30,19 @@ pub(super) struct Judge<'j> {
     pub modseq: Modseq,
     /// Whether archived messages are elsewhere.
     pub has_archive: bool,
+    /// The version of the index.
+    pub version: u32,
 }
+
+/// The first version with sizes above 4 GiB.
+const FIRST_WITH_WIDE_SIZES: u32 = 20;
+
+/// The first version that has GUIDs.
+pub(super) const FIRST_WITH_GUIDS: u32 = 10;
+
+/// The first version whose servers read a message anew when its cache is not there (3.0); those before do not
+/// give it.
+pub(super) const FIRST_WITHOUT_CACHE: u32 = 13;
 
 /// Brings records into the order of their UIDs, each UID once. One that no sum vouches for has to lie
 /// between its neighbours, or there has to be one file alone that it can be about.
@@ -56,7 +68,10 @@ pub(super) fn in_order(
             let after = whole.range(Uid(before.0.saturating_add(1))..).next().copied();
             let after = after.unwrap_or(Uid(u32::MAX));
             let is_between = |uid: Uid| before < uid && uid < after;
-            if !is_between(trace.record.uid) || !files.contains_key(&trace.record.uid) {
+            let may_be_missing = is_between(trace.record.uid) && !trace.record.guid.is_zero();
+            if !files.contains_key(&trace.record.uid) && !may_be_missing
+                || !is_between(trace.record.uid)
+            {
                 let gap = files.range((Bound::Excluded(before), Bound::Unbounded));
                 let gap = gap.map(|(uid, _)| uid).take_while(|uid| **uid < after);
                 let mut gap = gap.filter(|uid| !ordered.contains_key(uid));
@@ -113,12 +128,12 @@ pub(super) fn to_read(
     traces: &[Trace],
     orphans: &[MessageStat],
     files: &BTreeMap<Uid, MessageStat>,
-    options: &Options<'_>,
+    takes_guids: bool,
 ) -> Vec<MessageStat> {
     let of_records = traces.iter().filter_map(|trace| {
         let stat = files.get(&trace.record.uid).filter(|stat| stat.is_file && stat.size > 0)?;
         let is_doubtful = trace.trust == Trust::Doubtful;
-        let is_unsure = options.guids || stat.size != trace.record.size;
+        let is_unsure = takes_guids || stat.size != trace.record.size;
         (is_doubtful || is_unsure && !trace.record.is_unlinked()).then_some(*stat)
     });
     of_records.chain(orphans.iter().copied()).collect()
@@ -150,39 +165,48 @@ impl Judge<'_> {
         stat: Option<&MessageStat>,
         tell: &mut Tell<'_>,
     ) -> Option<Record> {
-        let read = self.read.get(&old.uid);
-        let (Some(stat), Some(Ok(found))) = (stat, read) else {
-            match (stat, read) {
-                (Some(_), Some(Err(why))) => self.unreadable(old.uid, why, tell),
-                _ => {
-                    dropped(old, Why::RecordDropped, tell);
-                    // What has its name has no record then.
-                    self.files.get(&old.uid).into_iter().for_each(|stat| orphans::left(stat, tell));
-                }
+        let (mut record, why) = match (stat, self.read.get(&old.uid)) {
+            (Some(stat), Some(Ok(found))) if found.guid == old.guid || self.may_be(old, stat) => {
+                let mut record = self.as_far_as_plausible(old, Some(stat));
+                set_contents(&mut record, found);
+                self.place(&mut record, stat);
+                (record, Why::RecordBelieved)
             }
-            return None;
+            (Some(stat), Some(Ok(found))) => {
+                (self.of_file(old.uid, stat, found), Why::RecordRemade)
+            }
+            // What it says of a message whose file is gone is what there is to look for it by.
+            (None, _) if !self.files.contains_key(&old.uid) && !old.guid.is_zero() => {
+                (self.as_far_as_plausible(old, None), Why::RecordBelieved)
+            }
+            _ => {
+                dropped(old, Why::RecordDropped, tell);
+                // What has its name has no record then.
+                self.files.get(&old.uid).into_iter().for_each(|stat| orphans::left(stat, tell));
+                return None;
+            }
         };
-        let is_its_own = found.guid == old.guid;
-        let mut record = match is_its_own {
-            true => self.as_far_as_plausible(old, stat),
-            false => self.of_file(old.uid, stat, found),
-        };
-        set_contents(&mut record, found);
         (record.cache_offset, record.cache_crc) = (0, 0);
-        self.place(&mut record, stat);
         record.user_flags = and(record.user_flags, self.named);
-        let why = if is_its_own { Why::RecordBelieved } else { Why::RecordRemade };
-        tell.change(Some(record.uid), why, sum_or(change::of_records(old, &record)));
+        tell.change(Some(record.uid), why, change::or_sum(change::of_records(old, &record)));
+        if stat.is_none() && !record.is_unlinked() {
+            self.missing(&mut record, tell);
+        }
         Some(record)
     }
 
+    /// Whether a record without a GUID may be that of a file.
+    fn may_be(&self, old: &Record, stat: &MessageStat) -> bool {
+        old.guid.is_zero() && old.size == stat.size
+    }
+
     /// What can be true of a record.
-    fn as_far_as_plausible(&self, old: &Record, stat: &MessageStat) -> Record {
+    fn as_far_as_plausible(&self, old: &Record, stat: Option<&MessageStat>) -> Record {
         let mut record = old.clone();
         let now = self.options.now;
         record.system_flags.0 &= KNOWN_FLAGS;
-        // Its file is there.
-        if record.is_unlinked() {
+        // Its file is there. A message that comes back costs less than one that is removed.
+        if stat.is_some() {
             record.system_flags.0 &= !(SystemFlags::EXPUNGED.0 | SystemFlags::UNLINKED.0);
         }
         let or = |time: &mut Timestamp, other| {
@@ -190,20 +214,25 @@ impl Judge<'_> {
                 *time = other;
             }
         };
-        or(&mut record.internaldate, stat.mtime);
-        or(&mut record.last_updated, now);
+        or(&mut record.internaldate, stat.map_or(now, |stat| self.arrived(stat)));
         if record.savedate != Timestamp::default() {
             let arrived = record.internaldate;
             or(&mut record.savedate, arrived);
         }
-        record.modseq = record.modseq.min(self.modseq);
-        record.createdmodseq = record.createdmodseq.min(record.modseq);
+        record.createdmodseq = record.createdmodseq.min(self.modseq);
+        self.touch(&mut record);
         record
+    }
+
+    /// When a message arrived, by its file.
+    fn arrived(&self, stat: &MessageStat) -> Timestamp {
+        let arrived = Timestamp::from_secs(stat.mtime.secs);
+        if is_plausible(arrived, self.options.now) { arrived } else { self.options.now }
     }
 
     /// The record of a message of which only its file is left.
     pub fn of_file(&self, uid: Uid, stat: &MessageStat, found: &Digested) -> Record {
-        let arrived = Timestamp::from_secs(stat.mtime.secs);
+        let arrived = self.arrived(stat);
         let mut record = Record {
             uid,
             internaldate: arrived,
@@ -238,11 +267,16 @@ impl Judge<'_> {
                 set_contents(record, found);
                 tell.change(Some(record.uid), Why::Size, change::of_records(&old, record));
             }
-        } else if self.options.guids {
+        } else if self.takes_guids() && self.has_room(found.size) {
             self.touch(record);
+            let is_same = old.guid.is_zero() && old.size == found.size;
             set_contents(record, found);
-            (record.cache_offset, record.cache_crc) = (0, 0);
+            if !is_same {
+                (record.cache_offset, record.cache_crc) = (0, 0);
+            }
             tell.change(Some(record.uid), Why::Guid, change::of_records(&old, record));
+        } else if record.guid.is_zero() && record.size == found.size {
+            // Nobody knows its GUID, and nobody has asked for it.
         } else if record.guid.is_zero() {
             let detail = format!("the file has {} bytes, the record says {}", found.size, old.size);
             self.left(FindingKind::SizeMismatch, record.uid, detail, tell);
@@ -252,8 +286,17 @@ impl Judge<'_> {
         }
     }
 
+    fn takes_guids(&self) -> bool {
+        self.options.guids && self.version >= FIRST_WITH_GUIDS
+    }
+
+    /// Whether a record can hold that size.
+    pub fn has_room(&self, size: u64) -> bool {
+        self.version >= FIRST_WITH_WIDE_SIZES || u32::try_from(size).is_ok()
+    }
+
     /// Says on which partition a file is; whether that is a change.
-    fn place(&self, record: &mut Record, stat: &MessageStat) -> bool {
+    pub fn place(&self, record: &mut Record, stat: &MessageStat) -> bool {
         if !self.has_archive || record.is_archived() == stat.is_archived {
             return false;
         }
@@ -291,6 +334,7 @@ impl Judge<'_> {
         }
         let old = record.clone();
         record.user_flags = named;
+        self.touch(record);
         tell.change(Some(record.uid), Why::FlagsUnnamed, change::of_records(&old, record));
     }
 
@@ -336,14 +380,6 @@ fn set_contents(record: &mut Record, found: &Digested) {
     }
 }
 
-fn and(flags: UserFlags, named: UserFlags) -> UserFlags {
+pub(super) fn and(flags: UserFlags, named: UserFlags) -> UserFlags {
     UserFlags(std::array::from_fn(|word| flags.0[word] & named.0[word]))
-}
-
-/// A record whose fields are all right has a sum that is not.
-fn sum_or(fields: Vec<Field>) -> Vec<Field> {
-    match fields.is_empty() {
-        true => vec![Field::new("crc", Value::text("wrong"), Value::text("right"))],
-        false => fields,
-    }
 }

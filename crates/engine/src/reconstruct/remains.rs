@@ -2,20 +2,24 @@
 
 use std::collections::BTreeMap;
 
+use cyrus_format::FormatError;
 use cyrus_format::index::{
-    Corrector, CrcState, Index, IndexHeader, IndexProblem, Salvaged, salvage, sizes,
+    Corrector, CrcState, Index, IndexHeader, IndexProblem, Salvaged, salvage, sizes, versions,
 };
 use model::{Record, Timestamp, Uid};
 
 use super::change::{self, Field, Value, Why};
 use super::tell::Tell;
 
+/// Where the version stands in the header of every index.
+const VERSION: std::ops::Range<usize> = 8..12;
+
 /// How far a record is believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Trust {
-    /// Its CRC vouches for it, or it is of a version without any.
+    /// Its CRC vouches for it; where there is none, nothing speaks against it.
     Whole,
-    /// Its CRC does not.
+    /// Its CRC does not, or it cannot be as it is.
     Doubtful,
 }
 
@@ -31,11 +35,11 @@ pub(super) struct Trace {
 pub(super) struct Remains {
     /// Its version; `None` if nothing tells.
     pub version: Option<u32>,
-    /// Its header, and whether its CRC vouches for it.
+    /// Its header, and how far it is believed.
     pub header: Option<(IndexHeader, Trust)>,
     /// Its records, in the order of the file.
     pub traces: Vec<Trace>,
-    /// Whole records behind those that are counted.
+    /// Whole records behind those that a header counts that is believed.
     pub tail: BTreeMap<Uid, Record>,
     /// Whether there were records that are gone now: then a file without one is no stray.
     pub has_lost: bool,
@@ -43,32 +47,57 @@ pub(super) struct Remains {
 
 impl Remains {
     /// Looks at the bytes of cyrus.index. `likely` is the version of other mailboxes.
-    pub fn of(bytes: Option<&[u8]>, likely: Option<u32>, tell: &mut Tell<'_>) -> Self {
-        let Some(bytes) = bytes else { return Self { has_lost: true, ..Self::default() } };
+    ///
+    /// # Errors
+    /// If it is of a version that nobody knows yet.
+    pub fn of(
+        bytes: Option<&[u8]>,
+        likely: Option<u32>,
+        tell: &mut Tell<'_>,
+    ) -> Result<Self, FormatError> {
+        let Some(bytes) = bytes else { return Ok(Self { has_lost: true, ..Self::default() }) };
         let mut bytes = bytes.to_vec();
-        let Some(version) = Index::parse(&bytes).ok().map(|index| index.minor_version()) else {
-            return Self::salvaged(&bytes, likely);
+        put_back_header(&mut bytes, tell);
+        let (version, header) = match Index::parse(&bytes) {
+            Ok(index) => (index.minor_version(), believed(&index)),
+            Err(error @ FormatError::TooNew { .. }) => return Err(error),
+            Err(_) => return Ok(Self::salvaged(&bytes, likely)),
         };
-        let header = header(version, &mut bytes, tell);
-        put_back_bits(version, &mut bytes, tell);
-        let Ok(index) = Index::parse(&bytes) else { return Self::salvaged(&bytes, likely) };
+        put_back_records(version, &header, &mut bytes, tell);
+        let Ok(index) = Index::parse(&bytes) else { return Ok(Self::salvaged(&bytes, likely)) };
+        if header.1 == Trust::Doubtful && has_sums(version) {
+            return Ok(Self::all(&bytes, &index, header));
+        }
         for problem in index.problems_of_header() {
             if let IndexProblem::Tail { bytes, .. } = problem {
                 let field = Field::new("bytes_behind", Value::text(bytes), Value::Nothing);
                 tell.change(None, Why::Tail, vec![field]);
             }
         }
-        let states = (0..index.len()).map(|at| index.record_crc(at));
-        let traces = index.records().zip(states).map(|(record, state)| {
-            let is_bad = state == Some(CrcState::Bad);
-            Trace { record, trust: if is_bad { Trust::Doubtful } else { Trust::Whole } }
-        });
-        let traces: Vec<Trace> = traces.collect();
+        let traces = traces(&index);
         let has_lost = (traces.len() as u64) < u64::from(index.announced())
             || traces.iter().any(|trace| trace.trust == Trust::Doubtful);
         let tail = index.records_in_tail().filter(|record| record.uid.0 > 0);
         let tail = tail.map(|record| (record.uid, record)).collect();
-        Self { version: Some(version), header: Some(header), traces, tail, has_lost }
+        Ok(Self { version: Some(version), header: Some(header), traces, tail, has_lost })
+    }
+
+    /// All that is there behind a header whose count is not believed. What it counts, or what fits, is a record.
+    fn all(bytes: &[u8], index: &Index<'_>, header: (IndexHeader, Trust)) -> Self {
+        let format = index.record_format();
+        let behind = usize::try_from(format.offset(0)).ok().and_then(|from| bytes.get(from..));
+        let behind = behind.unwrap_or_default();
+        let slots = behind.chunks_exact(format.size());
+        let traces = slots.enumerate().filter_map(|(at, raw)| {
+            let record = format.read(raw)?;
+            let is_whole = format.crc(raw) == CrcState::Good;
+            let is_counted = at < index.len();
+            let trust = if is_whole { Trust::Whole } else { Trust::Doubtful };
+            (is_whole || is_counted).then_some(Trace { record, trust })
+        });
+        let traces = traces.collect();
+        let version = Some(index.minor_version());
+        Self { version, header: Some(header), traces, has_lost: true, ..Self::default() }
     }
 
     /// What can be found behind a header that cannot be read.
@@ -84,59 +113,110 @@ impl Remains {
             ..Self::default()
         }
     }
+}
 
-    /// The highest UID that any record has whose CRC vouches for it.
-    pub fn highest_uid(&self) -> Uid {
-        let whole = self.traces.iter().filter(|trace| trace.trust == Trust::Whole);
-        whole.map(|trace| trace.record.uid).max().unwrap_or_default()
+fn has_sums(version: u32) -> bool {
+    Corrector::of_records(version).is_some()
+}
+
+/// The counted records.
+fn traces(index: &Index<'_>) -> Vec<Trace> {
+    let last_uid = index.header().last_uid;
+    let mut before = Uid(0);
+    let judged = index.records().enumerate().map(|(at, record)| {
+        let is_good = match index.record_crc(at) {
+            Some(CrcState::Good) => true,
+            // Without a sum, it has to be what a record can be.
+            Some(CrcState::None) => before < record.uid && record.uid <= last_uid,
+            _ => false,
+        };
+        if is_good {
+            before = before.max(record.uid);
+        }
+        Trace { record, trust: if is_good { Trust::Whole } else { Trust::Doubtful } }
+    });
+    judged.collect()
+}
+
+/// A header, and how far it is believed.
+fn believed(index: &Index<'_>) -> (IndexHeader, Trust) {
+    let header = index.header().clone();
+    let trust = match index.header_crc() {
+        CrcState::Good => Trust::Whole,
+        CrcState::Bad => Trust::Doubtful,
+        CrcState::None => {
+            let sizes = sizes(header.minor_version).unwrap_or_default();
+            let found = (header.start_offset as usize, header.record_size as usize);
+            let highest = index.keys().map(|key| key.uid).max().unwrap_or_default();
+            let is_sound = found == sizes && highest <= header.last_uid;
+            if is_sound { Trust::Whole } else { Trust::Doubtful }
+        }
+    };
+    (header, trust)
+}
+
+/// Puts the one bit of the header back that was wrong, if it was one; it may have been one of the version.
+fn put_back_header(bytes: &mut [u8], tell: &mut Tell<'_>) {
+    let read = |bytes: &[u8]| {
+        let index = Index::parse(bytes).ok()?;
+        Some((index.header().clone(), index.header_crc()))
+    };
+    let old = read(bytes);
+    if old.as_ref().is_some_and(|(_, state)| *state != CrcState::Bad) {
+        return;
+    }
+    let own = old.as_ref().map(|(header, _)| header.minor_version);
+    let others = versions().filter(|version| Some(*version) != own);
+    for version in own.into_iter().chain(others) {
+        let Some(corrector) = Corrector::of_headers(version) else { continue };
+        let mut corrected = bytes.to_vec();
+        if corrector.correct(&mut corrected).is_none() {
+            continue;
+        }
+        let Some((new, CrcState::Good)) = read(&corrected) else { continue };
+        if new.minor_version != version {
+            continue;
+        }
+        let fields = match &old {
+            Some((old, _)) => change::of_headers(old, &new),
+            None => vec![Field::new("minor_version", version_of(bytes), Value::text(version))],
+        };
+        bytes.copy_from_slice(&corrected);
+        return tell.change(None, Why::BitPutBack, change::or_sum(fields));
     }
 }
 
-/// The header, with the one bit put back that was wrong, if it was one.
-fn header(version: u32, bytes: &mut [u8], tell: &mut Tell<'_>) -> (IndexHeader, Trust) {
-    let read =
-        |bytes: &[u8]| Index::parse(bytes).ok().map(|i| (i.header().clone(), i.header_crc()));
-    let Some((old, state)) = read(bytes) else { return (IndexHeader::default(), Trust::Doubtful) };
-    if state != CrcState::Bad {
-        return (old, Trust::Whole);
-    }
-    let before = bytes.to_vec();
-    if Corrector::of_headers(version).is_some_and(|c| c.correct(bytes).is_some())
-        && let Some((new, CrcState::Good)) = read(bytes)
-        && new.minor_version == version
-    {
-        tell.change(None, Why::BitPutBack, or_sum(change::of_headers(&old, &new)));
-        return (new, Trust::Whole);
-    }
-    bytes.copy_from_slice(&before);
-    (old, Trust::Doubtful)
+fn version_of(bytes: &[u8]) -> Value {
+    let word = bytes.get(VERSION).and_then(|word| word.first_chunk());
+    word.map_or(Value::Nothing, |word| Value::text(u32::from_be_bytes(*word)))
 }
 
 /// Puts back the one bit of each record that keeps it from fitting its CRC.
-fn put_back_bits(version: u32, bytes: &mut [u8], tell: &mut Tell<'_>) {
+fn put_back_records(
+    version: u32,
+    (_, trust): &(IndexHeader, Trust),
+    bytes: &mut [u8],
+    tell: &mut Tell<'_>,
+) {
     let Ok(index) = Index::parse(bytes) else { return };
-    let Some((header_size, _)) = sizes(version) else { return };
     let Some(corrector) = Corrector::of_records(version) else { return };
-    let stride = index.record_format().size();
-    let bad = (0..index.len()).filter(|at| index.record_crc(*at) == Some(CrcState::Bad));
-    let bad: Vec<(usize, Record)> = bad.filter_map(|at| Some((at, index.record(at)?))).collect();
-    for (at, old) in bad {
-        let from = header_size + at * stride;
-        let Some(raw) = bytes.get_mut(from..from + stride) else { continue };
-        if corrector.correct(raw).is_none() {
+    let format = index.record_format();
+    let counted = index.len();
+    let Some(from) = usize::try_from(format.offset(0)).ok() else { return };
+    let Some(behind) = bytes.get_mut(from..) else { return };
+    for (at, raw) in behind.chunks_exact_mut(format.size()).enumerate() {
+        // What a header counts that is believed, and nothing else.
+        if *trust == Trust::Whole && at >= counted {
+            return;
+        }
+        if format.crc(raw) != CrcState::Bad {
             continue;
         }
-        let new = Index::parse(bytes).ok().and_then(|index| index.record(at)).unwrap_or_default();
-        let fields = or_sum(change::of_records(&old, &new));
+        let old = format.read(raw).unwrap_or_default();
+        let Some(_) = corrector.correct(raw) else { continue };
+        let new = format.read(raw).unwrap_or_default();
+        let fields = change::or_sum(change::of_records(&old, &new));
         tell.change(Some(new.uid), Why::BitPutBack, fields);
-    }
-}
-
-/// If nothing that is read differs, the bit was one of the CRC itself, or of what nobody reads.
-fn or_sum(fields: Vec<Field>) -> Vec<Field> {
-    match fields.is_empty() {
-        true => vec![Field::new("crc", Value::text("wrong"), Value::text("right"))],
-        false => fields,
     }
 }
 

@@ -13,8 +13,18 @@ use crate::audit::sum_of_notes;
 /// The first version that has a sum of annotations.
 const FIRST_WITH_ANNOTS: u32 = 13;
 
+/// The first version whose servers write conversations in sixteen digits (3.13).
+const FIRST_WITH_PADDED: u32 = 20;
+
 /// How much further than its records a header that no sum vouches for may be, to be believed.
 const FURTHER_MAX: u32 = 1 << 20;
+
+/// The options that an operator sets (`imap/mailbox.h`, 3.6). The others, that a mailbox is to be removed above
+/// all, are not believed without a sum.
+const KNOWN_OPTIONS: u32 = 0x1f;
+
+/// How many numbers are passed over where nobody knows which were given out.
+const GAP: u32 = 1000;
 
 /// A header for a mailbox that has none.
 pub(super) struct Fresh<'f> {
@@ -34,7 +44,8 @@ impl Fresh<'_> {
         header.generation = self.generation;
         header.uidvalidity =
             self.entry.uidvalidity.filter(|old| old.0 > 0).unwrap_or(UidValidity(now));
-        header.last_uid = last_uid;
+        // Messages that were expunged had numbers, too, and UIDVALIDITY stays.
+        header.last_uid = Uid(last_uid.0.saturating_add(GAP));
         header.recentuid = last_uid;
         header.recenttime = self.now;
         header.last_appenddate = arrived.unwrap_or_default();
@@ -58,10 +69,8 @@ pub(super) fn as_far_as_plausible(
         header.uidvalidity = listed;
     }
     let (uid, modseq) = highest;
-    let most = uid.0.saturating_add(FURTHER_MAX);
-    if !(uid.0..=most).contains(&header.last_uid.0) {
-        header.last_uid = uid;
-    }
+    header.last_uid = plausible_last_uid(header, uid);
+    header.options.0 &= KNOWN_OPTIONS;
     let most = modseq.0.saturating_add(FURTHER_MAX.into());
     if !(modseq.0..=most).contains(&header.highestmodseq.0) {
         header.highestmodseq = modseq;
@@ -83,6 +92,20 @@ pub(super) fn as_far_as_plausible(
             *time = Timestamp::default();
         }
     }
+}
+
+/// The last UID of a header that no sum vouches for, if it can be that.
+pub(super) fn plausible_last_uid(header: &IndexHeader, highest: Uid) -> Uid {
+    let most = highest.0.saturating_add(FURTHER_MAX);
+    let is_plausible = (highest.0..=most).contains(&header.last_uid.0);
+    if is_plausible { header.last_uid } else { highest }
+}
+
+/// Lets clients hear that there were records which are gone, once they ask what has changed.
+pub(super) fn forget_before(header: &mut IndexHeader, modseq: Modseq, now: Timestamp) {
+    header.deletedmodseq = header.deletedmodseq.max(modseq);
+    header.highestmodseq = header.highestmodseq.max(modseq);
+    header.changes_epoch = now;
 }
 
 /// The highest UID and modseq of these records.
@@ -143,7 +166,8 @@ impl Notes<'_> {
             0..=15 => crc::ANNOT_START_OLD,
             _ => crc::ANNOT_START,
         };
-        let Some(before) = self.before else { return (usual, ThridText::Short) };
+        let text = if version >= FIRST_WITH_PADDED { ThridText::Padded } else { ThridText::Short };
+        let Some(before) = self.before else { return (usual, text) };
         let version = before.minor_version();
         let sum = match self.bytes {
             Some(bytes) => sum_of_notes(before, bytes, self.owner).unwrap_or(0),
@@ -157,7 +181,7 @@ impl Notes<'_> {
                 }
             }
         }
-        (usual, ThridText::Short)
+        (usual, text)
     }
 }
 

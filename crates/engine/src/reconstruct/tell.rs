@@ -21,16 +21,42 @@ pub(super) struct Tell<'t> {
     pub changes: u64,
     /// Findings that were told.
     pub left: u64,
+    /// Changes of which it is not certain yet that they can be made.
+    held: Option<Vec<Change>>,
 }
 
 impl<'t> Tell<'t> {
     pub fn of(place: impl ToString, sink: &'t mut dyn FnMut(Told<'_>)) -> Self {
-        Self { place: place.to_string(), sink, changes: 0, left: 0 }
+        Self { place: place.to_string(), sink, changes: 0, left: 0, held: None }
     }
 
     pub fn change(&mut self, uid: Option<Uid>, why: Why, fields: Vec<Field>) {
-        self.changes += 1;
-        (self.sink)(Told::Change(&Change { place: self.place.clone(), uid, why, fields }));
+        let change = Change { place: self.place.clone(), uid, why, fields };
+        match &mut self.held {
+            Some(held) => held.push(change),
+            None => {
+                self.changes += 1;
+                (self.sink)(Told::Change(&change));
+            }
+        }
+    }
+
+    /// Keeps changes until it is certain whether they can be made.
+    pub fn hold(&mut self) {
+        self.held.get_or_insert_default();
+    }
+
+    /// They can: tells those that were kept, and those that follow.
+    pub fn release(&mut self) {
+        for change in self.held.take().into_iter().flatten() {
+            self.changes += 1;
+            (self.sink)(Told::Change(&change));
+        }
+    }
+
+    /// They cannot.
+    pub fn forget(&mut self) {
+        self.held = None;
     }
 
     pub fn left(&mut self, finding: &Finding) {
