@@ -198,6 +198,14 @@ pub const ALARMS: &[Alarm] = &[
         next: "cylinder snapshot USER > /dev/null, for all that is damaged; reconstruct MAILBOX",
     },
     Alarm {
+        name: "sync-log",
+        severity: Critical,
+        needles: &["sync_log()", "unable to write"],
+        is_cause: false,
+        meaning: "What changes is not written down: the replica will not hear of it.",
+        next: "look at the sync directory's owner and room; then sync_client -A",
+    },
+    Alarm {
         name: "mailbox-missing",
         severity: Error,
         needles: &["ioerror", "no such file or directory"],
@@ -288,6 +296,14 @@ pub const ALARMS: &[Alarm] = &[
     },
     // What is wrong with replication.
     Alarm {
+        name: "replica-refused",
+        severity: Error,
+        needles: &["couldn't authenticate to backend server"],
+        is_cause: false,
+        meaning: "The other server does not take our name and password.",
+        next: "compare sync_authname and sync_password with the users there",
+    },
+    Alarm {
         name: "replica-unreachable",
         severity: Error,
         needles: &["can not connect to server"],
@@ -310,14 +326,6 @@ pub const ALARMS: &[Alarm] = &[
         is_cause: false,
         meaning: "sync_client, or a frontend, does not reach another server.",
         next: "look at that server and the network between; sync_log grows until then",
-    },
-    Alarm {
-        name: "replica-refused",
-        severity: Error,
-        needles: &["couldn't authenticate to backend server"],
-        is_cause: false,
-        meaning: "The other server does not take our name and password.",
-        next: "compare sync_authname and sync_password with the users there",
     },
     Alarm {
         name: "sync-bailed-out",
@@ -351,15 +359,23 @@ pub const ALARMS: &[Alarm] = &[
         meaning: "sync_client and its replica do not understand each other any more.",
         next: "restart sync_client; look at the replica's log",
     },
-    Alarm {
-        name: "sync-log",
-        severity: Critical,
-        needles: &["sync_log()", "unable to write"],
-        is_cause: false,
-        meaning: "What changes is not written down: the replica will not hear of it.",
-        next: "look at the sync directory's owner and room; then sync_client -A",
-    },
     // What is wrong with processes.
+    Alarm {
+        name: "certificate",
+        severity: Critical,
+        needles: &["unable to get certificate"],
+        is_cause: false,
+        meaning: "There is no certificate to offer: encrypted connections fail.",
+        next: "look at tls_server_cert, and at who may read it",
+    },
+    Alarm {
+        name: "private-key",
+        severity: Critical,
+        needles: &["unable to get private key"],
+        is_cause: false,
+        meaning: "There is no key to the certificate: encrypted connections fail.",
+        next: "look at tls_server_key, and at who may read it",
+    },
     Alarm {
         name: "service-disabled",
         severity: Critical,
@@ -375,6 +391,22 @@ pub const ALARMS: &[Alarm] = &[
         is_cause: false,
         meaning: "A daemon dies as soon as it is started.",
         next: "look at the lines before",
+    },
+    Alarm {
+        name: "program-missing",
+        severity: Critical,
+        needles: &["couldn't exec"],
+        is_cause: false,
+        meaning: "A program of cyrus.conf is not there, or may not be run.",
+        next: "compare cyrus.conf with the directory of programs",
+    },
+    Alarm {
+        name: "fork-failed",
+        severity: Critical,
+        needles: &["can't fork"],
+        is_cause: false,
+        meaning: "There are no more processes to be had.",
+        next: "ps -u cyrus | wc -l; look at TasksMax of the service",
     },
     Alarm {
         name: "crash",
@@ -417,22 +449,6 @@ pub const ALARMS: &[Alarm] = &[
         next: "report it with the lines before",
     },
     Alarm {
-        name: "program-missing",
-        severity: Critical,
-        needles: &["couldn't exec"],
-        is_cause: false,
-        meaning: "A program of cyrus.conf is not there, or may not be run.",
-        next: "compare cyrus.conf with the directory of programs",
-    },
-    Alarm {
-        name: "fork-failed",
-        severity: Critical,
-        needles: &["can't fork"],
-        is_cause: false,
-        meaning: "There are no more processes to be had.",
-        next: "ps -u cyrus | wc -l; look at TasksMax of the service",
-    },
-    Alarm {
         name: "address-taken",
         severity: Critical,
         needles: &["unable to bind to"],
@@ -447,22 +463,6 @@ pub const ALARMS: &[Alarm] = &[
         is_cause: false,
         meaning: "A process has given up.",
         next: "look at the lines of that process before it",
-    },
-    Alarm {
-        name: "certificate",
-        severity: Critical,
-        needles: &["unable to get certificate"],
-        is_cause: false,
-        meaning: "There is no certificate to offer: encrypted connections fail.",
-        next: "look at tls_server_cert, and at who may read it",
-    },
-    Alarm {
-        name: "private-key",
-        severity: Critical,
-        needles: &["unable to get private key"],
-        is_cause: false,
-        meaning: "There is no key to the certificate: encrypted connections fail.",
-        next: "look at tls_server_key, and at who may read it",
     },
     // What is only known to be wrong.
     Alarm {
