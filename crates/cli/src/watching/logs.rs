@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use logwatch::line::LineReader;
 use logwatch::time::Time;
-use segment::compress::{Decoder, sniff};
+use segment::compress::{Compression, Decoder, sniff};
 
 use crate::error::CliError;
 
@@ -71,4 +71,9 @@ pub fn open(path: &Path) -> io::Result<BufReader<Decoder<BufReader<File>>>> {
     file.rewind()?;
     let bytes = BufReader::with_capacity(256 << 10, file);
     Ok(BufReader::with_capacity(256 << 10, Decoder::new(bytes, sniff(&first))?))
+}
+
+/// Whether a log is compressed by nothing, by its first four bytes.
+pub fn is_plain(first: &[u8]) -> bool {
+    sniff(first) == Compression::None
 }
