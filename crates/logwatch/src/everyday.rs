@@ -21,6 +21,9 @@ const DAYS_TO_BE_MISSED: u16 = 3;
 /// What comes less often than this is not missed: it is not of every day.
 const GAP_MAX: i64 = 27 * HOUR;
 
+/// What comes once a day does so in no more hours of the day than this, also when summer begins.
+const SAME_HOURS_MAX: usize = 3;
+
 /// The habits of one template.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Habit {
@@ -34,6 +37,8 @@ pub struct Habit {
     pub days: u16,
     /// The longest time without it, of late, in seconds.
     pub gap: i64,
+    /// In how many hours it came, but for the first.
+    pub(crate) visits: u32,
     /// Lines an hour, for each slot; negative where that is not known yet.
     pub(crate) usual: [f32; SLOTS],
     /// The most lines of an hour and of a minute, of late.
@@ -71,6 +76,7 @@ impl Habit {
             last: now,
             days: 0,
             gap: 0,
+            visits: 0,
             usual: [-1.0; SLOTS],
             peak_hour: 0.0,
             peak_minute: 0.0,
@@ -114,8 +120,24 @@ impl Habit {
         let span = self.last.day() - self.first.day() + 1;
         // Four of five days are every day: there are holidays.
         let comes_daily = self.days >= DAYS_TO_BE_MISSED && i64::from(self.days) * 5 >= span * 4;
-        let slack = self.gap.clamp(HOUR, 6 * HOUR);
+        let slack = match self.is_regular() {
+            true => self.gap.clamp(HOUR, 6 * HOUR),
+            false => self.gap.saturating_mul(2).max(HOUR),
+        };
         (comes_daily && self.gap <= GAP_MAX).then(|| self.last.plus(self.gap + slack))
+    }
+
+    /// Whether it runs by the clock: its pauses are much the same and, if they are long, it comes at
+    /// the same hours. What people do has long pauses among short ones, and a longer one is soon to
+    /// come.
+    fn is_regular(&self) -> bool {
+        let usual = self.last.since(self.first) / i64::from(self.visits.max(1));
+        let comes_at = |hour: &usize| {
+            let slots = [self.usual[*hour], self.usual[hour + SLOTS / 2]];
+            *hour == self.hour.0.rem_euclid(24) as usize || slots.iter().any(|lines| *lines > 0.05)
+        };
+        let same_hours = || (0..SLOTS / 2).filter(comes_at).count() <= SAME_HOURS_MAX;
+        usual >= self.gap / 4 * 3 && (self.gap <= 6 * HOUR || same_hours())
     }
 
     fn turn_minute(&mut self, now: Time) {
@@ -132,6 +154,7 @@ impl Habit {
     /// Takes stock of the hour at hand, and of those that have passed without a line.
     fn turn_hours(&mut self, hour: i64) {
         let (from, count) = self.hour;
+        self.visits = self.visits.saturating_add(1);
         self.take_stock(from, count.min(self.limit_hour) as f32);
         let idle = from.saturating_add(1).max(hour.saturating_sub(IDLE_HOURS_MAX));
         for passed in idle..hour {
@@ -226,6 +249,32 @@ mod tests {
         }
         let due = nightly.due().expect("it came every night");
         assert_eq!(due, Time(3 * DAY + 4 * HOUR + DAY + 6 * HOUR));
+    }
+
+    #[test]
+    fn what_comes_at_any_time_is_given_time() {
+        let mut habit = Habit::new(Time(0));
+        for day in 0..7 {
+            for hour in [1, 3 + day, 13 + day] {
+                habit.see(Time(day * DAY + hour * HOUR));
+            }
+        }
+        let due = habit.due().expect("it came every day");
+        assert_eq!(due.since(habit.last), 3 * habit.gap);
+    }
+
+    #[test]
+    fn once_a_day_is_by_the_clock_if_it_is_at_the_same_time() {
+        let due_after = |hour: fn(i64) -> i64| {
+            let mut habit = Habit::new(Time(0));
+            for day in 0..7 {
+                habit.see(Time(day * DAY + hour(day) * HOUR));
+            }
+            habit.due().map_or(0, |due| due.since(habit.last) / HOUR)
+        };
+        // Pauses fade a little with time.
+        assert!((30..=25 + 6).contains(&due_after(|day| 4 + day % 2)));
+        assert!((70..=3 * 26).contains(&due_after(|day| 3 + 2 * day)));
     }
 
     #[test]

@@ -54,10 +54,13 @@ impl Watcher {
             hashes.into_iter().for_each(|hash| out.u64(hash));
         }
         out.count(self.incidents.open.len());
-        for Incident { noise, last, is_told, by: _ } in &self.incidents.open {
+        for Incident { noise, since, last, is_told, by: _ } in &self.incidents.open {
             write_noise(&mut out, noise);
+            out.i64(since.0);
             out.i64(last.0);
-            out.u8(u8::from(*is_told));
+            // What nobody has asked for yet is not told.
+            let is_told = *is_told && self.ripe.iter().all(|ripe| ripe.id != noise.id);
+            out.u8(u8::from(is_told));
         }
         out.count(self.incidents.digest.len());
         for Summary { noise, is_told } in &self.incidents.digest {
@@ -118,9 +121,9 @@ fn read_body(source: &mut Source<'_>, limits: BookLimits) -> Result<Watcher, Sta
     watcher.failures = read_set(source)?;
     for _ in 0..source.count()? {
         let noise = read_noise(source)?;
-        let last = Time(source.i64()?);
+        let (since, last) = (Time(source.i64()?), Time(source.i64()?));
         let (by, is_told) = (Speaker::of(&noise), source.u8()? != 0);
-        watcher.incidents.open.push(Incident { noise, last, by, is_told });
+        watcher.incidents.open.push(Incident { noise, since, last, by, is_told });
     }
     for _ in 0..source.count()? {
         let noise = read_noise(source)?;
@@ -166,6 +169,7 @@ fn write_known(out: &mut Target, known: &Known) {
     out.i64(habit.last.0);
     out.u16(habit.days);
     out.i64(habit.gap);
+    out.u32(habit.visits);
     habit.usual.iter().for_each(|usual| out.f32(*usual));
     out.f32(habit.peak_hour);
     out.f32(habit.peak_minute);
@@ -187,6 +191,7 @@ fn read_known(source: &mut Source<'_>) -> Result<Known, StateError> {
     habit.last = Time(source.i64()?);
     habit.days = source.u16()?;
     habit.gap = source.i64()?;
+    habit.visits = source.u32()?;
     for usual in &mut habit.usual {
         *usual = source.f32()?;
     }
@@ -216,6 +221,8 @@ fn write_noise(out: &mut Target, noise: &Noise) {
     for text in [&noise.host, &noise.process, &noise.session, &noise.message, &noise.pattern] {
         out.bytes(text);
     }
+    out.count(noise.context.len());
+    noise.context.iter().for_each(|line| out.bytes(line));
     out.u64(noise.count);
     out.u64(noise.related);
 }
@@ -228,6 +235,8 @@ fn read_noise(source: &mut Source<'_>) -> Result<Noise, StateError> {
     let pid = source.u32()?;
     let mut text = || source.bytes().map(<[u8]>::to_vec);
     let (host, process, session, message, pattern) = (text()?, text()?, text()?, text()?, text()?);
+    let context = (0..source.count()?).map(|_| source.bytes().map(<[u8]>::to_vec));
+    let context = context.collect::<Result<_, _>>()?;
     Ok(Noise {
         id,
         cause,
@@ -237,6 +246,7 @@ fn read_noise(source: &mut Source<'_>) -> Result<Noise, StateError> {
         pid: has_pid.then_some(pid),
         session,
         message,
+        context,
         pattern,
         count: source.u64()?,
         related: source.u64()?,
@@ -310,7 +320,10 @@ mod tests {
         let kept = first.encode();
         let mut second = Watcher::decode(&kept, BookLimits::default()).expect("a state");
         assert_eq!(second.encode(), kept);
-        assert_eq!(first.noises(Time(100)), second.noises(Time(100)));
+        let ids = |noises: Vec<Noise>| -> Vec<_> { noises.iter().map(|noise| noise.id).collect() };
+        let told = ids(first.noises(Time(100)));
+        assert!(!told.is_empty());
+        assert_eq!(told, ids(second.noises(Time(100))));
         assert!(second.noises(Time(101)).is_empty());
         let mut third = Watcher::decode(&second.encode(), BookLimits::default()).expect("a state");
         assert!(third.noises(Time(102)).is_empty(), "told noises are not told again");

