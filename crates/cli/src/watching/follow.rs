@@ -9,7 +9,7 @@ use std::fs::{self, File};
 use std::io::{self, BufRead, ErrorKind, Read};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 use sha1::{Digest, Sha1};
@@ -33,6 +33,9 @@ pub struct Place {
     head: u64,
     /// Their SHA-1, in hex digits.
     hash: String,
+    /// If there are none, when that was found, in milliseconds since 1970: what the log was before
+    /// then was no concern of ours.
+    opened: u64,
 }
 
 /// A log that is read as it grows.
@@ -43,6 +46,8 @@ pub struct Follower {
     before: Vec<Open>,
     /// The end of a compressed one, if that is what was read last.
     past: Option<Place>,
+    /// When nothing was known of the log yet, or nothing was left of what was known.
+    opened: SystemTime,
 }
 
 /// A file at hand.
@@ -72,23 +77,41 @@ enum Piece {
 /// A file that the log was before.
 enum Old {
     Plain(Open),
-    Packed { path: PathBuf, lines: Box<dyn BufRead>, offset: u64 },
+    Packed { head: Vec<u8>, lines: Box<dyn BufRead>, offset: u64 },
 }
 
 /// How many old files are kept open for writers that are slow to leave them.
 const BEFORE_MAX: usize = 2;
+
+/// The offset of a file that was read to its end, and that nobody writes to.
+const ALL: u64 = u64::MAX;
+
+/// So much the stamps of a file system may be behind the clock, in milliseconds.
+const COARSE: u64 = 20;
 
 /// How often the files beside a log are looked at anew because one was renamed meanwhile.
 const LOOKS_MAX: usize = 20;
 
 impl Place {
     fn new(path: &Path, offset: u64, head: &[u8]) -> Self {
-        Self { path: path.to_owned(), offset, head: head.len() as u64, hash: hash_of(head) }
+        let (path, hash) = (path.to_owned(), hash_of(head));
+        Self { path, offset, head: head.len() as u64, hash, opened: 0 }
+    }
+
+    /// Of a log of which nothing was read since that time.
+    fn empty(path: &Path, opened: SystemTime) -> Self {
+        Self { opened: millis(opened), ..Self::new(path, 0, b"") }
     }
 
     /// For the state file.
     pub fn json(&self) -> Value {
-        json!({ "path": self.path, "offset": self.offset, "head": self.head, "hash": self.hash })
+        json!({
+            "path": self.path,
+            "offset": self.offset,
+            "head": self.head,
+            "hash": self.hash,
+            "opened": self.opened,
+        })
     }
 
     /// From the state file.
@@ -98,7 +121,13 @@ impl Place {
             offset: value["offset"].as_u64()?,
             head: value["head"].as_u64()?,
             hash: value["hash"].as_str()?.to_owned(),
+            opened: value["opened"].as_u64()?,
         })
+    }
+
+    /// Whether a file was written to since nothing was known of the log.
+    fn is_before(&self, modified: SystemTime) -> bool {
+        millis(modified).saturating_add(COARSE) >= self.opened
     }
 
     /// Whether a file that begins so is that one.
@@ -111,7 +140,8 @@ impl Place {
 impl Follower {
     /// Follows a log from its beginning.
     pub fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), now: None, before: Vec::new(), past: None }
+        let (path, opened) = (path.to_owned(), SystemTime::now());
+        Self { path, now: None, before: Vec::new(), past: None, opened }
     }
 
     /// Goes on behind a place. Of what was written since and has been rotated, what is compressed is
@@ -121,8 +151,10 @@ impl Follower {
     ///
     /// If a file cannot be read. The log need not exist.
     pub fn resume(place: &Place, take: &mut dyn FnMut(&[u8])) -> io::Result<Self> {
-        let mut follower = Self::new(&place.path);
+        let opened = SystemTime::UNIX_EPOCH + Duration::from_millis(place.opened);
+        let mut follower = Self { opened, ..Self::new(&place.path) };
         if let Some(mut now) = Open::log(&place.path)?
+            && place.head > 0
             && now.file.metadata()?.len() >= place.offset
             && place.is_of(&now.head)
         {
@@ -149,14 +181,12 @@ impl Follower {
             }
         }
         let Some(now) = &mut self.now else {
-            self.now = Open::log(&self.path)?;
-            return Ok(self.now.is_some());
+            return if self.path.exists() { self.turn(take) } else { Ok(false) };
         };
         if now.head.is_empty() && now.file.metadata()?.len() > 0 {
             // There is no telling whether these are the first lines since it was empty.
-            self.turn(take)?;
+            return self.turn(take);
         }
-        let Some(now) = &mut self.now else { return Ok(true) };
         match now.read_piece(take)? {
             Piece::Some => Ok(true),
             Piece::Cut => self.restart(take),
@@ -171,6 +201,7 @@ impl Follower {
         let (now, old) = since(&cut.place(&self.path))?;
         if old.is_empty() {
             cut.end(take);
+            self.opened = SystemTime::now();
         }
         self.leave_old(take);
         self.queue(old, take)?;
@@ -180,10 +211,12 @@ impl Follower {
 
     /// The log goes on in another file, or in the last one of several.
     fn turn(&mut self, take: &mut dyn FnMut(&[u8])) -> io::Result<bool> {
-        let Some(place) = self.place() else { return Ok(false) };
+        let place = self.place();
         let (now, mut old) = since(&place)?;
-        // The first has been read already.
-        old.drain(..old.len().min(1));
+        if place.head > 0 {
+            // The first has been read already.
+            old.drain(..old.len().min(1));
+        }
         self.leave_old(take);
         // One of which nothing was read is among those that were found.
         self.before.extend(self.now.take().filter(|last| last.read > 0));
@@ -204,14 +237,13 @@ impl Follower {
         for old in old {
             match old {
                 Old::Plain(open) => self.before.push(open),
-                Old::Packed { path, lines, offset } => {
+                Old::Packed { head, lines, offset } => {
                     for mut open in self.before.drain(..) {
                         while open.read_piece(take)? == Piece::Some {}
                         open.end(take);
                     }
-                    let length = give(lines, offset, take)?;
-                    let head = head_of(&path)?.unwrap_or_default();
-                    self.past = Some(Place::new(&self.path, length, &head));
+                    give(lines, offset, take)?;
+                    self.past = Some(Place::new(&self.path, ALL, &head));
                 }
             }
         }
@@ -219,27 +251,26 @@ impl Follower {
     }
 
     /// How far the log was read: what is to be kept.
-    pub fn place(&self) -> Option<Place> {
+    pub fn place(&self) -> Place {
         let of = |open: &Open| open.place(&self.path);
         if let Some(now) = self.now.as_ref().filter(|now| now.read > 0) {
             // Of what it was before, only ends without a line end may be left.
-            return Some(of(now));
+            return of(now);
         }
         let unread = self.before.iter().find(|old| !old.is_at_end);
         let before = unread.or(self.before.last()).map(of);
-        before.or_else(|| self.past.clone()).or_else(|| self.now.as_ref().map(of))
+        let before = before.or_else(|| self.past.clone());
+        before.unwrap_or_else(|| Place::empty(&self.path, self.opened))
     }
 }
 
-/// Gives what there is behind an offset, and returns where that ends.
-fn give(mut lines: Box<dyn BufRead>, offset: u64, take: &mut dyn FnMut(&[u8])) -> io::Result<u64> {
-    let mut end = io::copy(&mut lines.by_ref().take(offset), &mut io::sink())?;
+/// Gives what there is behind an offset.
+fn give(mut lines: Box<dyn BufRead>, offset: u64, take: &mut dyn FnMut(&[u8])) -> io::Result<()> {
+    io::copy(&mut lines.by_ref().take(offset), &mut io::sink())?;
     logs::lines_of(&mut lines, &mut |line| {
-        end += line.len() as u64 + 1;
         take(line);
         true
-    })?;
-    Ok(end)
+    })
 }
 
 /// The log as it is now, and what it was from a place on: first the file of that place, if it is still
@@ -260,19 +291,17 @@ fn look_since(place: &Place) -> io::Result<(Option<Open>, Vec<Old>)> {
     let now = Open::log(&place.path)?;
     let mut heads: Vec<Vec<u8>> = now.iter().map(|now| now.head.clone()).collect();
     let mut old = Vec::new();
-    if place.head == 0 {
-        return Ok((now, old));
-    }
-    for path in siblings(&place.path)? {
+    for (path, modified) in siblings(&place.path)? {
         let Some(head) = head_of(&path)? else { continue };
         let offset = match old.is_empty() {
+            true if place.head == 0 && !place.is_before(modified) => continue,
             true if place.is_of(&head) => place.offset,
             true => continue,
             false => 0,
         };
         // One that is just being compressed is there twice.
         if heads.iter().all(|known| !is_same(known, &head)) {
-            old.push(Old::open(&path, offset)?);
+            old.push(Old::open(&path, offset, &head)?);
             heads.push(head);
         }
     }
@@ -297,15 +326,13 @@ fn is_same(one: &[u8], other: &[u8]) -> bool {
 }
 
 impl Old {
-    fn open(path: &Path, offset: u64) -> io::Result<Self> {
+    fn open(path: &Path, offset: u64, head: &[u8]) -> io::Result<Self> {
         let file = File::open(path)?;
-        let mut first = [0; 4];
+        let mut first = [0; logs::MAGIC_BYTES];
         let length = file.read_at(&mut first, 0)?;
         Ok(match logs::is_plain(&first[..length]) {
             true => Self::Plain(Open { read: offset, ..Open::new(file)? }),
-            false => {
-                Self::Packed { path: path.to_owned(), lines: Box::new(logs::open(path)?), offset }
-            }
+            false => Self::Packed { head: head.to_owned(), lines: logs::open(path)?, offset },
         })
     }
 }
@@ -395,8 +422,8 @@ fn is_at(path: &Path, file: &File) -> io::Result<bool> {
     }
 }
 
-/// Files beside a log whose names begin with its own, oldest first.
-fn siblings(path: &Path) -> io::Result<Vec<PathBuf>> {
+/// What a log was before, oldest first: the files beside it that have its name and a mark of rotation.
+fn siblings(path: &Path) -> io::Result<Vec<(PathBuf, SystemTime)>> {
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
         return Ok(Vec::new());
     };
@@ -405,24 +432,41 @@ fn siblings(path: &Path) -> io::Result<Vec<PathBuf>> {
     for entry in fs::read_dir(parent)? {
         let entry = entry?;
         let other = entry.file_name();
-        if other == name || !other.as_encoded_bytes().starts_with(name.as_encoded_bytes()) {
-            continue;
-        }
+        let number = rotation(name.as_encoded_bytes(), other.as_encoded_bytes());
+        let Some(number) = number else { continue };
         let metadata = entry.metadata()?;
         if metadata.is_file() {
-            let number = rotation(&other.as_encoded_bytes()[name.len()..]);
             found.push((metadata.modified()?, Reverse(number), entry.path()));
         }
     }
     found.sort();
-    Ok(found.into_iter().map(|(.., path)| path).collect())
+    Ok(found.into_iter().map(|(modified, _, path)| (path, modified)).collect())
 }
 
-/// How often a log was rotated, by what stands behind its name: `.2` and `.2.gz` are older than `.1`,
-/// which the clock of a file system may be too coarse to tell. 0 if it has no number.
-fn rotation(behind: &[u8]) -> u32 {
-    let digits = behind.strip_prefix(b".").and_then(|rest| rest.split(|byte| *byte == b'.').next());
-    digits.and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok()).unwrap_or(0)
+/// What compressed logs end with.
+const PACKED: [&[u8]; 4] = [b".gz", b".zst", b".xz", b".bz2"];
+
+/// How often a log was rotated, if another file is what it was: `mail.log.2` and `mail.log.2.gz` are
+/// older than `mail.log.1`, which the clock of a file system may be too coarse to tell. A date is 0, and
+/// stands before or behind the extension. `mail.err` is no older `mail`.
+fn rotation(name: &[u8], other: &[u8]) -> Option<u32> {
+    let other = PACKED.iter().find_map(|end| other.strip_suffix(*end)).unwrap_or(other);
+    let dot = name.iter().rposition(|byte| *byte == b'.').unwrap_or(name.len());
+    let (stem, extension) = name.split_at(dot);
+    let between = || other.strip_prefix(stem)?.strip_suffix(extension);
+    let mark = other.strip_prefix(name).or_else(between)?;
+    let (first, rest) = mark.split_first()?;
+    let is_known = |byte: &u8| byte.is_ascii_digit() || b".-_:+TZ".contains(byte);
+    let is_mark = mark == b".old"
+        || (b".-_".contains(first) && rest.first()?.is_ascii_digit() && rest.iter().all(is_known));
+    let number = || std::str::from_utf8(mark.strip_prefix(b".")?).ok()?.parse().ok();
+    is_mark.then(|| number().unwrap_or(0))
+}
+
+/// Milliseconds since 1970.
+fn millis(time: SystemTime) -> u64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The SHA-1 of some bytes, in hex digits.

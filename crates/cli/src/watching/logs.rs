@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek};
 use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use logwatch::line::LineReader;
 use logwatch::time::Time;
@@ -36,7 +37,7 @@ pub fn each_line(path: &Path, take: &mut dyn FnMut(&[u8]) -> bool) -> Result<(),
     let read = open(path).and_then(|mut lines| lines_of(&mut lines, take));
     read.map_err(|error| {
         CliError::failed(format!("cannot read {}", path.display()), error)
-            .hint("logs may be plain, gzip or zstd")
+            .hint("logs may be plain, gzip, zstd, xz or bzip2")
     })
 }
 
@@ -60,20 +61,77 @@ pub fn lines_of(lines: &mut impl BufRead, take: &mut dyn FnMut(&[u8]) -> bool) -
     }
 }
 
-/// Opens a log, whatever compressed it.
-pub fn open(path: &Path) -> io::Result<BufReader<Decoder<BufReader<File>>>> {
+/// Opens a log, whatever compressed it: gzip and zstd are read here, xz and bzip2 by their programs.
+pub fn open(path: &Path) -> io::Result<Box<dyn BufRead>> {
     let mut file = File::open(path)?;
     if file.metadata()?.is_dir() {
         return Err(io::ErrorKind::IsADirectory.into());
     }
-    let mut first = Vec::with_capacity(4);
-    (&mut file).take(4).read_to_end(&mut first)?;
+    let mut first = Vec::with_capacity(MAGIC_BYTES);
+    (&mut file).take(MAGIC_BYTES as u64).read_to_end(&mut first)?;
     file.rewind()?;
-    let bytes = BufReader::with_capacity(256 << 10, file);
-    Ok(BufReader::with_capacity(256 << 10, Decoder::new(bytes, sniff(&first))?))
+    if let Some(program) = unpacker(&first) {
+        return Ok(Box::new(BufReader::with_capacity(BUFFER, Unpacked::start(program, file)?)));
+    }
+    let bytes = BufReader::with_capacity(BUFFER, file);
+    Ok(Box::new(BufReader::with_capacity(BUFFER, Decoder::new(bytes, sniff(&first))?)))
 }
 
-/// Whether a log is compressed by nothing, by its first four bytes.
+/// So many bytes at the beginning tell what compressed a file.
+pub const MAGIC_BYTES: usize = 6;
+
+const BUFFER: usize = 256 << 10;
+
+/// Whether a log is compressed by nothing, by its first bytes.
 pub fn is_plain(first: &[u8]) -> bool {
-    sniff(first) == Compression::None
+    unpacker(first).is_none() && sniff(first) == Compression::None
+}
+
+/// The program that is needed, by the first bytes (xz: doc/xz-file-format.txt; bzip2: `BZh` and the
+/// size of its blocks).
+fn unpacker(first: &[u8]) -> Option<&'static str> {
+    match first {
+        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Some("xz"),
+        [b'B', b'Z', b'h', b'1'..=b'9', ..] => Some("bzip2"),
+        _ => None,
+    }
+}
+
+/// What a program makes of a file.
+struct Unpacked {
+    name: &'static str,
+    program: Child,
+    bytes: ChildStdout,
+}
+
+impl Unpacked {
+    fn start(name: &'static str, file: File) -> io::Result<Self> {
+        let mut command = Command::new(name);
+        command.arg("-dc").stdin(file).stdout(Stdio::piped()).stderr(Stdio::null());
+        let needed = |error| io::Error::other(format!("{name} is needed to read it: {error}"));
+        let mut program = command.spawn().map_err(needed)?;
+        let bytes = program.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
+        Ok(Self { name, program, bytes })
+    }
+}
+
+impl Read for Unpacked {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.bytes.read(buffer)?;
+        if length == 0 && !buffer.is_empty() {
+            let status = self.program.wait()?;
+            if !status.success() {
+                return Err(io::Error::other(format!("{} ended with {status}", self.name)));
+            }
+        }
+        Ok(length)
+    }
+}
+
+impl Drop for Unpacked {
+    fn drop(&mut self) {
+        // Whoever has read enough does not wait for the rest.
+        let _ = self.program.kill();
+        let _ = self.program.wait();
+    }
 }

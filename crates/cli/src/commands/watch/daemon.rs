@@ -173,7 +173,7 @@ impl<'a> Daemon<'a> {
         for (id, until) in self.store.accepted()? {
             self.watcher.accept(id, until);
         }
-        let places: Vec<_> = self.followers.iter().filter_map(Follower::place).collect();
+        let places: Vec<_> = self.followers.iter().map(Follower::place).collect();
         let cursor = self.journal.as_ref().and_then(Journal::cursor);
         self.store.save(&self.watcher, &places, cursor)?;
         self.kept_at = Instant::now();

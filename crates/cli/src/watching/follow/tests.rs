@@ -4,6 +4,7 @@ use std::io::Write;
 use std::thread;
 
 use tempfile::TempDir;
+use testkit::skip::has_tool_or_skip;
 
 use super::*;
 
@@ -46,7 +47,7 @@ impl Stage {
 
     /// Goes on as after a kill: with the place alone.
     fn restart(&mut self) {
-        let place = self.follower.place().expect("a place");
+        let place = self.follower.place();
         let place = Place::from_json(&place.json()).expect("a place");
         self.resume(&place);
     }
@@ -107,7 +108,7 @@ fn what_was_rotated_while_nobody_watched_is_read_too() {
     let mut log = stage.open("log");
     stage.write(&mut log, 10);
     stage.read();
-    let place = stage.follower.place().expect("a place");
+    let place = stage.follower.place();
     stage.write(&mut log, 10);
     let packed = zstd::encode_all(File::open(stage.path("log")).expect("it"), 1).expect("zstd");
     fs::write(stage.path("log.2.zst"), packed).expect("written");
@@ -128,8 +129,97 @@ fn files_of_one_moment_are_in_the_order_of_their_numbers() {
         stage.open(name).set_modified(made).expect("dated");
     }
     let found = siblings(&stage.path("log")).expect("readable");
-    let names: Vec<_> = found.iter().filter_map(|path| path.file_name()?.to_str()).collect();
+    let names: Vec<_> = found.iter().filter_map(|(path, _)| path.file_name()?.to_str()).collect();
     assert_eq!(names, ["log.10.gz", "log.2.zst", "log.1", "log-20261101", "log-20261102"]);
+}
+
+#[test]
+fn a_log_that_was_empty_is_known_by_the_time() {
+    for exists in [false, true] {
+        let mut stage = Stage::new();
+        // What was before is not read.
+        let old = stage.open("log.1");
+        (&old).write_all(b"old\n").expect("written");
+        old.set_modified(SystemTime::now() - std::time::Duration::from_secs(60)).expect("dated");
+        if exists {
+            drop(stage.open("log"));
+            stage.read();
+        }
+        let place = stage.follower.place();
+        fs::rename(stage.path("log.1"), stage.path("log.3")).expect("renamed");
+        for name in ["log.2", "log.1", "log"] {
+            let mut log = stage.open(name);
+            stage.write(&mut log, 10);
+        }
+        // As a daemon that goes on, and as one that was killed.
+        stage.read();
+        let again = std::mem::take(&mut stage.given);
+        stage.resume(&place);
+        stage.assert_each_once();
+        assert_eq!(again, stage.given);
+    }
+}
+
+#[test]
+fn only_what_a_log_was_is_looked_into() {
+    let known = |name: &str, other: &str| rotation(name.as_bytes(), other.as_bytes());
+    for (other, number) in [
+        ("mail.log.1", 1),
+        ("mail.log.12.gz", 12),
+        ("mail.log-20261130", 0),
+        ("mail.log-20261130-1764460800.xz", 0),
+        ("mail.log.2026-11-30T00:00:00.bz2", 0),
+        ("mail-20261130.log", 0),
+        ("mail.3.log.zst", 3),
+        ("mail.log.old", 0),
+    ] {
+        assert_eq!(known("mail.log", other), Some(number), "{other}");
+    }
+    for other in ["mail.log", "mail.log.gz", "mail.log.bak", "mail.log.1.tmp", "mail", "mail.err"] {
+        assert_eq!(known("mail.log", other), None, "{other}");
+    }
+    assert_eq!(known("mail", "mail.err"), None);
+    assert_eq!(known("mail", "mail-20261130.xz"), Some(0));
+    assert_eq!(known("mail", "mail.log.1"), None);
+}
+
+#[test]
+fn what_other_programs_compressed_is_read_by_them() {
+    for program in ["gzip", "xz", "bzip2"] {
+        if !has_tool_or_skip("what_other_programs_compressed", &format!("/usr/bin/{program}")) {
+            continue;
+        }
+        let mut stage = Stage::new();
+        let mut log = stage.open("log");
+        stage.write(&mut log, 10);
+        stage.read();
+        let place = stage.follower.place();
+        stage.write(&mut log, 10);
+        fs::rename(stage.path("log"), stage.path("log.1")).expect("renamed");
+        let packed = std::process::Command::new(program).arg(stage.path("log.1")).status();
+        assert!(packed.is_ok_and(|status| status.success()), "{program}");
+        stage.resume(&place);
+        stage.assert_each_once();
+        // Nothing is left of it but what was kept.
+        stage.restart();
+        let mut log = stage.open("log");
+        stage.write(&mut log, 10);
+        stage.assert_each_once();
+    }
+}
+
+#[test]
+fn a_log_of_another_name_is_left_alone() {
+    let mut stage = Stage::new();
+    let mut log = stage.open("log");
+    stage.write(&mut log, 10);
+    stage.read();
+    fs::rename(stage.path("log"), stage.path("log.1")).expect("renamed");
+    fs::write(stage.path("log.err"), "an error\n").expect("written");
+    let mut log = stage.open("log");
+    stage.write(&mut log, 10);
+    stage.restart();
+    stage.assert_each_once();
 }
 
 #[test]
@@ -210,7 +300,7 @@ fn under_load_each_line_is_read_once_however_it_is_rotated_and_who_is_killed() {
     let mut log = stage.open("log");
     log.write_all(b"0\n").expect("written");
     stage.read();
-    let mut kept = (stage.follower.place().expect("a place"), stage.given.len());
+    let mut kept = (stage.follower.place(), stage.given.len());
     let directory = stage.dir.path().to_owned();
     let writer = thread::spawn(move || write_and_rotate(&directory));
     let (mut pieces, mut kills) = (0_u64, 0);
@@ -223,7 +313,7 @@ fn under_load_each_line_is_read_once_however_it_is_rotated_and_who_is_killed() {
             is_read = !stage.follower.read(&mut take).expect("readable");
             pieces += 1;
             match pieces % 17 {
-                0..=2 => kept = (stage.follower.place().expect("a place"), stage.given.len()),
+                0..=2 => kept = (stage.follower.place(), stage.given.len()),
                 // What was given since is known to nobody, and read again.
                 16 if kills < 100 => {
                     kills += 1;
