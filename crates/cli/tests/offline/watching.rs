@@ -126,49 +126,6 @@ fn hostile_lines_move_no_cursor() {
     }
 }
 
-/// A daemon that follows `log`, and writes each noise to `told`.
-fn daemon(directory: &Path, told: &str) -> Group {
-    let stderr = File::options().create(true).append(true).open(directory.join(told));
-    let mut command = Command::new(CYLINDER);
-    command.arg("watch").arg("--state").arg(directory.join("state"));
-    command.arg("--log").arg(directory.join("log"));
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr.expect("a file"));
-    Group::spawn_guarded(&mut command).expect("it starts")
-}
-
-#[test]
-fn a_daemon_that_is_killed_loses_nothing_and_repeats_nothing() {
-    let directory = scratch();
-    let path = directory.path();
-    let mut log = File::create(path.join("log")).expect("a log");
-    let told = || fs::read_to_string(path.join("told")).unwrap_or_default();
-    for round in 0..4 {
-        // A mailbox that has not been heard of, each time a noise of its own.
-        let name = ["a", "b", "c", "d"][round];
-        let line = format!("IOERROR: read header failed: mailbox=<user.{name}>");
-        let head = format!("2026-11-09T0{round}:00:00 h cyrus/imap[{round}]");
-        writeln!(log, "{head}: {line}").expect("written");
-        let mut daemon = daemon(path, "told");
-        // Told, and marked as told: in between, a kill would have it told again.
-        let marks = || {
-            let said = fs::read_to_string(path.join("state/noises.jsonl")).unwrap_or_default();
-            said.lines().filter(|line| !line.contains("\"noise\"")).count()
-        };
-        assert!(wait_until(PATIENCE, || marks() == round + 1), "{}", told());
-        assert!(told().contains(&line), "{}", told());
-        if round % 2 == 0 { daemon.kill() } else { daemon.terminate(PATIENCE) }
-    }
-    let mut daemon = daemon(path, "told");
-    // When a later line is told, all before it have been read.
-    writeln!(log, "2026-11-09T09:00:00 h cyrus/imap[9]: LOSTQUOTA: x").expect("written");
-    assert!(wait_until(PATIENCE, || told().contains("LOSTQUOTA")), "{}", told());
-    daemon.terminate(PATIENCE);
-    for name in ["a", "b", "c", "d"] {
-        let times = told().matches(&format!("mailbox=<user.{name}>")).count();
-        assert_eq!(times, 1, "{}", told());
-    }
-}
-
 /// A journal that `journalctl` reads: a file of entries, whose cursors are the numbers of their lines.
 struct Journal {
     directory: TempDir,
