@@ -1,11 +1,13 @@
 //! `cargo xtask bench watch`: how fast `cylinder watch` reads everyday lines, beside `grep -c` and what
 //! logcheck does with the same file, and how much memory it takes after many.
 
+mod latency;
 mod page;
 
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use super::computer::Computer;
 use super::sample::{Sample, Series, Words};
@@ -60,6 +62,8 @@ struct Results {
     logcheck: Series,
     many: Measured,
     strange: Measured,
+    /// From a line to its noise.
+    latency: Vec<Duration>,
 }
 
 /// A run, and its number of lines.
@@ -121,6 +125,7 @@ fn measure(bench: &Workbench, options: &Options) -> Result<Results, String> {
     let many = Log::write(bench, options.many, "many.zst")?;
     results.many = Measured { lines: many.lines, run: Series(vec![many.replay(bench)?]) };
     results.strange = strange(bench, options.strange, &log.state)?;
+    results.latency = latency::measure(&bench.root, &bench.cylinder, options.repeat)?;
     Ok(results)
 }
 
