@@ -89,12 +89,16 @@ impl Habit {
         habit
     }
 
-    /// Counts a line. Time does not go back here: a clock that does is taken to stand still.
+    /// Counts a line; when it `learns`, no pace is too much. Time does not go back here: a clock that
+    /// does is taken to stand still.
     #[inline]
-    pub fn see(&mut self, now: Time) -> Pace {
+    pub fn see(&mut self, now: Time, learns: bool) -> Pace {
         let now = now.max(self.last);
         if now.minute() != self.minute.0 {
             self.turn_minute(now);
+        }
+        if learns {
+            (self.limit_minute, self.limit_hour) = (u32::MAX, u32::MAX);
         }
         if self.count == 0 || now.day() != self.last.day() {
             self.days = self.days.saturating_add(1);
@@ -210,7 +214,7 @@ mod tests {
             let lines = if hour % 24 == 10 { 100 } else { 6 };
             for line in 0..lines {
                 now = Time(hour * HOUR + line * HOUR / lines);
-                assert_eq!(habit.see(now), Pace::Usual, "hour {hour}");
+                assert_eq!(habit.see(now, false), Pace::Usual, "hour {hour}");
             }
         }
         (habit, now)
@@ -218,7 +222,7 @@ mod tests {
 
     /// So many lines, a second apart; the first that was too many.
     fn storm(habit: &mut Habit, from: Time, lines: i64) -> Option<Pace> {
-        (0..lines).map(|line| habit.see(from.plus(line))).find(|pace| *pace != Pace::Usual)
+        (0..lines).map(|line| habit.see(from.plus(line), false)).find(|pace| *pace != Pace::Usual)
     }
 
     #[test]
@@ -231,11 +235,25 @@ mod tests {
         // Slow enough for every minute, and too much for an hour.
         let slow = |habit: &mut Habit, hour: i64| {
             let start = Time((21 * 24 + hour) * HOUR);
-            (0..360).map(|line| habit.see(start.plus(line * 10))).find(|pace| *pace != Pace::Usual)
+            (0..360)
+                .map(|line| habit.see(start.plus(line * 10), false))
+                .find(|pace| *pace != Pace::Usual)
         };
         assert_eq!(slow(&mut habit.clone(), 10), None);
         let late = slow(&mut habit, 22).expect("too much at night");
         assert!(matches!(late, Pace::Beyond { within: 3600, .. }), "{late:?}");
+    }
+
+    #[test]
+    fn a_storm_that_was_learned_is_none() {
+        let is_usual_after = |learns| {
+            let mut habit = Habit::new(Time(0));
+            for _ in 0..1000 {
+                habit.see(Time(0), learns);
+            }
+            (0..900).all(|_| habit.see(Time(DAY), false) == Pace::Usual)
+        };
+        assert!(is_usual_after(true) && !is_usual_after(false));
     }
 
     #[test]
@@ -245,7 +263,7 @@ mod tests {
         assert!((HOUR..2 * HOUR).contains(&due.since(last)), "{due:?}");
         let mut nightly = Habit::new(Time(0));
         for night in 0..4 {
-            nightly.see(Time(night * DAY + 4 * HOUR));
+            nightly.see(Time(night * DAY + 4 * HOUR), false);
         }
         let due = nightly.due().expect("it came every night");
         assert_eq!(due, Time(3 * DAY + 4 * HOUR + DAY + 6 * HOUR));
@@ -256,7 +274,7 @@ mod tests {
         let mut habit = Habit::new(Time(0));
         for day in 0..7 {
             for hour in [1, 3 + day, 13 + day] {
-                habit.see(Time(day * DAY + hour * HOUR));
+                habit.see(Time(day * DAY + hour * HOUR), false);
             }
         }
         let due = habit.due().expect("it came every day");
@@ -268,7 +286,7 @@ mod tests {
         let due_after = |hour: fn(i64) -> i64| {
             let mut habit = Habit::new(Time(0));
             for day in 0..7 {
-                habit.see(Time(day * DAY + hour(day) * HOUR));
+                habit.see(Time(day * DAY + hour(day) * HOUR), false);
             }
             habit.due().map_or(0, |due| due.since(habit.last) / HOUR)
         };
@@ -281,12 +299,12 @@ mod tests {
     fn what_comes_now_and_then_is_not_missed() {
         let mut rare = Habit::new(Time(0));
         for week in 0..10 {
-            rare.see(Time(week * 7 * DAY));
+            rare.see(Time(week * 7 * DAY), false);
         }
         assert_eq!(rare.due(), None);
         let mut new = Habit::new(Time(0));
-        new.see(Time(0));
-        new.see(Time(DAY));
+        new.see(Time(0), false);
+        new.see(Time(DAY), false);
         assert_eq!(new.due(), None);
     }
 
@@ -294,7 +312,7 @@ mod tests {
     fn a_clock_that_jumps_breaks_nothing() {
         let mut habit = Habit::new(Time(0));
         for now in [0, i64::MAX, 5, i64::MIN, i64::MAX] {
-            habit.see(Time(now));
+            habit.see(Time(now), false);
         }
         assert_eq!(habit.last, Time(i64::MAX));
         habit.due();

@@ -129,11 +129,11 @@ impl Watcher {
             self.known.push(Known::new(self.now, found.is_failure));
         }
         let now = self.now;
-        let known = &mut self.known[found.template.0 as usize];
-        let pace = known.habit.see(now);
-        known.is_missed = false;
         let is_young = self.since.is_none_or(|since| now.since(since) < YOUTH);
         let learns = mode == Mode::Learn || is_young;
+        let known = &mut self.known[found.template.0 as usize];
+        let pace = known.habit.see(now, learns);
+        known.is_missed = false;
         known.is_everyday |= learns || known.habit.days >= DAYS_TO_GET_USED_TO;
         let is_first_failure = self.is_first_failure(&found);
         if mode == Mode::Watch

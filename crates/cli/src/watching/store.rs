@@ -181,8 +181,7 @@ impl Store {
                 fs::rename(&path, path.with_extension("jsonl.1"))?;
             }
             // Lines of the log are not for everybody.
-            let mut file =
-                OpenOptions::new().create(true).append(true).mode(0o600).open(&path)?;
+            let mut file = OpenOptions::new().create(true).append(true).mode(0o600).open(&path)?;
             file.write_all(show::json_line(entry).as_bytes())?;
             file.sync_data()
         };

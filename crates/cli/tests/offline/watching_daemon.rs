@@ -251,10 +251,13 @@ fn under_load_each_line_is_counted_once_however_the_log_is_rotated_and_who_is_ki
     // How often a kill may have a noise told a second time: it came before it was marked as told.
     let mut doubts: BTreeMap<String, usize> = BTreeMap::new();
     let mut daemon = stage.daemon(&[]);
+    // From here on it has begun, and nothing is lost.
+    assert!(wait_until(PATIENCE, || stage.path("state/state").exists()));
     thread::scope(|scope| {
+        println!("to be killed at {kills:?}");
         scope.spawn(|| write_and_rotate(stage, &written));
-        for kill in kills {
-            assert!(wait_until(PATIENCE, || written.load(Ordering::Relaxed) >= kill));
+        for kill in &kills {
+            assert!(wait_until(PATIENCE, || written.load(Ordering::Relaxed) >= *kill));
             daemon.kill();
             let (noises, told) = stage.said();
             for (key, name) in noises.into_iter().filter(|(key, _)| !told.contains(key)) {
