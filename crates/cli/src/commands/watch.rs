@@ -5,6 +5,7 @@ mod daemon;
 use std::path::PathBuf;
 
 use logwatch::line::LineReader;
+use logwatch::time::Time;
 use logwatch::{Mode, Watcher};
 
 use crate::args::WatchArgs;
@@ -31,7 +32,20 @@ fn learn(store: &Store, paths: &[PathBuf]) -> Result<Exit, CliError> {
     let _lock = store.lock()?;
     let mut kept = store.load()?;
     let before = kept.watcher.lines();
-    read_logs(&mut kept.watcher, paths, Mode::Learn)?;
+    let logs = logs::in_order(paths, watching::now())?;
+    let known = kept.watcher.now();
+    if let Some((first, path)) = logs.iter().find(|(first, _)| first.0 > i64::MIN && *first < known)
+    {
+        let (path, first) = (path.display(), wall(*first));
+        return Err(CliError::plain(format!(
+            "{path} begins at {first}, and all up to {} is known",
+            wall(known)
+        ))
+        .hint(
+            "what is usual is learned in the order of time: give all logs at once to a new --state",
+        ));
+    }
+    read_logs(&mut kept.watcher, logs, Mode::Learn)?;
     store.save(&kept.watcher, &kept.places, kept.cursor.as_deref())?;
     let lines = count(kept.watcher.lines() - before, "line");
     eprintln!("{lines} learned; {} known", count(kept.watcher.templates().count() as u64, "kind"));
@@ -42,7 +56,8 @@ fn learn(store: &Store, paths: &[PathBuf]) -> Result<Exit, CliError> {
 fn replay(store: &Store, args: &WatchArgs) -> Result<Exit, CliError> {
     let mut watcher = store.load()?.watcher;
     let lines = watcher.lines();
-    read_logs(&mut watcher, &args.replay, Mode::Watch)?;
+    let logs = logs::in_order(&args.replay, watching::now())?;
+    read_logs(&mut watcher, logs, Mode::Watch)?;
     watcher.stop_waiting();
     let noises = watcher.noises(watcher.now());
     let text: String = match args.json {
@@ -56,16 +71,14 @@ fn replay(store: &Store, args: &WatchArgs) -> Result<Exit, CliError> {
 }
 
 /// Reads logs from the first line to the last.
-fn read_logs(watcher: &mut Watcher, paths: &[PathBuf], mode: Mode) -> Result<(), CliError> {
+fn read_logs(
+    watcher: &mut Watcher,
+    logs: Vec<(Time, PathBuf)>,
+    mode: Mode,
+) -> Result<(), CliError> {
     let now = watching::now();
     let mut reader = LineReader::new(now);
-    for path in logs::in_order(paths, now)? {
-        logs::each_line(&path, &mut |line| {
-            watching::take(watcher, &mut reader, line, mode);
-            true
-        })?;
-    }
-    Ok(())
+    logs::merge(logs, now, &mut |line| watching::take(watcher, &mut reader, line, mode))
 }
 
 /// Tells what is known of a line.

@@ -267,10 +267,7 @@ impl Follower {
 /// Gives what there is behind an offset.
 fn give(mut lines: Box<dyn BufRead>, offset: u64, take: &mut dyn FnMut(&[u8])) -> io::Result<()> {
     io::copy(&mut lines.by_ref().take(offset), &mut io::sink())?;
-    logs::lines_of(&mut lines, &mut |line| {
-        take(line);
-        true
-    })
+    logs::lines_of(&mut lines, take)
 }
 
 /// The log as it is now, and what it was from a place on: first the file of that place, if it is still

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, Permissions};
 use std::io::{Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -95,6 +96,44 @@ fn a_line_is_explained() {
 }
 
 #[test]
+fn logs_of_several_servers_are_read_in_the_order_of_time() {
+    let directory = scratch();
+    let (_, rest) = learned(directory.path());
+    let of = |day: &str| {
+        let lines = rest.lines().filter(|line| line.starts_with(day));
+        lines.partition::<Vec<&str>, _>(|line| line.contains(" mail1 "))
+    };
+    let mut paths = Vec::new();
+    for day in ["2026-11-10T", "2026-11-09T"] {
+        let (first, second) = of(day);
+        assert!(!first.is_empty() && !second.is_empty());
+        for (name, lines) in [("mail1", first), ("mail2", second)] {
+            let text = lines.join("\n") + "\n";
+            paths.push(write(directory.path(), &format!("{name}-{day}"), text));
+        }
+    }
+    let state = directory.path().join("state");
+    let replay = |paths: &[String]| {
+        let arguments = ["--replay"].into_iter().chain(paths.iter().map(String::as_str));
+        watch(&state, &arguments.collect::<Vec<_>>())
+    };
+    let ran = replay(&paths).expect(0);
+    let lines = rest.lines().count();
+    assert!(ran.stderr.starts_with(&format!("{lines} lines, 0 noises")), "{}", ran.stderr);
+}
+
+#[test]
+fn what_is_known_already_is_not_learned_again() {
+    let directory = scratch();
+    let (state, rest) = learned(directory.path());
+    let ran =
+        watch(&state, &["--learn", &directory.path().join("old.log.zst").display().to_string()]);
+    assert!(ran.expect(1).hints("new --state"));
+    let rest = write(directory.path(), "rest", rest);
+    watch(&state, &["--learn", &rest]).expect(0);
+}
+
+#[test]
 fn what_makes_no_sense_is_refused() {
     let directory = scratch();
     watch(directory.path(), &[]).expect(2);
@@ -103,6 +142,9 @@ fn what_makes_no_sense_is_refused() {
     watch(directory.path(), &["--list", "--journal"]).expect(2);
     watch(directory.path(), &["--journal=--file=x"]).expect(2);
     watch(directory.path(), &["--replay", "/missing"]).expect(1);
+    let name = std::ffi::OsStr::from_bytes(b"/x\xff");
+    let state = directory.path().as_os_str();
+    cylinder(["watch".as_ref(), "--state".as_ref(), state, "--log".as_ref(), name]).expect(2);
     fs::write(directory.path().join("state"), b"[]\nno state").expect("written");
     let ran = watch(directory.path(), &["--list"]).expect(1);
     assert!(ran.hints("--learn"), "{}", ran.stderr);

@@ -72,6 +72,10 @@ pub fn run(store: &Store, args: &WatchArgs) -> Result<Exit, CliError> {
         return Err(CliError::usage("there is nothing to watch")
             .hint("name a log with --log FILE, or --journal, or use --learn, --replay, --explain or --list"));
     }
+    if let Some(path) = args.log.iter().find(|path| path.to_str().is_none()) {
+        return Err(CliError::usage(format!("{} is not UTF-8", path.display()))
+            .hint("how far it was read is kept under its name: make a link with another"));
+    }
     let signals = Signals::block().map_err(|e| CliError::failed("cannot take signals", e))?;
     let _lock = store.lock()?;
     let mut daemon = Daemon::start(store, args)?;
@@ -98,6 +102,8 @@ impl<'a> Daemon<'a> {
         let mut reader = LineReader::new(watching::now());
         let mut followers = Vec::new();
         for path in &args.log {
+            // Whoever starts it elsewhere means the same log.
+            let path = &std::path::absolute(path).map_err(|error| unreadable(path, error))?;
             let follower = match places.iter().find(|place| place.path == *path) {
                 Some(place) => {
                     let mut take =
