@@ -97,9 +97,6 @@ impl Habit {
         if now.minute() != self.minute.0 {
             self.turn_minute(now);
         }
-        if learns {
-            (self.limit_minute, self.limit_hour) = (u32::MAX, u32::MAX);
-        }
         if self.count == 0 || now.day() != self.last.day() {
             self.days = self.days.saturating_add(1);
         }
@@ -108,6 +105,12 @@ impl Habit {
         self.count += 1;
         self.minute.1 = self.minute.1.saturating_add(1);
         self.hour.1 = self.hour.1.saturating_add(1);
+        if learns {
+            // At once: it may be kept before the minute is over.
+            self.peak_minute = self.peak_minute.max(self.minute.1 as f32);
+            self.peak_hour = self.peak_hour.max(self.hour.1 as f32);
+            (self.limit_minute, self.limit_hour) = (u32::MAX, u32::MAX);
+        }
         if self.minute.1 == self.limit_minute {
             let usual = self.peak_minute as u32;
             return Pace::Beyond { count: self.minute.1, within: 60, usual };
@@ -251,6 +254,8 @@ mod tests {
             for _ in 0..1000 {
                 habit.see(Time(0), learns);
             }
+            // As after it was kept.
+            habit.set_limits();
             (0..900).all(|_| habit.see(Time(DAY), false) == Pace::Usual)
         };
         assert!(is_usual_after(true) && !is_usual_after(false));
