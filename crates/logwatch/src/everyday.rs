@@ -112,11 +112,11 @@ impl Habit {
             (self.limit_minute, self.limit_hour) = (u32::MAX, u32::MAX);
         }
         if self.minute.1 == self.limit_minute {
-            let usual = self.peak_minute as u32;
+            let usual = self.peak_minute.ceil() as u32;
             return Pace::Beyond { count: self.minute.1, within: 60, usual };
         }
         if self.hour.1 == self.limit_hour {
-            let usual = self.expected().unwrap_or_default() as u32;
+            let usual = self.expected().unwrap_or_default().ceil() as u32;
             return Pace::Beyond { count: self.hour.1, within: 3600, usual };
         }
         Pace::Usual

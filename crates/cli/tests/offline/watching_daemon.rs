@@ -373,6 +373,31 @@ fn a_noise_goes_to_a_command_a_webhook_and_nagios() {
 }
 
 #[test]
+fn hostile_lines_hide_no_trouble() {
+    let directory = scratch();
+    let stage = Stage(directory.path());
+    let mut log = stage.log();
+    let mut daemon = stage.daemon(&[]);
+    let head = b"2026-11-09T09:00:00 h cyrus/imap[9]: ";
+    for hostile in [
+        &b"\x1b]0;x\x07\x1b[2J\xff\xfe\x00 \xc2\x9b DBERROR"[..],
+        &vec![b'a'; 10 << 20],
+        &b"(a+)+$ [[:x:] \\1 %n %s ".repeat(9000),
+        &vec![0; 100_000],
+        b"\r\r\r",
+    ] {
+        log.write_all(&[head, hostile, b"\n", hostile, b"\n"].concat()).expect("written");
+    }
+    writeln!(log, "2026-11-09T09:01:00 h cyrus/imap[8]: LOSTQUOTA: x").expect("written");
+    assert!(wait_until(PATIENCE, || stage.text("told").contains("quota-lost")));
+    daemon.terminate(PATIENCE);
+    let told = stage.text("told");
+    assert!(told.contains("database-error"), "{told}");
+    assert!(told.chars().all(|ch| ch == '\n' || !ch.is_control()), "{told:?}");
+    assert_eq!(stage.lines(), 11);
+}
+
+#[test]
 fn a_log_that_may_not_be_read_is_said_and_tried_again() {
     let directory = scratch();
     let stage = Stage(directory.path());
