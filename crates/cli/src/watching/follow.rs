@@ -421,6 +421,8 @@ fn is_at(path: &Path, file: &File) -> io::Result<bool> {
 
 /// What a log was before, oldest first: the files beside it that have its name and a mark of rotation.
 fn siblings(path: &Path) -> io::Result<Vec<(PathBuf, SystemTime)>> {
+    // Whoever rotates a log does so where it lies, and not where a link to it is.
+    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
         return Ok(Vec::new());
     };

@@ -188,29 +188,13 @@ impl<'a> Daemon<'a> {
             is_idle &= piece + 1 < PIECES;
         }
         let mut take = |line: &[u8]| watching::take(watcher, reader, line, Mode::Watch);
-        for Followed { follower, path, trouble } in followers {
-            for piece in 0..PIECES {
-                match follower.read(&mut take) {
-                    Ok(more) => {
-                        *trouble = None;
-                        if !more {
-                            break;
-                        }
-                        is_idle &= piece + 1 < PIECES;
-                    }
-                    // Whoever rotates logs may give them to us a moment later.
-                    Err(error) => {
-                        let text = format!("cannot read {}: {error}", path.display());
-                        if trouble.as_ref() != Some(&text) {
-                            say(&text);
-                        }
-                        *trouble = Some(text);
-                        break;
-                    }
-                }
-            }
+        // In turn, so that logs of the same time are read at about the same time.
+        let mut behind: Vec<&mut Followed> = followers.iter_mut().collect();
+        for _ in 0..PIECES {
+            behind =
+                behind.into_iter().filter_map(|log| log.read(&mut take).then_some(log)).collect();
         }
-        Ok(is_idle)
+        Ok(is_idle && behind.is_empty())
     }
 
     /// Writes a noise down, tells it, and writes down that it was told. A kill in between costs a
@@ -299,6 +283,27 @@ impl<'a> Daemon<'a> {
         for notify in &self.notify {
             if let Err(error) = notify.tell_digest(&text) {
                 complain(notify, &error);
+            }
+        }
+    }
+}
+
+impl Followed {
+    /// Gives the lines of one piece; whether there may be more.
+    fn read(&mut self, take: &mut dyn FnMut(&[u8])) -> bool {
+        match self.follower.read(take) {
+            Ok(more) => {
+                self.trouble = None;
+                more
+            }
+            // Whoever rotates logs may give them to us a moment later.
+            Err(error) => {
+                let text = format!("cannot read {}: {error}", self.path.display());
+                if self.trouble.as_ref() != Some(&text) {
+                    say(&text);
+                }
+                self.trouble = Some(text);
+                false
             }
         }
     }

@@ -161,6 +161,22 @@ fn a_log_that_was_empty_is_known_by_the_time() {
 }
 
 #[test]
+fn a_link_to_a_log_leads_to_what_it_was() {
+    let mut stage = Stage::new();
+    fs::create_dir(stage.path("far")).expect("made");
+    std::os::unix::fs::symlink(stage.path("far/log"), stage.path("log")).expect("linked");
+    let mut log = stage.open("far/log");
+    stage.write(&mut log, 10);
+    stage.read();
+    stage.write(&mut log, 10);
+    fs::rename(stage.path("far/log"), stage.path("far/log.1")).expect("renamed");
+    let mut log = stage.open("far/log");
+    stage.write(&mut log, 10);
+    stage.restart();
+    stage.assert_each_once();
+}
+
+#[test]
 fn only_what_a_log_was_is_looked_into() {
     let known = |name: &str, other: &str| rotation(name.as_bytes(), other.as_bytes());
     for (other, number) in [
