@@ -58,9 +58,7 @@ impl Watcher {
             write_noise(&mut out, noise);
             out.i64(since.0);
             out.i64(last.0);
-            // What nobody has asked for yet is not told.
-            let is_told = *is_told && self.ripe.iter().all(|ripe| ripe.id != noise.id);
-            out.u8(u8::from(is_told));
+            out.u8(u8::from(*is_told));
         }
         out.count(self.incidents.digest.len());
         for Summary { noise, is_told } in &self.incidents.digest {
@@ -74,6 +72,8 @@ impl Watcher {
         }
         out.count(self.incidents.told.len());
         self.incidents.told.iter().for_each(|told| out.i64(told.0));
+        out.count(self.ripe.len());
+        self.ripe.iter().for_each(|noise| write_noise(&mut out, noise));
         let sum = crc32fast::hash(&out.0);
         out.u32(sum);
         out.0
@@ -135,6 +135,9 @@ fn read_body(source: &mut Source<'_>, limits: BookLimits) -> Result<Watcher, Sta
     }
     for _ in 0..source.count()? {
         watcher.incidents.told.push_back(Time(source.i64()?));
+    }
+    for _ in 0..source.count()? {
+        watcher.ripe.push(read_noise(source)?);
     }
     source.end()?;
     Ok(watcher)
@@ -320,13 +323,25 @@ mod tests {
         let kept = first.encode();
         let mut second = Watcher::decode(&kept, BookLimits::default()).expect("a state");
         assert_eq!(second.encode(), kept);
-        let ids = |noises: Vec<Noise>| -> Vec<_> { noises.iter().map(|noise| noise.id).collect() };
-        let told = ids(first.noises(Time(100)));
+        let told = first.noises(Time(100));
         assert!(!told.is_empty());
-        assert_eq!(told, ids(second.noises(Time(100))));
+        assert_eq!(told, second.noises(Time(100)));
         assert!(second.noises(Time(101)).is_empty());
         let mut third = Watcher::decode(&second.encode(), BookLimits::default()).expect("a state");
         assert!(third.noises(Time(102)).is_empty(), "told noises are not told again");
+    }
+
+    #[test]
+    fn what_nobody_has_asked_for_yet_is_kept_though_it_is_over() {
+        let mut first = Watcher::default();
+        let mut reader = LineReader::new(Time(86_400));
+        // Without a stamp, and so long ago.
+        for line in [&b"DBERROR"[..], b"1970-01-01T09:00:00Z h cyrus/imap[7]: hello"] {
+            first.take(&reader.read(line), Mode::Watch);
+        }
+        assert!(first.open().is_empty());
+        let mut second = Watcher::decode(&first.encode(), BookLimits::default()).expect("a state");
+        assert_eq!(second.noises(Time(0)).len(), 1);
     }
 
     #[test]
