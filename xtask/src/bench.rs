@@ -1,5 +1,5 @@
-//! `cargo xtask bench snapshot`, `bench vault`, `bench serve`, `bench replicate` and `bench audit`: cylinder
-//! raced against what people use today, in one go, on one disk, on the same real mail.
+//! `cargo xtask bench snapshot`, `vault`, `serve`, `replicate`, `audit` and `watch`: cylinder raced against
+//! what people use today, in one go, on one disk, on the same real mail, or the same log.
 
 mod audit;
 mod computer;
@@ -15,6 +15,7 @@ mod replicate;
 mod sample;
 mod serve;
 mod vault;
+mod watch;
 mod workbench;
 
 use std::fs;
@@ -32,7 +33,7 @@ const PAGE: &str = "docs/benchmarks.md";
 
 /// How it is called.
 pub const ARGUMENTS: &str =
-    "snapshot|vault|serve|replicate|audit [--quick] [--only PART] [--write] ...";
+    "snapshot|vault|serve|replicate|audit|watch [--quick] [--only PART] [--write] ...";
 
 /// The command.
 pub fn run(args: &[String]) -> Result<(), Failure> {
@@ -41,6 +42,7 @@ pub fn run(args: &[String]) -> Result<(), Failure> {
         Some((what, rest)) if what == "serve" => serve::run(rest),
         Some((what, rest)) if what == "replicate" => replicate::run(rest),
         Some((what, rest)) if what == "audit" => audit::run(rest),
+        Some((what, rest)) if what == "watch" => watch::run(rest),
         _ => snapshot(args),
     }
 }

@@ -63,6 +63,12 @@ const COMMANDS: &[Command] = &[
         run: watch_logs::run,
     },
     Command {
+        name: "watch-compare",
+        arguments: "",
+        about: "what cylinder watch and logcheck tell of these logs: the table of docs/watch.md",
+        run: watch_logs::compare,
+    },
+    Command {
         name: "man",
         arguments: "",
         about: "write the manual page to target/man/cylinder.1",

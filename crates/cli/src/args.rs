@@ -388,12 +388,13 @@ pub struct WatchArgs {
     /// Where what is everyday is kept, and how far logs were read
     #[arg(long, value_name = "DIR", default_value = "/var/lib/cylinder/watch")]
     pub state: PathBuf,
-    /// Tell by stderr, journal, command:PROGRAM, mail:ADDRESS or nagios:FILE; repeatable
+    /// Tell by stderr, journal, desktop, command:PROGRAM, webhook:URL, mail:ADDRESS or nagios:FILE;
+    /// repeatable
     /// [default: stderr]
     #[arg(long, value_name = "HOW", requires = "source")]
     pub notify: Vec<Notify>,
-    /// Take these old logs for everyday, also what journalctl -o json has written; plain, gzip or zstd,
-    /// in any order
+    /// Take these old logs for everyday, also what journalctl -o json has written; plain, gzip,
+    /// zstd, xz or bzip2, in any order
     #[arg(long, value_name = "FILE", num_args = 1..)]
     pub learn: Vec<PathBuf>,
     /// Tell what in these logs would have made a noise, and keep nothing
@@ -408,7 +409,7 @@ pub struct WatchArgs {
     /// For how long: a number with s, m, h or d
     #[arg(long = "for", value_name = "TIME", requires = "accept", default_value = "7d", value_parser = span)]
     pub span: Duration,
-    /// List what goes on, and what is accepted
+    /// List what goes on, what is accepted, and how much is known
     #[arg(long)]
     pub list: bool,
     /// Print JSON: for --replay, one object a line

@@ -2,6 +2,8 @@
 
 mod table;
 
+use crate::mask::{Kind, WORDS_MAX, words};
+
 pub use table::ALARMS;
 
 /// How much a noise matters.
@@ -46,9 +48,10 @@ impl Severity {
     }
 }
 
-/// The first alarm of the table that a message is.
+/// The first alarm of the table that a message is, by what Cyrus' authors wrote of it: what strangers
+/// call their mailboxes, and write into subjects, is none.
 pub fn find(message: &[u8]) -> Option<&'static Alarm> {
-    let message = message.to_ascii_lowercase();
+    let message = written(message);
     if table::EVERYDAY.iter().any(|needles| has_all(&message, needles)) {
         return None;
     }
@@ -60,10 +63,31 @@ pub fn rank(alarm: &Alarm) -> usize {
     ALARMS.iter().position(|other| other.name == alarm.name).unwrap_or(ALARMS.len())
 }
 
-/// Whether a message tells of something that did not work.
+/// Whether a message tells of something that did not work, by the same words.
 pub fn is_failure(message: &[u8]) -> bool {
-    let message = message.to_ascii_lowercase();
+    let message = written(message);
     table::FAILURES.iter().any(|word| has(&message, word))
+}
+
+/// A message with its masks, in lower case.
+fn written(message: &[u8]) -> Vec<u8> {
+    let mut written = Vec::with_capacity(message.len());
+    let (mut end, mut count) = (0, 0);
+    words(message, |word| {
+        end += word.glue.len() + word.body.len();
+        count += 1;
+        written.extend_from_slice(word.glue);
+        written.extend_from_slice(match word.kind {
+            Kind::Word => word.body,
+            kind => kind.placeholder().as_bytes(),
+        });
+    });
+    if count < WORDS_MAX {
+        // What stands behind the last word is in no word's glue.
+        written.extend_from_slice(&message[end..]);
+    }
+    written.make_ascii_lowercase();
+    written
 }
 
 fn has_all(message: &[u8], needles: &[&str]) -> bool {
@@ -125,6 +149,9 @@ mod tests {
             "login: localhost [127.0.0.1] glad plaintext User logged in",
             "badlogin: localhost [127.0.0.1] plaintext (glad) [SASL(-13): authentication failure]",
             "DBERROR db4: 2 lockers",
+            "open: user glad opened user.glad.DBERROR",
+            "auditlog: create sessionid=<x> mailbox=<user.glad.no space left on device> acl=<x>",
+            "MAIL, , glad, INBOX,  \"From: x#012Subject: IOERROR: \"no space left on device\"#012\"",
             "process 12 exited, status 0",
             "graceful shutdown",
             "process type:SERVICE name:sync path:/x age:4.4s pid:1 signaled to death by signal 15 (Terminated)",

@@ -289,11 +289,15 @@ impl<'a> Parts<'a> {
     /// How a template with these keys reads.
     fn pattern(&self, keys: &[u64]) -> Vec<u8> {
         let mut pattern = Vec::new();
+        let mut is_bracketed = false;
         for (word, key) in self.words.iter().zip(keys) {
-            // The bracket of a placeholder stands for that of `<value>`.
+            // The brackets of a placeholder stand for those of `<value>`.
             let is_masked = *key == GAP || word.kind != Kind::Word;
-            let glue = if is_masked { word.glue.strip_suffix(b"<") } else { None };
-            pattern.extend_from_slice(glue.unwrap_or(word.glue));
+            let glue = if is_bracketed { word.glue.strip_prefix(b">") } else { None };
+            let glue = glue.unwrap_or(word.glue);
+            let open = if is_masked { glue.strip_suffix(b"<") } else { None };
+            is_bracketed = open.is_some();
+            pattern.extend_from_slice(open.unwrap_or(glue));
             match (*key, word.kind) {
                 (GAP, _) => pattern.extend_from_slice(b"<*>"),
                 (_, Kind::Word) => pattern.extend_from_slice(word.body),

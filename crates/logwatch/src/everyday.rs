@@ -21,6 +21,9 @@ const DAYS_TO_BE_MISSED: u16 = 3;
 /// What comes less often than this is not missed: it is not of every day.
 const GAP_MAX: i64 = 27 * HOUR;
 
+/// What comes once a day does so in no more hours of the day than this, also when summer begins.
+const SAME_HOURS_MAX: usize = 3;
+
 /// The habits of one template.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Habit {
@@ -34,6 +37,8 @@ pub struct Habit {
     pub days: u16,
     /// The longest time without it, of late, in seconds.
     pub gap: i64,
+    /// In how many hours it came, but for the first.
+    pub(crate) visits: u32,
     /// Lines an hour, for each slot; negative where that is not known yet.
     pub(crate) usual: [f32; SLOTS],
     /// The most lines of an hour and of a minute, of late.
@@ -71,6 +76,7 @@ impl Habit {
             last: now,
             days: 0,
             gap: 0,
+            visits: 0,
             usual: [-1.0; SLOTS],
             peak_hour: 0.0,
             peak_minute: 0.0,
@@ -83,9 +89,10 @@ impl Habit {
         habit
     }
 
-    /// Counts a line. Time does not go back here: a clock that does is taken to stand still.
+    /// Counts a line; when it `learns`, no pace is too much. Time does not go back here: a clock that
+    /// does is taken to stand still.
     #[inline]
-    pub fn see(&mut self, now: Time) -> Pace {
+    pub fn see(&mut self, now: Time, learns: bool) -> Pace {
         let now = now.max(self.last);
         if now.minute() != self.minute.0 {
             self.turn_minute(now);
@@ -98,12 +105,18 @@ impl Habit {
         self.count += 1;
         self.minute.1 = self.minute.1.saturating_add(1);
         self.hour.1 = self.hour.1.saturating_add(1);
+        if learns {
+            // At once: it may be kept before the minute is over.
+            self.peak_minute = self.peak_minute.max(self.minute.1 as f32);
+            self.peak_hour = self.peak_hour.max(self.hour.1 as f32);
+            (self.limit_minute, self.limit_hour) = (u32::MAX, u32::MAX);
+        }
         if self.minute.1 == self.limit_minute {
-            let usual = self.peak_minute as u32;
+            let usual = self.peak_minute.ceil() as u32;
             return Pace::Beyond { count: self.minute.1, within: 60, usual };
         }
         if self.hour.1 == self.limit_hour {
-            let usual = self.expected().unwrap_or_default() as u32;
+            let usual = self.expected().unwrap_or_default().ceil() as u32;
             return Pace::Beyond { count: self.hour.1, within: 3600, usual };
         }
         Pace::Usual
@@ -114,8 +127,24 @@ impl Habit {
         let span = self.last.day() - self.first.day() + 1;
         // Four of five days are every day: there are holidays.
         let comes_daily = self.days >= DAYS_TO_BE_MISSED && i64::from(self.days) * 5 >= span * 4;
-        let slack = self.gap.clamp(HOUR, 6 * HOUR);
+        let slack = match self.is_regular() {
+            true => self.gap.clamp(HOUR, 6 * HOUR),
+            false => self.gap.saturating_mul(2).max(HOUR),
+        };
         (comes_daily && self.gap <= GAP_MAX).then(|| self.last.plus(self.gap + slack))
+    }
+
+    /// Whether it runs by the clock: its pauses are much the same and, if they are long, it comes at
+    /// the same hours. What people do has long pauses among short ones, and a longer one is soon to
+    /// come.
+    fn is_regular(&self) -> bool {
+        let usual = self.last.since(self.first) / i64::from(self.visits.max(1));
+        let comes_at = |hour: &usize| {
+            let slots = [self.usual[*hour], self.usual[hour + SLOTS / 2]];
+            *hour == self.hour.0.rem_euclid(24) as usize || slots.iter().any(|lines| *lines > 0.05)
+        };
+        let same_hours = || (0..SLOTS / 2).filter(comes_at).count() <= SAME_HOURS_MAX;
+        usual >= self.gap / 4 * 3 && (self.gap <= 6 * HOUR || same_hours())
     }
 
     fn turn_minute(&mut self, now: Time) {
@@ -132,6 +161,7 @@ impl Habit {
     /// Takes stock of the hour at hand, and of those that have passed without a line.
     fn turn_hours(&mut self, hour: i64) {
         let (from, count) = self.hour;
+        self.visits = self.visits.saturating_add(1);
         self.take_stock(from, count.min(self.limit_hour) as f32);
         let idle = from.saturating_add(1).max(hour.saturating_sub(IDLE_HOURS_MAX));
         for passed in idle..hour {
@@ -187,7 +217,7 @@ mod tests {
             let lines = if hour % 24 == 10 { 100 } else { 6 };
             for line in 0..lines {
                 now = Time(hour * HOUR + line * HOUR / lines);
-                assert_eq!(habit.see(now), Pace::Usual, "hour {hour}");
+                assert_eq!(habit.see(now, false), Pace::Usual, "hour {hour}");
             }
         }
         (habit, now)
@@ -195,7 +225,7 @@ mod tests {
 
     /// So many lines, a second apart; the first that was too many.
     fn storm(habit: &mut Habit, from: Time, lines: i64) -> Option<Pace> {
-        (0..lines).map(|line| habit.see(from.plus(line))).find(|pace| *pace != Pace::Usual)
+        (0..lines).map(|line| habit.see(from.plus(line), false)).find(|pace| *pace != Pace::Usual)
     }
 
     #[test]
@@ -208,11 +238,27 @@ mod tests {
         // Slow enough for every minute, and too much for an hour.
         let slow = |habit: &mut Habit, hour: i64| {
             let start = Time((21 * 24 + hour) * HOUR);
-            (0..360).map(|line| habit.see(start.plus(line * 10))).find(|pace| *pace != Pace::Usual)
+            (0..360)
+                .map(|line| habit.see(start.plus(line * 10), false))
+                .find(|pace| *pace != Pace::Usual)
         };
         assert_eq!(slow(&mut habit.clone(), 10), None);
         let late = slow(&mut habit, 22).expect("too much at night");
         assert!(matches!(late, Pace::Beyond { within: 3600, .. }), "{late:?}");
+    }
+
+    #[test]
+    fn a_storm_that_was_learned_is_none() {
+        let is_usual_after = |learns| {
+            let mut habit = Habit::new(Time(0));
+            for _ in 0..1000 {
+                habit.see(Time(0), learns);
+            }
+            // As after it was kept.
+            habit.set_limits();
+            (0..900).all(|_| habit.see(Time(DAY), false) == Pace::Usual)
+        };
+        assert!(is_usual_after(true) && !is_usual_after(false));
     }
 
     #[test]
@@ -222,22 +268,48 @@ mod tests {
         assert!((HOUR..2 * HOUR).contains(&due.since(last)), "{due:?}");
         let mut nightly = Habit::new(Time(0));
         for night in 0..4 {
-            nightly.see(Time(night * DAY + 4 * HOUR));
+            nightly.see(Time(night * DAY + 4 * HOUR), false);
         }
         let due = nightly.due().expect("it came every night");
         assert_eq!(due, Time(3 * DAY + 4 * HOUR + DAY + 6 * HOUR));
     }
 
     #[test]
+    fn what_comes_at_any_time_is_given_time() {
+        let mut habit = Habit::new(Time(0));
+        for day in 0..7 {
+            for hour in [1, 3 + day, 13 + day] {
+                habit.see(Time(day * DAY + hour * HOUR), false);
+            }
+        }
+        let due = habit.due().expect("it came every day");
+        assert_eq!(due.since(habit.last), 3 * habit.gap);
+    }
+
+    #[test]
+    fn once_a_day_is_by_the_clock_if_it_is_at_the_same_time() {
+        let due_after = |hour: fn(i64) -> i64| {
+            let mut habit = Habit::new(Time(0));
+            for day in 0..7 {
+                habit.see(Time(day * DAY + hour(day) * HOUR), false);
+            }
+            habit.due().map_or(0, |due| due.since(habit.last) / HOUR)
+        };
+        // Pauses fade a little with time.
+        assert!((30..=25 + 6).contains(&due_after(|day| 4 + day % 2)));
+        assert!((70..=3 * 26).contains(&due_after(|day| 3 + 2 * day)));
+    }
+
+    #[test]
     fn what_comes_now_and_then_is_not_missed() {
         let mut rare = Habit::new(Time(0));
         for week in 0..10 {
-            rare.see(Time(week * 7 * DAY));
+            rare.see(Time(week * 7 * DAY), false);
         }
         assert_eq!(rare.due(), None);
         let mut new = Habit::new(Time(0));
-        new.see(Time(0));
-        new.see(Time(DAY));
+        new.see(Time(0), false);
+        new.see(Time(DAY), false);
         assert_eq!(new.due(), None);
     }
 
@@ -245,7 +317,7 @@ mod tests {
     fn a_clock_that_jumps_breaks_nothing() {
         let mut habit = Habit::new(Time(0));
         for now in [0, i64::MAX, 5, i64::MIN, i64::MAX] {
-            habit.see(Time(now));
+            habit.see(Time(now), false);
         }
         assert_eq!(habit.last, Time(i64::MAX));
         habit.due();

@@ -1,6 +1,6 @@
 //! One noise for one trouble, and a count for the rest.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::noise::{Cause, Noise, NoiseId};
 use crate::time::{HOUR, Time};
@@ -8,8 +8,9 @@ use crate::time::{HOUR, Time};
 /// So long the same trouble is still the same, in seconds since it came last.
 const FOLD: i64 = HOUR;
 
-/// So long a noise waits for a better name: the cause may be told after its consequences.
-const HOLD: i64 = 1;
+/// So long a noise waits for a better name: the cause may be told after its consequences. Stamps have
+/// whole seconds, so that it is at least one.
+const HOLD: i64 = 2;
 
 /// So long what one process says belongs together.
 const TOGETHER: i64 = 10;
@@ -35,6 +36,8 @@ const ACCEPTED_MAX: usize = 1024;
 pub struct Incident {
     /// What is said of it.
     pub noise: Noise,
+    /// From when on it waits for a better name.
+    pub(crate) since: Time,
     /// When it came last, itself or what is put down to it.
     pub last: Time,
     /// Who said it last.
@@ -76,6 +79,8 @@ pub struct Incidents {
     pub(crate) accepted: BTreeMap<NoiseId, Time>,
     /// When the last noises were told.
     pub(crate) told: VecDeque<Time>,
+    /// What was told by a run that could not keep that any more.
+    pub(crate) told_before: BTreeSet<(NoiseId, Time)>,
 }
 
 impl Incidents {
@@ -101,7 +106,9 @@ impl Incidents {
         if self.open.len() >= INCIDENTS_MAX {
             self.close_oldest();
         }
-        self.open.push(Incident { by: Speaker::of(&noise), noise, last: now, is_told: false });
+        let is_told = self.told_before.contains(&(noise.id, noise.time));
+        let by = Speaker::of(&noise);
+        self.open.push(Incident { by, noise, since: now, last: now, is_told });
     }
 
     /// Puts a noise down to an incident. If it explains others that nobody has heard of yet, these are
@@ -126,7 +133,7 @@ impl Incidents {
         self.open.sort_by_key(|incident| incident.noise.time);
         let mut ripe = Vec::new();
         for incident in &mut self.open {
-            if incident.is_told || now.since(incident.noise.time) < HOLD {
+            if incident.is_told || now.since(incident.since) < HOLD {
                 continue;
             }
             if self.told.len() > RATE_MAX {
@@ -141,6 +148,18 @@ impl Incidents {
         }
         self.close(now);
         ripe
+    }
+
+    /// Whether any is still to be told.
+    pub fn is_waiting(&self) -> bool {
+        self.open.iter().any(|incident| !incident.is_told)
+    }
+
+    /// Lets none wait any longer.
+    pub fn stop_waiting(&mut self) {
+        for incident in &mut self.open {
+            incident.since = Time(i64::MIN);
+        }
     }
 
     /// What goes on now.
@@ -199,6 +218,9 @@ impl Incident {
     fn explains(&self, noise: &Noise, now: Time) -> bool {
         let (mine, other) = (&self.noise.cause, &noise.cause);
         let same_process = noise.pid.is_some() && self.by == Speaker::of(noise);
+        let end_of_process = self.by.pid.is_some()
+            && self.by.pid == ended(&noise.message)
+            && self.by.host == noise.host;
         let same_kind = matches!(
             (mine, other),
             (Cause::Silence { .. }, Cause::Silence { .. })
@@ -210,7 +232,8 @@ impl Incident {
         let follows = matches!(mine, Cause::Alarm(_)) && other.may_follow();
         let is_caused = !self.is_told && mine.may_follow() && matches!(other, Cause::Alarm(_));
         let is_explained = mine.explains_all() || (!self.is_told && other.explains_all());
-        let is_one = same_process || same_kind || follows || is_caused || is_explained;
+        let is_one =
+            same_process || end_of_process || same_kind || follows || is_caused || is_explained;
         same_template || (is_one && now.since(self.last) <= TOGETHER)
     }
 
@@ -225,6 +248,18 @@ impl Incident {
         self.noise.related = related;
         self.last = now;
     }
+}
+
+/// The process whose end master tells of: `process 7 exited` up to 2.4, and `process type:SERVICE ..
+/// pid:7 exited` since (Cyrus: master/master.c, reap_child).
+fn ended(message: &[u8]) -> Option<u32> {
+    let rest = message.strip_prefix(b"process ")?;
+    let number = match rest.strip_prefix(b"type:") {
+        Some(rest) => &rest[rest.windows(5).position(|part| part == b" pid:")? + 5..],
+        None => rest,
+    };
+    let digits = number.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    std::str::from_utf8(&number[..digits]).ok()?.parse().ok()
 }
 
 /// The last noise for a while.
@@ -247,6 +282,7 @@ mod tests {
             pid: Some(pid),
             session: Vec::new(),
             message: Vec::new(),
+            context: Vec::new(),
             pattern: Vec::new(),
             count: 1,
             related: 0,
@@ -267,14 +303,14 @@ mod tests {
         for second in 0..1000 {
             incidents.raise(noise(1, 1, alarm("dberror"), second), Time(second));
         }
-        assert_eq!(names(&incidents.ripe(Time(1000))), ["database-error"]);
+        assert_eq!(names(&incidents.ripe(Time(1001))), ["database-error"]);
         assert_eq!(incidents.open()[0].noise.count, 1000);
-        assert!(incidents.ripe(Time(1001)).is_empty());
+        assert!(incidents.ripe(Time(1002)).is_empty());
         // An hour after the last, it is over; then it is news again.
         assert!(incidents.ripe(Time(999 + FOLD + 1)).is_empty());
         assert_eq!(incidents.take_digest()[0].noise.count, 1000);
         incidents.raise(noise(1, 1, alarm("dberror"), 9000), Time(9000));
-        assert_eq!(incidents.ripe(Time(9001)).len(), 1);
+        assert_eq!(incidents.ripe(Time(9000 + HOLD)).len(), 1);
     }
 
     #[test]
@@ -284,7 +320,8 @@ mod tests {
         incidents.raise(noise(2, 1, alarm("fatal error"), 0), Time(0));
         incidents.raise(noise(3, 2, alarm("no space left on device"), 0), Time(0));
         incidents.raise(noise(4, 3, alarm("dberror"), 1), Time(1));
-        let told = incidents.ripe(Time(1));
+        assert!(incidents.ripe(Time(1)).is_empty());
+        let told = incidents.ripe(Time(HOLD));
         assert_eq!(names(&told), ["disk-full"]);
         assert_eq!(told[0].related, 3);
     }
@@ -294,9 +331,9 @@ mod tests {
         let mut incidents = Incidents::default();
         incidents.raise(noise(1, 1, alarm("dberror"), 0), Time(0));
         incidents.raise(noise(2, 2, alarm("uniqueid clash"), 0), Time(0));
-        assert_eq!(names(&incidents.ripe(Time(1))), ["database-error", "uniqueid-clash"]);
+        assert_eq!(names(&incidents.ripe(Time(HOLD))), ["database-error", "uniqueid-clash"]);
         incidents.raise(noise(3, 1, alarm("syncerror"), 30), Time(30));
-        assert_eq!(names(&incidents.ripe(Time(31))), ["sync-error"]);
+        assert_eq!(names(&incidents.ripe(Time(30 + HOLD))), ["sync-error"]);
     }
 
     #[test]
@@ -306,7 +343,43 @@ mod tests {
         incidents.raise(noise(1, 1, alarm("dberror"), 50), Time(50));
         assert!(incidents.ripe(Time(60)).is_empty());
         incidents.raise(noise(1, 1, alarm("dberror"), 100), Time(100));
-        assert_eq!(incidents.ripe(Time(101)).len(), 1);
+        assert_eq!(incidents.ripe(Time(100 + HOLD)).len(), 1);
+    }
+
+    #[test]
+    fn the_end_of_a_process_is_part_of_its_trouble() {
+        for message in
+            ["process 7 exited, status 75", "process type:EVENT name:x pid:7 exited, status 1"]
+        {
+            let mut incidents = Incidents::default();
+            incidents.raise(noise(1, 7, alarm("fatal error"), 0), Time(0));
+            let message = message.as_bytes().to_vec();
+            let end = Noise { message, ..noise(2, 1, alarm("exited, status 1"), 0) };
+            incidents.raise(end, Time(0));
+            assert_eq!(names(&incidents.ripe(Time(HOLD))), ["fatal"]);
+        }
+        assert_eq!(ended(b"process type:SERVICE pid:"), None);
+    }
+
+    #[test]
+    fn whoever_is_in_a_hurry_hears_it_at_once() {
+        let mut incidents = Incidents::default();
+        incidents.raise(noise(1, 1, alarm("dberror"), 0), Time(0));
+        assert!(incidents.is_waiting() && incidents.ripe(Time(0)).is_empty());
+        incidents.stop_waiting();
+        assert_eq!(names(&incidents.ripe(Time(0))), ["database-error"]);
+        assert!(!incidents.is_waiting());
+    }
+
+    #[test]
+    fn what_was_told_before_a_kill_keeps_its_name_and_is_not_told_again() {
+        let mut incidents = Incidents::default();
+        incidents.told_before.insert((NoiseId(1), Time(0)));
+        incidents.raise(noise(1, 1, alarm("dberror"), 0), Time(0));
+        // Had it not been told, this would have been its name.
+        incidents.raise(noise(2, 2, alarm("no space left on device"), 0), Time(0));
+        assert_eq!(names(&incidents.ripe(Time(HOLD))), ["disk-full"]);
+        assert_eq!(incidents.open().len(), 2);
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub mod incidents;
 pub mod line;
 pub mod mask;
 pub mod noise;
+mod recent;
 pub mod state;
 pub mod time;
 mod watcher;

@@ -190,7 +190,10 @@ fn kind_of(body: &[u8], marks: u8) -> Kind {
         return Kind::Mailbox;
     }
     if marks & SLASH != 0 {
-        return Kind::Path;
+        // As in `Input/output error` and `System I/O error`.
+        let written: [&[u8]; 2] = [b"input/output", b"i/o"];
+        let is_written = written.iter().any(|written| body.eq_ignore_ascii_case(written));
+        return if is_written { Kind::Word } else { Kind::Path };
     }
     match (marks & DIGIT != 0, marks & (LETTER | HEX | STRANGE) != 0) {
         (true, false) => Kind::Number,
@@ -249,6 +252,10 @@ mod tests {
             ),
             ("fetching user_deny.db entry for 'glad'", "fetching <name> entry for '<text>"),
             ("USER glad", "USER <user>"),
+            (
+                "MAIL, , glad, INBOX,  \"From: \"Glad, of Accounts\" <a@b.c>\"",
+                "MAIL, , <user> <mailbox>  \"<text>",
+            ),
             ("open: user glad opened INBOX", "open: user <user> opened <mailbox>"),
             (
                 "SASL AlwaysTrue Password Verifier Verified: cyrus",

@@ -6,6 +6,9 @@ use crate::time::Time;
 /// What of a line is kept with a noise, in bytes.
 pub const LINE_BYTES_MAX: usize = 1000;
 
+/// So many lines are kept with a noise.
+pub const CONTEXT_LINES_MAX: usize = 3;
+
 /// What a noise is known by: the same for the same cause, also after a restart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NoiseId(pub u32);
@@ -61,6 +64,9 @@ pub struct Noise {
     /// What the line says; at most [`LINE_BYTES_MAX`] of it. Bytes of strangers: not for a terminal
     /// as they are.
     pub message: Vec<u8>,
+    /// What the same process said before, oldest first: at most [`CONTEXT_LINES_MAX`] lines, as far
+    /// as they are still known.
+    pub context: Vec<Vec<u8>>,
     /// Its template.
     pub pattern: Vec<u8>,
     /// How often it came within this noise.
@@ -125,7 +131,7 @@ impl Cause {
             Self::UnknownFailure => "look at what it names; or --accept it",
             Self::NeverSeen => "if it is harmless, nothing: it is known from now on",
             Self::Rate { .. } => "look who sends them: clients, or a program in a loop",
-            Self::FirstFailure => "ask the user; cylinder snapshot USER > /dev/null, for damage",
+            Self::FirstFailure => "ask the user; cylinder audit USER, for damage",
             Self::Silence { .. } => "look whether it still runs: cyrus.conf, systemctl status",
             Self::TooManyKinds => "look at the newest lines: somebody may be writing them",
             Self::TooManyNoises => "cylinder watch --list",

@@ -54,8 +54,9 @@ impl Watcher {
             hashes.into_iter().for_each(|hash| out.u64(hash));
         }
         out.count(self.incidents.open.len());
-        for Incident { noise, last, is_told, by: _ } in &self.incidents.open {
+        for Incident { noise, since, last, is_told, by: _ } in &self.incidents.open {
             write_noise(&mut out, noise);
+            out.i64(since.0);
             out.i64(last.0);
             out.u8(u8::from(*is_told));
         }
@@ -71,6 +72,8 @@ impl Watcher {
         }
         out.count(self.incidents.told.len());
         self.incidents.told.iter().for_each(|told| out.i64(told.0));
+        out.count(self.ripe.len());
+        self.ripe.iter().for_each(|noise| write_noise(&mut out, noise));
         let sum = crc32fast::hash(&out.0);
         out.u32(sum);
         out.0
@@ -118,9 +121,9 @@ fn read_body(source: &mut Source<'_>, limits: BookLimits) -> Result<Watcher, Sta
     watcher.failures = read_set(source)?;
     for _ in 0..source.count()? {
         let noise = read_noise(source)?;
-        let last = Time(source.i64()?);
+        let (since, last) = (Time(source.i64()?), Time(source.i64()?));
         let (by, is_told) = (Speaker::of(&noise), source.u8()? != 0);
-        watcher.incidents.open.push(Incident { noise, last, by, is_told });
+        watcher.incidents.open.push(Incident { noise, since, last, by, is_told });
     }
     for _ in 0..source.count()? {
         let noise = read_noise(source)?;
@@ -132,6 +135,9 @@ fn read_body(source: &mut Source<'_>, limits: BookLimits) -> Result<Watcher, Sta
     }
     for _ in 0..source.count()? {
         watcher.incidents.told.push_back(Time(source.i64()?));
+    }
+    for _ in 0..source.count()? {
+        watcher.ripe.push(read_noise(source)?);
     }
     source.end()?;
     Ok(watcher)
@@ -166,6 +172,7 @@ fn write_known(out: &mut Target, known: &Known) {
     out.i64(habit.last.0);
     out.u16(habit.days);
     out.i64(habit.gap);
+    out.u32(habit.visits);
     habit.usual.iter().for_each(|usual| out.f32(*usual));
     out.f32(habit.peak_hour);
     out.f32(habit.peak_minute);
@@ -187,6 +194,7 @@ fn read_known(source: &mut Source<'_>) -> Result<Known, StateError> {
     habit.last = Time(source.i64()?);
     habit.days = source.u16()?;
     habit.gap = source.i64()?;
+    habit.visits = source.u32()?;
     for usual in &mut habit.usual {
         *usual = source.f32()?;
     }
@@ -216,6 +224,8 @@ fn write_noise(out: &mut Target, noise: &Noise) {
     for text in [&noise.host, &noise.process, &noise.session, &noise.message, &noise.pattern] {
         out.bytes(text);
     }
+    out.count(noise.context.len());
+    noise.context.iter().for_each(|line| out.bytes(line));
     out.u64(noise.count);
     out.u64(noise.related);
 }
@@ -228,6 +238,8 @@ fn read_noise(source: &mut Source<'_>) -> Result<Noise, StateError> {
     let pid = source.u32()?;
     let mut text = || source.bytes().map(<[u8]>::to_vec);
     let (host, process, session, message, pattern) = (text()?, text()?, text()?, text()?, text()?);
+    let context = (0..source.count()?).map(|_| source.bytes().map(<[u8]>::to_vec));
+    let context = context.collect::<Result<_, _>>()?;
     Ok(Noise {
         id,
         cause,
@@ -237,6 +249,7 @@ fn read_noise(source: &mut Source<'_>) -> Result<Noise, StateError> {
         pid: has_pid.then_some(pid),
         session,
         message,
+        context,
         pattern,
         count: source.u64()?,
         related: source.u64()?,
@@ -310,10 +323,25 @@ mod tests {
         let kept = first.encode();
         let mut second = Watcher::decode(&kept, BookLimits::default()).expect("a state");
         assert_eq!(second.encode(), kept);
-        assert_eq!(first.noises(Time(100)), second.noises(Time(100)));
+        let told = first.noises(Time(100));
+        assert!(!told.is_empty());
+        assert_eq!(told, second.noises(Time(100)));
         assert!(second.noises(Time(101)).is_empty());
         let mut third = Watcher::decode(&second.encode(), BookLimits::default()).expect("a state");
         assert!(third.noises(Time(102)).is_empty(), "told noises are not told again");
+    }
+
+    #[test]
+    fn what_nobody_has_asked_for_yet_is_kept_though_it_is_over() {
+        let mut first = Watcher::default();
+        let mut reader = LineReader::new(Time(86_400));
+        // Without a stamp, and so long ago.
+        for line in [&b"DBERROR"[..], b"1970-01-01T09:00:00Z h cyrus/imap[7]: hello"] {
+            first.take(&reader.read(line), Mode::Watch);
+        }
+        assert!(first.open().is_empty());
+        let mut second = Watcher::decode(&first.encode(), BookLimits::default()).expect("a state");
+        assert_eq!(second.noises(Time(0)).len(), 1);
     }
 
     #[test]

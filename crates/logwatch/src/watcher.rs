@@ -10,6 +10,7 @@ use crate::incidents::{Incident, Incidents, Summary};
 use crate::line::Line;
 use crate::mask::Hash;
 use crate::noise::{Cause, LINE_BYTES_MAX, Noise, NoiseId};
+use crate::recent::Recent;
 use crate::time::{DAY, Time};
 
 /// Users and mailboxes that are known to be there.
@@ -63,6 +64,9 @@ pub struct Watcher {
     /// Which failure which of them has had.
     pub(crate) failures: Set,
     pub(crate) incidents: Incidents,
+    /// Noises that the clock of the log has made ripe, and that were not asked for yet.
+    pub(crate) ripe: Vec<Noise>,
+    recent: Recent,
     pub(crate) now: Time,
     pub(crate) lines: u64,
     /// When the first line was written.
@@ -106,6 +110,8 @@ impl Watcher {
             subjects: Set::default(),
             failures: Set::default(),
             incidents: Incidents::default(),
+            ripe: Vec::new(),
+            recent: Recent::default(),
             now: Time(i64::MIN),
             lines: 0,
             since: None,
@@ -123,11 +129,11 @@ impl Watcher {
             self.known.push(Known::new(self.now, found.is_failure));
         }
         let now = self.now;
-        let known = &mut self.known[found.template.0 as usize];
-        let pace = known.habit.see(now);
-        known.is_missed = false;
         let is_young = self.since.is_none_or(|since| now.since(since) < YOUTH);
         let learns = mode == Mode::Learn || is_young;
+        let known = &mut self.known[found.template.0 as usize];
+        let pace = known.habit.see(now, learns);
+        known.is_missed = false;
         known.is_everyday |= learns || known.habit.days >= DAYS_TO_GET_USED_TO;
         let is_first_failure = self.is_first_failure(&found);
         if mode == Mode::Watch
@@ -136,13 +142,32 @@ impl Watcher {
         {
             self.raise(cause, &found, line);
         }
+        self.recent.push(line);
     }
 
     /// The noises that are to be made now. Time passes by this, too: what has not come is missed.
     pub fn noises(&mut self, now: Time) -> Vec<Noise> {
         self.now = self.now.max(now);
         self.miss();
-        self.incidents.ripe(self.now)
+        let mut noises = std::mem::take(&mut self.ripe);
+        noises.extend(self.incidents.ripe(self.now));
+        noises
+    }
+
+    /// Whether a noise waits for its cause to be told.
+    pub fn is_waiting(&self) -> bool {
+        self.incidents.is_waiting()
+    }
+
+    /// Lets no noise wait any longer, whatever the clock of the log shows.
+    pub fn stop_waiting(&mut self) {
+        self.incidents.stop_waiting();
+    }
+
+    /// These noises, each with its time, were told by a run that was killed before it could keep
+    /// that: they are not told again, and nothing else gives them its name.
+    pub fn were_told(&mut self, noises: impl IntoIterator<Item = (NoiseId, Time)>) {
+        self.incidents.told_before = noises.into_iter().collect();
     }
 
     /// What time it is, as far as the lines and the caller tell.
@@ -153,6 +178,11 @@ impl Watcher {
     /// How many lines were taken.
     pub fn lines(&self) -> u64 {
         self.lines
+    }
+
+    /// When the first line was written; `None` if there was none yet, or none with a stamp.
+    pub fn since(&self) -> Option<Time> {
+        self.since
     }
 
     /// All templates, and their habits.
@@ -204,6 +234,8 @@ impl Watcher {
         self.since.get_or_insert(time);
         if mode == Mode::Watch {
             self.miss();
+            // Before the line is taken: what is told must not depend on when somebody asks.
+            self.ripe.extend(self.incidents.ripe(time));
         }
     }
 
@@ -215,12 +247,10 @@ impl Watcher {
         self.next_due = self.now.plus(60);
         for index in 1..self.known.len() {
             let known = &mut self.known[index];
-            let is_missed = !known.is_missed
-                && !known.is_failure
-                && known.habit.due().is_some_and(|due| due < self.now);
-            if !is_missed {
+            let due = known.habit.due().filter(|due| *due < self.now);
+            let Some(due) = due.filter(|_| !known.is_missed && !known.is_failure) else {
                 continue;
-            }
+            };
             known.is_missed = true;
             let last = known.habit.last;
             let template = TemplateIndex(index as u32);
@@ -229,12 +259,14 @@ impl Watcher {
             let noise = Noise {
                 id: noise_id(&cause, *id),
                 cause,
-                time: self.now,
+                // The same whenever somebody looks, also after a kill.
+                time: due,
                 host: Vec::new(),
                 process: process.clone(),
                 pid: None,
                 session: Vec::new(),
                 message: Vec::new(),
+                context: Vec::new(),
                 pattern: pattern.clone(),
                 count: 1,
                 related: 0,
@@ -306,6 +338,7 @@ impl Watcher {
             pid: line.pid,
             session: line.session().unwrap_or_default().to_vec(),
             message: message.to_vec(),
+            context: self.recent.before(line),
             pattern: template.pattern.clone(),
             count: 1,
             related: 0,

@@ -6,10 +6,10 @@
 
 use std::cmp::Reverse;
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, BufRead, ErrorKind, Read};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 use sha1::{Digest, Sha1};
@@ -33,6 +33,9 @@ pub struct Place {
     head: u64,
     /// Their SHA-1, in hex digits.
     hash: String,
+    /// If there are none, when that was found, in milliseconds since 1970: what the log was before
+    /// then was no concern of ours.
+    opened: u64,
 }
 
 /// A log that is read as it grows.
@@ -41,6 +44,10 @@ pub struct Follower {
     now: Option<Open>,
     /// Files that the log was before; whoever writes it may have them still open.
     before: Vec<Open>,
+    /// The end of a compressed one, if that is what was read last.
+    past: Option<Place>,
+    /// When nothing was known of the log yet, or nothing was left of what was known.
+    opened: SystemTime,
 }
 
 /// A file at hand.
@@ -54,15 +61,57 @@ struct Open {
     skipped: u64,
     /// The first bytes, as they were when they were read.
     head: Vec<u8>,
+    /// Whether there was nothing more when it was read last.
+    is_at_end: bool,
+}
+
+/// What was found behind the last byte that was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Piece {
+    Some,
+    Nothing,
+    /// The file was emptied meanwhile, and what was read is not what follows.
+    Cut,
+}
+
+/// A file that the log was before.
+enum Old {
+    Plain(Open),
+    Packed { head: Vec<u8>, lines: Box<dyn BufRead>, offset: u64 },
 }
 
 /// How many old files are kept open for writers that are slow to leave them.
 const BEFORE_MAX: usize = 2;
 
+/// The offset of a file that was read to its end, and that nobody writes to.
+const ALL: u64 = u64::MAX;
+
+/// So much the stamps of a file system may be behind the clock, in milliseconds.
+const COARSE: u64 = 20;
+
+/// How often the files beside a log are looked at anew because one was renamed meanwhile.
+const LOOKS_MAX: usize = 20;
+
 impl Place {
+    fn new(path: &Path, offset: u64, head: &[u8]) -> Self {
+        let (path, hash) = (path.to_owned(), hash_of(head));
+        Self { path, offset, head: head.len() as u64, hash, opened: 0 }
+    }
+
+    /// Of a log of which nothing was read since that time.
+    fn empty(path: &Path, opened: SystemTime) -> Self {
+        Self { opened: millis(opened), ..Self::new(path, 0, b"") }
+    }
+
     /// For the state file.
     pub fn json(&self) -> Value {
-        json!({ "path": self.path, "offset": self.offset, "head": self.head, "hash": self.hash })
+        json!({
+            "path": self.path,
+            "offset": self.offset,
+            "head": self.head,
+            "hash": self.hash,
+            "opened": self.opened,
+        })
     }
 
     /// From the state file.
@@ -72,49 +121,51 @@ impl Place {
             offset: value["offset"].as_u64()?,
             head: value["head"].as_u64()?,
             hash: value["hash"].as_str()?.to_owned(),
+            opened: value["opened"].as_u64()?,
         })
     }
 
-    /// Whether a file begins like that one.
-    fn is_of(&self, file: &mut impl Read) -> io::Result<bool> {
-        Ok(hash_of(file, self.head)?.is_some_and(|hash| hash == self.hash))
+    /// Whether a file was written to since nothing was known of the log.
+    fn is_before(&self, modified: SystemTime) -> bool {
+        millis(modified).saturating_add(COARSE) >= self.opened
+    }
+
+    /// Whether a file that begins so is that one.
+    fn is_of(&self, head: &[u8]) -> bool {
+        let length = usize::try_from(self.head).unwrap_or(usize::MAX);
+        head.get(..length).is_some_and(|head| hash_of(head) == self.hash)
     }
 }
 
 impl Follower {
     /// Follows a log from its beginning.
     pub fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), now: None, before: Vec::new() }
+        let (path, opened) = (path.to_owned(), SystemTime::now());
+        Self { path, now: None, before: Vec::new(), past: None, opened }
     }
 
-    /// Goes on behind a place. What was written since and has been rotated is given at once.
+    /// Goes on behind a place. Of what was written since and has been rotated, what is compressed is
+    /// given at once.
     ///
     /// # Errors
     ///
     /// If a file cannot be read. The log need not exist.
     pub fn resume(place: &Place, take: &mut dyn FnMut(&[u8])) -> io::Result<Self> {
-        let mut follower = Self::new(&place.path);
-        if let Some(file) = open_log(&place.path)?
-            && file.metadata()?.len() >= place.offset
-            && place.is_of(&mut &file)?
+        let opened = SystemTime::UNIX_EPOCH + Duration::from_millis(place.opened);
+        let mut follower = Self { opened, ..Self::new(&place.path) };
+        if let Some(mut now) = Open::log(&place.path)?
+            && place.head > 0
+            && now.file.metadata()?.len() >= place.offset
+            && place.is_of(&now.head)
         {
-            follower.now = Some(Open::at(file, place.offset)?);
+            now.read = place.offset;
+            follower.now = Some(now);
             return Ok(follower);
         }
-        let mut siblings = siblings(&place.path)?;
-        let mut at = None;
-        for (index, path) in siblings.iter().enumerate() {
-            if place.is_of(&mut logs::open(path)?)? {
-                at = Some(index);
-            }
-        }
-        // Nothing of it is left, or what is left is older: the log itself is all there is.
-        let Some(at) = at else { return Ok(follower) };
-        let mut skip = place.offset;
-        for path in siblings.drain(at..) {
-            give_rest(&path, skip, take)?;
-            skip = 0;
-        }
+        // If nothing of it is left, or what is left is older, the log itself is all there is.
+        let (now, old) = since(place)?;
+        follower.queue(old, take)?;
+        follower.now = now;
         Ok(follower)
     }
 
@@ -125,66 +176,186 @@ impl Follower {
     /// If a file cannot be read. The log need not exist.
     pub fn read(&mut self, take: &mut dyn FnMut(&[u8])) -> io::Result<bool> {
         for old in &mut self.before {
-            if old.read_piece(take)? {
+            if old.read_piece(take)? == Piece::Some {
                 return Ok(true);
             }
         }
         let Some(now) = &mut self.now else {
-            self.now = open_log(&self.path)?.map(|file| Open::at(file, 0)).transpose()?;
-            return Ok(self.now.is_some());
+            return if self.path.exists() { self.turn(take) } else { Ok(false) };
         };
-        if now.was_cut()? {
-            return self.restart(take);
+        if now.head.is_empty() && now.file.metadata()?.len() > 0 {
+            // There is no telling whether these are the first lines since it was empty.
+            return self.turn(take);
         }
-        if now.read_piece(take)? {
-            return Ok(true);
+        match now.read_piece(take)? {
+            Piece::Some => Ok(true),
+            Piece::Cut => self.restart(take),
+            Piece::Nothing if is_at(&self.path, &now.file)? => Ok(false),
+            Piece::Nothing => self.turn(take),
         }
-        if is_at(&self.path, &now.file)? {
-            return Ok(false);
-        }
-        self.before.extend(self.now.take());
-        if self.before.len() > BEFORE_MAX {
-            self.before.remove(0).end(take);
-        }
-        Ok(true)
     }
 
     /// The log was cut. What had come before, and was not read yet, is in a copy, if anywhere.
     fn restart(&mut self, take: &mut dyn FnMut(&[u8])) -> io::Result<bool> {
-        let Some(mut now) = self.now.take() else { return Ok(false) };
-        // The newest copy is the one that was made when it was cut.
-        if let Some(path) = siblings(&self.path)?.pop() {
-            let begin = now.read - now.rest.len() as u64 - now.skipped;
-            if fs::metadata(&path)?.len() >= begin {
-                give_rest(&path, begin, take)?;
-                now.rest.clear();
-            }
+        let Some(cut) = self.now.take() else { return Ok(false) };
+        let (now, old) = since(&cut.place(&self.path))?;
+        if old.is_empty() {
+            cut.end(take);
+            self.opened = SystemTime::now();
         }
-        now.end(take);
-        self.now = open_log(&self.path)?.map(|file| Open::at(file, 0)).transpose()?;
+        self.leave_old(take);
+        self.queue(old, take)?;
+        self.now = now;
         Ok(true)
     }
 
+    /// The log goes on in another file, or in the last one of several.
+    fn turn(&mut self, take: &mut dyn FnMut(&[u8])) -> io::Result<bool> {
+        let place = self.place();
+        let (now, mut old) = since(&place)?;
+        if place.head > 0 {
+            // The first has been read already.
+            old.drain(..old.len().min(1));
+        }
+        self.leave_old(take);
+        // One of which nothing was read is among those that were found.
+        self.before.extend(self.now.take().filter(|last| last.read > 0));
+        self.queue(old, take)?;
+        self.now = now;
+        Ok(true)
+    }
+
+    /// Closes those that no writer can still have, once they have been read.
+    fn leave_old(&mut self, take: &mut dyn FnMut(&[u8])) {
+        while self.before.len() >= BEFORE_MAX {
+            self.before.remove(0).end(take);
+        }
+    }
+
+    /// Lets old files be read before the log, in their order.
+    fn queue(&mut self, old: Vec<Old>, take: &mut dyn FnMut(&[u8])) -> io::Result<()> {
+        for old in old {
+            match old {
+                Old::Plain(open) => self.before.push(open),
+                Old::Packed { head, lines, offset } => {
+                    for mut open in self.before.drain(..) {
+                        while open.read_piece(take)? == Piece::Some {}
+                        open.end(take);
+                    }
+                    give(lines, offset, take)?;
+                    self.past = Some(Place::new(&self.path, ALL, &head));
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// How far the log was read: what is to be kept.
-    ///
-    /// # Errors
-    ///
-    /// If the file cannot be read.
-    pub fn place(&self) -> io::Result<Option<Place>> {
-        // Of files that were the log before, only ends without a line end may be left.
-        let Some(now) = &self.now else { return Ok(None) };
-        let offset = now.read - now.rest.len() as u64 - now.skipped;
-        let head = offset.min(now.head.len() as u64);
-        let hash = hash_of(&mut &now.head[..], head)?.unwrap_or_default();
-        Ok(Some(Place { path: self.path.clone(), offset, head, hash }))
+    pub fn place(&self) -> Place {
+        let of = |open: &Open| open.place(&self.path);
+        if let Some(now) = self.now.as_ref().filter(|now| now.read > 0) {
+            // Of what it was before, only ends without a line end may be left.
+            return of(now);
+        }
+        let unread = self.before.iter().find(|old| !old.is_at_end);
+        let before = unread.or(self.before.last()).map(of);
+        let before = before.or_else(|| self.past.clone());
+        before.unwrap_or_else(|| Place::empty(&self.path, self.opened))
+    }
+}
+
+/// Gives what there is behind an offset.
+fn give(mut lines: Box<dyn BufRead>, offset: u64, take: &mut dyn FnMut(&[u8])) -> io::Result<()> {
+    io::copy(&mut lines.by_ref().take(offset), &mut io::sink())?;
+    logs::lines_of(&mut lines, take)
+}
+
+/// The log as it is now, and what it was from a place on: first the file of that place, if it is still
+/// there, from that place on.
+fn since(place: &Place) -> io::Result<(Option<Open>, Vec<Old>)> {
+    let mut look = 0;
+    loop {
+        // What is renamed or compressed right now is there under another name the next time.
+        match look_since(place) {
+            Err(error) if error.kind() == ErrorKind::NotFound && look < LOOKS_MAX => look += 1,
+            result => return result,
+        }
+    }
+}
+
+fn look_since(place: &Place) -> io::Result<(Option<Open>, Vec<Old>)> {
+    // The log first: what it has is read from itself, also if it is just being copied.
+    let now = Open::log(&place.path)?;
+    let mut heads: Vec<Vec<u8>> = now.iter().map(|now| now.head.clone()).collect();
+    let mut old = Vec::new();
+    for (path, modified) in siblings(&place.path)? {
+        let Some(head) = head_of(&path)? else { continue };
+        let offset = match old.is_empty() {
+            true if place.head == 0 && !place.is_before(modified) => continue,
+            true if place.is_of(&head) => place.offset,
+            true => continue,
+            false => 0,
+        };
+        // One that is just being compressed is there twice.
+        if heads.iter().all(|known| !is_same(known, &head)) {
+            old.push(Old::open(&path, offset, &head)?);
+            heads.push(head);
+        }
+    }
+    Ok((now, old))
+}
+
+/// The first bytes of what a file holds, whatever compressed it; `None` if that is nothing, or cannot
+/// be read yet.
+fn head_of(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    let mut head = Vec::new();
+    match logs::open(path).and_then(|lines| lines.take(HEAD).read_to_end(&mut head)) {
+        Ok(_) => Ok(Some(head).filter(|head| !head.is_empty())),
+        Err(error) if error.kind() == ErrorKind::NotFound => Err(error),
+        Err(_) => Ok(None),
+    }
+}
+
+/// Whether one of two files may be the copy of the other, by their first bytes.
+fn is_same(one: &[u8], other: &[u8]) -> bool {
+    let length = one.len().min(other.len());
+    length > 0 && one[..length] == other[..length]
+}
+
+impl Old {
+    fn open(path: &Path, offset: u64, head: &[u8]) -> io::Result<Self> {
+        let file = File::open(path)?;
+        let mut first = [0; logs::MAGIC_BYTES];
+        let length = file.read_at(&mut first, 0)?;
+        Ok(match logs::is_plain(&first[..length]) {
+            true => Self::Plain(Open { read: offset, ..Open::new(file)? }),
+            false => Self::Packed { head: head.to_owned(), lines: logs::open(path)?, offset },
+        })
     }
 }
 
 impl Open {
-    fn at(file: File, offset: u64) -> io::Result<Self> {
-        let mut head = vec![0; offset.min(HEAD) as usize];
-        file.read_exact_at(&mut head, 0)?;
-        Ok(Self { file, read: offset, rest: Vec::new(), skipped: 0, head })
+    /// From its beginning.
+    fn new(file: File) -> io::Result<Self> {
+        let mut head = Vec::new();
+        let mut piece = [0; HEAD as usize];
+        let length = file.read_at(&mut piece, 0)?;
+        head.extend_from_slice(&piece[..length]);
+        Ok(Self { file, read: 0, rest: Vec::new(), skipped: 0, head, is_at_end: false })
+    }
+
+    /// The log itself, if it is there.
+    fn log(path: &Path) -> io::Result<Option<Self>> {
+        match File::open(path) {
+            Ok(file) => Ok(Some(Self::new(file)?)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn place(&self, path: &Path) -> Place {
+        let offset = self.read - self.rest.len() as u64 - self.skipped;
+        Place::new(path, offset, &self.head)
     }
 
     /// Whether it was emptied, however much has been written to it since.
@@ -197,13 +368,20 @@ impl Open {
         }
     }
 
-    /// Reads a piece, and gives the lines that end in it; whether there was anything.
-    fn read_piece(&mut self, take: &mut dyn FnMut(&[u8])) -> io::Result<bool> {
+    /// Reads a piece, and gives the lines that end in it.
+    fn read_piece(&mut self, take: &mut dyn FnMut(&[u8])) -> io::Result<Piece> {
         let mut piece = vec![0; PIECE];
         let length = self.file.read_at(&mut piece, self.read)?;
-        let missing = HEAD as usize - self.head.len();
-        if missing > 0 && self.read == self.head.len() as u64 {
-            self.head.extend_from_slice(&piece[..length.min(missing)]);
+        // Behind the reading, as it may have been cut just before it.
+        let is_cut = self.was_cut()?;
+        self.is_at_end = is_cut || length == 0;
+        if is_cut {
+            return Ok(Piece::Cut);
+        }
+        let known = self.head.len() as u64;
+        if known < HEAD && self.read <= known {
+            let new = &piece[..length.min((HEAD - self.read) as usize)];
+            self.head.extend(new.iter().skip((known - self.read) as usize));
         }
         self.read += length as u64;
         for part in piece[..length].split_inclusive(|byte| *byte == b'\n') {
@@ -220,7 +398,7 @@ impl Open {
                 self.skipped = 0;
             }
         }
-        Ok(length > 0)
+        Ok(if length > 0 { Piece::Some } else { Piece::Nothing })
     }
 
     /// A line without an end is one, too, if nothing will follow it.
@@ -228,14 +406,6 @@ impl Open {
         if !self.rest.is_empty() {
             take(&self.rest);
         }
-    }
-}
-
-fn open_log(path: &Path) -> io::Result<Option<File>> {
-    match File::open(path) {
-        Ok(file) => Ok(Some(file)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
     }
 }
 
@@ -249,8 +419,10 @@ fn is_at(path: &Path, file: &File) -> io::Result<bool> {
     }
 }
 
-/// Files beside a log whose names begin with its own, oldest first.
-fn siblings(path: &Path) -> io::Result<Vec<PathBuf>> {
+/// What a log was before, oldest first: the files beside it that have its name and a mark of rotation.
+fn siblings(path: &Path) -> io::Result<Vec<(PathBuf, SystemTime)>> {
+    // Whoever rotates a log does so where it lies, and not where a link to it is.
+    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
         return Ok(Vec::new());
     };
@@ -259,205 +431,47 @@ fn siblings(path: &Path) -> io::Result<Vec<PathBuf>> {
     for entry in fs::read_dir(parent)? {
         let entry = entry?;
         let other = entry.file_name();
-        let is_old = other != name
-            && other.as_encoded_bytes().starts_with(name.as_encoded_bytes())
-            && entry.file_type()?.is_file();
-        if is_old {
-            let number = rotation(&other.as_encoded_bytes()[name.len()..]);
-            found.push((entry.metadata()?.modified()?, Reverse(number), entry.path()));
+        let number = rotation(name.as_encoded_bytes(), other.as_encoded_bytes());
+        let Some(number) = number else { continue };
+        let metadata = entry.metadata()?;
+        if metadata.is_file() {
+            found.push((metadata.modified()?, Reverse(number), entry.path()));
         }
     }
     found.sort();
-    Ok(found.into_iter().map(|(.., path)| path).collect())
+    Ok(found.into_iter().map(|(modified, _, path)| (path, modified)).collect())
 }
 
-/// How often a log was rotated, by what stands behind its name: `.2` and `.2.gz` are older than `.1`,
-/// which the clock of a file system may be too coarse to tell. 0 if it has no number.
-fn rotation(behind: &[u8]) -> u32 {
-    let digits = behind.strip_prefix(b".").and_then(|rest| rest.split(|byte| *byte == b'.').next());
-    digits.and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok()).unwrap_or(0)
+/// What compressed logs end with.
+const PACKED: [&[u8]; 4] = [b".gz", b".zst", b".xz", b".bz2"];
+
+/// How often a log was rotated, if another file is what it was: `mail.log.2` and `mail.log.2.gz` are
+/// older than `mail.log.1`, which the clock of a file system may be too coarse to tell. A date is 0, and
+/// stands before or behind the extension. `mail.err` is no older `mail`.
+fn rotation(name: &[u8], other: &[u8]) -> Option<u32> {
+    let other = PACKED.iter().find_map(|end| other.strip_suffix(*end)).unwrap_or(other);
+    let dot = name.iter().rposition(|byte| *byte == b'.').unwrap_or(name.len());
+    let (stem, extension) = name.split_at(dot);
+    let between = || other.strip_prefix(stem)?.strip_suffix(extension);
+    let mark = other.strip_prefix(name).or_else(between)?;
+    let (first, rest) = mark.split_first()?;
+    let is_known = |byte: &u8| byte.is_ascii_digit() || b".-_:+TZ".contains(byte);
+    let is_mark = mark == b".old"
+        || (b".-_".contains(first) && rest.first()?.is_ascii_digit() && rest.iter().all(is_known));
+    let number = || std::str::from_utf8(mark.strip_prefix(b".")?).ok()?.parse().ok();
+    is_mark.then(|| number().unwrap_or(0))
 }
 
-/// Gives what a file has behind an offset, which is that of its content if it is compressed.
-fn give_rest(path: &Path, offset: u64, take: &mut dyn FnMut(&[u8])) -> io::Result<()> {
-    let mut lines = logs::open(path)?;
-    io::copy(&mut lines.by_ref().take(offset), &mut io::sink())?;
-    logs::lines_of(&mut lines, &mut |line| {
-        take(line);
-        true
-    })
+/// Milliseconds since 1970.
+fn millis(time: SystemTime) -> u64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The SHA-1 of the first bytes; `None` if there are not so many.
-fn hash_of(file: &mut impl Read, head: u64) -> io::Result<Option<String>> {
-    let mut first = Vec::new();
-    file.by_ref().take(head).read_to_end(&mut first)?;
-    let digest = Sha1::digest(&first);
-    let hex = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok((first.len() as u64 == head).then_some(hex))
+/// The SHA-1 of some bytes, in hex digits.
+fn hash_of(bytes: &[u8]) -> String {
+    Sha1::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::Write;
-
-    use tempfile::TempDir;
-
-    use super::*;
-
-    /// A log, who writes it, who follows it, and what he was given.
-    struct Stage {
-        dir: TempDir,
-        follower: Follower,
-        written: u32,
-        given: Vec<String>,
-    }
-
-    impl Stage {
-        fn new() -> Self {
-            let dir = tempfile::tempdir().expect("a directory");
-            let follower = Follower::new(&dir.path().join("log"));
-            Self { dir, follower, written: 0, given: Vec::new() }
-        }
-
-        fn path(&self, name: &str) -> PathBuf {
-            self.dir.path().join(name)
-        }
-
-        fn open(&self, name: &str) -> File {
-            File::options().create(true).append(true).open(self.path(name)).expect("a log")
-        }
-
-        /// Writes so many lines, each a number.
-        fn write(&mut self, file: &mut File, lines: u32) {
-            for _ in 0..lines {
-                self.written += 1;
-                file.write_all(format!("line {}\n", self.written).as_bytes()).expect("written");
-            }
-        }
-
-        fn read(&mut self) {
-            let given = &mut self.given;
-            let mut take = |line: &[u8]| given.push(String::from_utf8_lossy(line).into_owned());
-            while self.follower.read(&mut take).expect("readable") {}
-        }
-
-        /// Goes on as after a kill: with the place alone.
-        fn restart(&mut self) {
-            let place = self.follower.place().expect("readable").expect("a place");
-            let place = Place::from_json(&place.json()).expect("a place");
-            self.resume(&place);
-        }
-
-        fn resume(&mut self, place: &Place) {
-            let given = &mut self.given;
-            let mut take = |line: &[u8]| given.push(String::from_utf8_lossy(line).into_owned());
-            self.follower = Follower::resume(place, &mut take).expect("readable");
-        }
-
-        #[track_caller]
-        fn assert_each_once(&mut self) {
-            self.read();
-            let all: Vec<String> = (1..=self.written).map(|n| format!("line {n}")).collect();
-            assert_eq!(self.given, all);
-        }
-    }
-
-    #[test]
-    fn a_log_that_is_renamed_is_read_to_its_end() {
-        let mut stage = Stage::new();
-        let mut old = stage.open("log");
-        stage.write(&mut old, 10);
-        stage.read();
-        fs::rename(stage.path("log"), stage.path("log.1")).expect("renamed");
-        stage.write(&mut old, 10);
-        stage.read();
-        let mut new = stage.open("log");
-        stage.read();
-        // Its writer has not heard of it yet.
-        stage.write(&mut old, 10);
-        stage.read();
-        stage.write(&mut new, 10);
-        stage.assert_each_once();
-    }
-
-    #[test]
-    fn a_log_that_is_copied_and_cut_is_read_to_its_end() {
-        let mut stage = Stage::new();
-        let mut log = stage.open("log");
-        stage.write(&mut log, 10);
-        stage.read();
-        stage.write(&mut log, 10);
-        fs::copy(stage.path("log"), stage.path("log.1")).expect("copied");
-        log.set_len(0).expect("cut");
-        // More than there was before, so that its length does not tell.
-        stage.write(&mut log, 100);
-        stage.assert_each_once();
-        log.set_len(0).expect("cut");
-        stage.read();
-        stage.write(&mut log, 3);
-        stage.assert_each_once();
-    }
-
-    #[test]
-    fn what_was_rotated_while_nobody_watched_is_read_too() {
-        let mut stage = Stage::new();
-        let mut log = stage.open("log");
-        stage.write(&mut log, 10);
-        stage.read();
-        let place = stage.follower.place().expect("readable").expect("a place");
-        stage.write(&mut log, 10);
-        let packed = zstd::encode_all(File::open(stage.path("log")).expect("it"), 1).expect("zstd");
-        fs::write(stage.path("log.2.zst"), packed).expect("written");
-        fs::remove_file(stage.path("log")).expect("removed");
-        let mut next = stage.open("log.1");
-        stage.write(&mut next, 10);
-        let mut newest = stage.open("log");
-        stage.write(&mut newest, 10);
-        stage.resume(&place);
-        stage.assert_each_once();
-    }
-
-    #[test]
-    fn files_of_one_moment_are_in_the_order_of_their_numbers() {
-        let stage = Stage::new();
-        let made = SystemTime::UNIX_EPOCH;
-        for name in ["log.1", "log.10.gz", "log.2.zst", "log", "log-20261101", "log-20261102"] {
-            stage.open(name).set_modified(made).expect("dated");
-        }
-        let found = siblings(&stage.path("log")).expect("readable");
-        let names: Vec<_> = found.iter().filter_map(|path| path.file_name()?.to_str()).collect();
-        assert_eq!(names, ["log.10.gz", "log.2.zst", "log.1", "log-20261101", "log-20261102"]);
-    }
-
-    #[test]
-    fn a_kill_at_any_byte_costs_no_line() {
-        let mut stage = Stage::new();
-        let mut log = stage.open("log");
-        stage.write(&mut log, 3);
-        stage.read();
-        for byte in b"line 4\nline 5\n" {
-            log.write_all(&[*byte]).expect("written");
-            stage.read();
-            stage.restart();
-        }
-        stage.written = 5;
-        stage.assert_each_once();
-    }
-
-    #[test]
-    fn a_line_without_an_end_costs_no_memory() {
-        let mut stage = Stage::new();
-        let mut log = stage.open("log");
-        for _ in 0..40 {
-            log.write_all(&vec![b'x'; PIECE]).expect("written");
-            stage.read();
-        }
-        let now = stage.follower.now.as_ref().expect("a file");
-        assert!(now.rest.capacity() <= 4 * LINE_BYTES_MAX, "{}", now.rest.capacity());
-        log.write_all(b"\nnext\n").expect("written");
-        stage.read();
-        let lengths: Vec<usize> = stage.given.iter().map(String::len).collect();
-        assert_eq!(lengths, [LINE_BYTES_MAX, 4]);
-    }
-}
+mod tests;

@@ -9,9 +9,11 @@ use std::time::{Duration, Instant};
 
 use logwatch::alarms::Severity;
 use logwatch::noise::Noise;
+use serde_json::{Value, json};
 
 use super::show;
 use crate::output::Output;
+use crate::render::plain;
 
 /// A way to tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +25,10 @@ pub enum Notify {
     Journal,
     /// A program, which is given the noise as JSON.
     Command(PathBuf),
+    /// A URL that JSON is posted to, through curl.
+    Webhook(String),
+    /// A notification on the desktop of whoever runs it, through notify-send.
+    Desktop,
     /// A mail, through the system's sendmail.
     Mail(String),
     /// A file with a status and a text, as Nagios' plugins print them.
@@ -43,10 +49,16 @@ impl FromStr for Notify {
         match (how, what) {
             ("stderr", "") => Ok(Self::Stderr),
             ("journal", "") => Ok(Self::Journal),
+            ("desktop", "") => Ok(Self::Desktop),
+            ("webhook", url) if is_url(url) => Ok(Self::Webhook(url.to_owned())),
             ("command", program) if !program.is_empty() => Ok(Self::Command(program.into())),
             ("mail", to) if !to.is_empty() && !to.starts_with('-') => Ok(Self::Mail(to.to_owned())),
             ("nagios", file) if !file.is_empty() => Ok(Self::Nagios(file.into())),
-            _ => Err("it is stderr, journal, command:PROGRAM, mail:ADDRESS or nagios:FILE".into()),
+            _ => Err(
+                "it is stderr, journal, desktop, command:PROGRAM, webhook:URL, mail:ADDRESS or \
+                       nagios:FILE"
+                    .into(),
+            ),
         }
     }
 }
@@ -57,6 +69,9 @@ impl fmt::Display for Notify {
             Self::Stderr => f.write_str("stderr"),
             Self::Journal => f.write_str("journal"),
             Self::Command(program) => write!(f, "command:{}", program.display()),
+            // What stands behind the host is often a secret.
+            Self::Webhook(url) => write!(f, "webhook:{}", host_of(url)),
+            Self::Desktop => f.write_str("desktop"),
             Self::Mail(to) => write!(f, "mail:{to}"),
             Self::Nagios(file) => write!(f, "nagios:{}", file.display()),
         }
@@ -85,6 +100,17 @@ impl Notify {
                 let text = show::json_line(&show::document(noise));
                 run(Command::new(program).env("CYLINDER_NOISE", noise.cause.name()), &text)
             }
+            Self::Webhook(url) => {
+                let mut document = show::document(noise);
+                document["text"] = show::text(noise).into();
+                post(url, &document)
+            }
+            Self::Desktop => {
+                let (text, name) = (show::text(noise), noise.cause.name());
+                let mut command = Command::new("notify-send");
+                command.args(["--app-name=cylinder", "--urgency", urgency(noise.cause.severity())]);
+                run(command.arg("--").args([name, &text]), "")
+            }
             Self::Mail(to) => {
                 let text = mail(to, &show::headline(noise), &show::text(noise));
                 run(Command::new(SENDMAIL).args(["-i", "-t"]), &text)
@@ -93,14 +119,14 @@ impl Notify {
         }
     }
 
-    /// Tells what goes on now.
+    /// Tells what goes on now, and what keeps us from knowing it.
     ///
     /// # Errors
     ///
     /// If it could not be told.
-    pub fn tell_status(&self, open: &[&Noise]) -> io::Result<()> {
+    pub fn tell_status(&self, open: &[&Noise], trouble: Option<&str>) -> io::Result<()> {
         match self {
-            Self::Nagios(file) => write_status(file, &status(open)),
+            Self::Nagios(file) => write_status(file, &status(open, trouble)),
             _ => Ok(()),
         }
     }
@@ -115,9 +141,45 @@ impl Notify {
             Self::Mail(to) => {
                 run(Command::new(SENDMAIL).args(["-i", "-t"]), &mail(to, "daily digest", digest))
             }
+            Self::Webhook(url) => post(url, &json!({ "name": "digest", "text": digest })),
             Self::Stderr | Self::Journal => io::stderr().write_all(digest.as_bytes()),
-            Self::Command(_) | Self::Nagios(_) => Ok(()),
+            Self::Command(_) | Self::Desktop | Self::Nagios(_) => Ok(()),
         }
+    }
+}
+
+fn is_url(text: &str) -> bool {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    rest.is_some_and(|rest| !rest.is_empty()) && !text.chars().any(char::is_control)
+}
+
+/// The URL up to its path, without a name and a password.
+fn host_of(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
+    authority.rsplit('@').next().unwrap_or(authority)
+}
+
+/// Posts JSON. All is said on standard input, where no other user sees it.
+fn post(url: &str, document: &Value) -> io::Result<()> {
+    let quoted = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"");
+    let document = show::json_line(document);
+    let said = format!(
+        "url = \"{}\"\nheader = \"Content-Type: application/json\"\ndata-raw = \"{}\"\n",
+        quoted(url),
+        quoted(document.trim_end()),
+    );
+    let mut curl = Command::new("curl");
+    curl.args(["--silent", "--show-error", "--fail", "--max-time", "25", "--config", "-"]);
+    run(&mut curl, &said)
+}
+
+/// As notify-send has it.
+fn urgency(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Critical | Severity::Error => "critical",
+        Severity::Warning => "normal",
+        Severity::Notice => "low",
     }
 }
 
@@ -141,7 +203,10 @@ fn mail(to: &str, subject: &str, text: &str) -> String {
 }
 
 /// The line of a Nagios plugin.
-fn status(open: &[&Noise]) -> String {
+fn status(open: &[&Noise], trouble: Option<&str>) -> String {
+    if let Some(trouble) = trouble {
+        return format!("2 CRITICAL: {}\n", plain(trouble));
+    }
     let worst = open.iter().max_by_key(|noise| noise.cause.severity());
     let Some(worst) = worst else { return "0 OK: nothing but the everyday\n".to_owned() };
     let state = match worst.cause.severity() {
@@ -196,6 +261,7 @@ mod tests {
             pid: Some(1),
             session: Vec::new(),
             message: b"a\r\nBcc: x\x07\xff".to_vec(),
+            context: vec![b"b\x1b[2J\n".to_vec()],
             pattern: Vec::new(),
             count: 1,
             related: 0,
@@ -216,15 +282,29 @@ mod tests {
         assert_eq!("stderr".parse(), Ok(Notify::Stderr));
         assert_eq!("mail:root".parse(), Ok(Notify::Mail("root".into())));
         assert_eq!("nagios:/x".parse(), Ok(Notify::Nagios("/x".into())));
-        for wrong in ["", "mail:", "mail:-bd", "command:", "pigeon:x", "stderr:x"] {
+        let webhook: Notify = "webhook:https://a:b@c.d/secret".parse().expect("a URL");
+        assert_eq!(webhook.to_string(), "webhook:c.d");
+        for wrong in [
+            "",
+            "webhook:",
+            "webhook:ftp://x",
+            "webhook:http://",
+            "desktop:x",
+            "mail:",
+            "mail:-bd",
+            "command:",
+            "pigeon:x",
+            "stderr:x",
+        ] {
             assert!(wrong.parse::<Notify>().is_err(), "{wrong}");
         }
     }
 
     #[test]
     fn nagios_is_told_the_worst() {
-        assert!(status(&[]).starts_with("0 OK"));
-        assert!(status(&[&noise()]).starts_with("1 WARNING: 1 open; "));
+        assert!(status(&[], None).starts_with("0 OK"));
+        assert!(status(&[&noise()], None).starts_with("1 WARNING: 1 open; "));
+        assert_eq!(status(&[&noise()], Some("no\nlog")).lines().count(), 1);
     }
 
     #[test]

@@ -27,20 +27,24 @@ pub fn parse_id(text: &str) -> Option<NoiseId> {
 /// In one line: when, how bad, what, who.
 pub fn headline(noise: &Noise) -> String {
     let pid = noise.pid.map_or_else(String::new, |pid| format!("[{pid}]"));
-    format!(
-        "{} {} {}: {} {}{pid} ({})",
-        wall(noise.time),
-        noise.cause.severity().as_str(),
-        noise.cause.name(),
-        safe(&noise.host),
-        safe(&noise.process),
-        id(noise.id),
-    )
+    let process = format!("{}{pid}", safe(&noise.process));
+    let mut line =
+        format!("{} {} {}:", wall(noise.time), noise.cause.severity().as_str(), noise.cause.name());
+    for part in [safe(&noise.host), process, format!("({})", id(noise.id))] {
+        if !part.is_empty() {
+            line.push(' ');
+            line.push_str(&part);
+        }
+    }
+    line
 }
 
 /// With the line, what it means, and what to do.
 pub fn text(noise: &Noise) -> String {
     let mut text = headline(noise);
+    for line in &noise.context {
+        let _ = write!(text, "\n    before: {}", safe(line));
+    }
     let said = if noise.message.is_empty() { &noise.pattern } else { &noise.message };
     let _ = write!(text, "\n    {}\n    {}", safe(said), noise.cause.meaning());
     if let Cause::Silence { last } = noise.cause {
@@ -70,6 +74,7 @@ pub fn document(noise: &Noise) -> Value {
         "pid": noise.pid,
         "session": String::from_utf8_lossy(&noise.session),
         "line": String::from_utf8_lossy(&noise.message),
+        "context": noise.context.iter().map(|line| String::from_utf8_lossy(line)).collect::<Vec<_>>(),
         "template": String::from_utf8_lossy(&noise.pattern),
         "why": noise.cause.meaning(),
         "last": last,
@@ -120,8 +125,12 @@ pub fn explanation(known: &Explanation<'_>) -> String {
             let _ = writeln!(text, "always a noise: {} ({})", alarm.name, alarm.severity.as_str());
             let _ = writeln!(text, "    {}\n    next: {}", alarm.meaning, alarm.next);
         }
-        None if known.is_failure => text.push_str("it tells of a failure\n"),
-        None => {}
+        None if known.template.is_none() || known.differs => {
+            let name = if known.is_failure { "unknown-failure" } else { "never-seen" };
+            let _ = writeln!(text, "a noise: {name}, unless nothing has been learned yet");
+        }
+        None if known.is_failure => text.push_str("it tells of a failure, and is everyday\n"),
+        None => text.push_str("it is everyday\n"),
     }
     text
 }

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use logwatch::Watcher;
@@ -179,7 +180,8 @@ impl Store {
             if fs::metadata(&path).is_ok_and(|found| found.len() > NOISES_BYTES_MAX) {
                 fs::rename(&path, path.with_extension("jsonl.1"))?;
             }
-            let mut file = OpenOptions::new().create(true).append(true).open(&path)?;
+            // Lines of the log are not for everybody.
+            let mut file = OpenOptions::new().create(true).append(true).mode(0o600).open(&path)?;
             file.write_all(show::json_line(entry).as_bytes())?;
             file.sync_data()
         };
@@ -196,6 +198,12 @@ impl Store {
         let path = self.dir.join(name);
         CliError::failed(format!("cannot {operation} {}", path.display()), error)
     }
+}
+
+/// The noise and its time that a key is of.
+pub fn parse_key(key: &str) -> Option<(NoiseId, Time)> {
+    let (id, time) = key.split_once('-')?;
+    Some((show::parse_id(id)?, Time(time.parse().ok()?)))
 }
 
 /// The same for the same noise, also when its line is read a second time.

@@ -42,3 +42,4 @@ mod vault_s3;
 mod vault_search;
 mod vaults;
 mod watching;
+mod watching_daemon;

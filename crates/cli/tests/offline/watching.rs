@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, Permissions};
 use std::io::{Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -95,6 +96,44 @@ fn a_line_is_explained() {
 }
 
 #[test]
+fn logs_of_several_servers_are_read_in_the_order_of_time() {
+    let directory = scratch();
+    let (_, rest) = learned(directory.path());
+    let of = |day: &str| {
+        let lines = rest.lines().filter(|line| line.starts_with(day));
+        lines.partition::<Vec<&str>, _>(|line| line.contains(" mail1 "))
+    };
+    let mut paths = Vec::new();
+    for day in ["2026-11-10T", "2026-11-09T"] {
+        let (first, second) = of(day);
+        assert!(!first.is_empty() && !second.is_empty());
+        for (name, lines) in [("mail1", first), ("mail2", second)] {
+            let text = lines.join("\n") + "\n";
+            paths.push(write(directory.path(), &format!("{name}-{day}"), text));
+        }
+    }
+    let state = directory.path().join("state");
+    let replay = |paths: &[String]| {
+        let arguments = ["--replay"].into_iter().chain(paths.iter().map(String::as_str));
+        watch(&state, &arguments.collect::<Vec<_>>())
+    };
+    let ran = replay(&paths).expect(0);
+    let lines = rest.lines().count();
+    assert!(ran.stderr.starts_with(&format!("{lines} lines, 0 noises")), "{}", ran.stderr);
+}
+
+#[test]
+fn what_is_known_already_is_not_learned_again() {
+    let directory = scratch();
+    let (state, rest) = learned(directory.path());
+    let ran =
+        watch(&state, &["--learn", &directory.path().join("old.log.zst").display().to_string()]);
+    assert!(ran.expect(1).hints("new --state"));
+    let rest = write(directory.path(), "rest", rest);
+    watch(&state, &["--learn", &rest]).expect(0);
+}
+
+#[test]
 fn what_makes_no_sense_is_refused() {
     let directory = scratch();
     watch(directory.path(), &[]).expect(2);
@@ -103,6 +142,9 @@ fn what_makes_no_sense_is_refused() {
     watch(directory.path(), &["--list", "--journal"]).expect(2);
     watch(directory.path(), &["--journal=--file=x"]).expect(2);
     watch(directory.path(), &["--replay", "/missing"]).expect(1);
+    let name = std::ffi::OsStr::from_bytes(b"/x\xff");
+    let state = directory.path().as_os_str();
+    cylinder(["watch".as_ref(), "--state".as_ref(), state, "--log".as_ref(), name]).expect(2);
     fs::write(directory.path().join("state"), b"[]\nno state").expect("written");
     let ran = watch(directory.path(), &["--list"]).expect(1);
     assert!(ran.hints("--learn"), "{}", ran.stderr);
@@ -123,49 +165,6 @@ fn hostile_lines_move_no_cursor() {
         let text = ran.text();
         assert!(text.contains("database-error"), "{text}");
         assert!(text.chars().all(|ch| ch == '\n' || !ch.is_control()), "{text:?}");
-    }
-}
-
-/// A daemon that follows `log`, and writes each noise to `told`.
-fn daemon(directory: &Path, told: &str) -> Group {
-    let stderr = File::options().create(true).append(true).open(directory.join(told));
-    let mut command = Command::new(CYLINDER);
-    command.arg("watch").arg("--state").arg(directory.join("state"));
-    command.arg("--log").arg(directory.join("log"));
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr.expect("a file"));
-    Group::spawn_guarded(&mut command).expect("it starts")
-}
-
-#[test]
-fn a_daemon_that_is_killed_loses_nothing_and_repeats_nothing() {
-    let directory = scratch();
-    let path = directory.path();
-    let mut log = File::create(path.join("log")).expect("a log");
-    let told = || fs::read_to_string(path.join("told")).unwrap_or_default();
-    for round in 0..4 {
-        // A mailbox that has not been heard of, each time a noise of its own.
-        let name = ["a", "b", "c", "d"][round];
-        let line = format!("IOERROR: read header failed: mailbox=<user.{name}>");
-        let head = format!("2026-11-09T0{round}:00:00 h cyrus/imap[{round}]");
-        writeln!(log, "{head}: {line}").expect("written");
-        let mut daemon = daemon(path, "told");
-        // Told, and marked as told: in between, a kill would have it told again.
-        let marks = || {
-            let said = fs::read_to_string(path.join("state/noises.jsonl")).unwrap_or_default();
-            said.lines().filter(|line| !line.contains("\"noise\"")).count()
-        };
-        assert!(wait_until(PATIENCE, || marks() == round + 1), "{}", told());
-        assert!(told().contains(&line), "{}", told());
-        if round % 2 == 0 { daemon.kill() } else { daemon.terminate(PATIENCE) }
-    }
-    let mut daemon = daemon(path, "told");
-    // When a later line is told, all before it have been read.
-    writeln!(log, "2026-11-09T09:00:00 h cyrus/imap[9]: LOSTQUOTA: x").expect("written");
-    assert!(wait_until(PATIENCE, || told().contains("LOSTQUOTA")), "{}", told());
-    daemon.terminate(PATIENCE);
-    for name in ["a", "b", "c", "d"] {
-        let times = told().matches(&format!("mailbox=<user.{name}>")).count();
-        assert_eq!(times, 1, "{}", told());
     }
 }
 

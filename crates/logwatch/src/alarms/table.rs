@@ -10,7 +10,7 @@ use super::Severity::{Critical, Error, Notice, Warning};
 /// What follows is everyday, though it looks like an alarm: Debian has its own rules for them.
 pub const EVERYDAY: &[&[&str]] = &[
     &["ioerror: fstating sieve script", "no such file or directory"],
-    &["dberror db", "lockers"],
+    &["dberror", "lockers"],
     &["exited, status 0"],
     // How master ends its children.
     &["signaled to death by signal 15"],
@@ -115,7 +115,7 @@ pub const ALARMS: &[Alarm] = &[
         needles: &["guid mismatch"],
         is_cause: true,
         meaning: "A message is not what it was when it came, or differs between master and replica.",
-        next: "cylinder snapshot USER > /dev/null, for what else differs; reconstruct MAILBOX",
+        next: "cylinder audit --full USER, for what else differs; reconstruct MAILBOX",
     },
     Alarm {
         name: "index-corrupt",
@@ -123,7 +123,7 @@ pub const ALARMS: &[Alarm] = &[
         needles: &["index corrupted"],
         is_cause: false,
         meaning: "cyrus.index of a mailbox is damaged.",
-        next: "cylinder snapshot USER > /dev/null, for all that is damaged; reconstruct MAILBOX",
+        next: "cylinder audit USER, for all that is damaged; reconstruct MAILBOX",
     },
     Alarm {
         name: "index-short",
@@ -131,7 +131,7 @@ pub const ALARMS: &[Alarm] = &[
         needles: &["ioerror: index record", "past end of file"],
         is_cause: false,
         meaning: "cyrus.index of a mailbox has lost its end.",
-        next: "cylinder snapshot USER > /dev/null, for all that is damaged; reconstruct MAILBOX",
+        next: "cylinder audit USER, for all that is damaged; reconstruct MAILBOX",
     },
     Alarm {
         name: "index-checksum",
@@ -139,7 +139,7 @@ pub const ALARMS: &[Alarm] = &[
         needles: &["crc failure"],
         is_cause: false,
         meaning: "An index or a cache does not have the checksum it should have.",
-        next: "cylinder snapshot USER > /dev/null, for all that is damaged; reconstruct MAILBOX",
+        next: "cylinder audit USER, for all that is damaged; reconstruct MAILBOX",
     },
     Alarm {
         name: "cache-damaged",
@@ -179,7 +179,15 @@ pub const ALARMS: &[Alarm] = &[
         needles: &["read header failed"],
         is_cause: false,
         meaning: "cyrus.header of a mailbox cannot be understood.",
-        next: "cylinder snapshot USER > /dev/null, for all that is damaged; reconstruct MAILBOX",
+        next: "cylinder audit USER, for all that is damaged; reconstruct MAILBOX",
+    },
+    Alarm {
+        name: "header-checksum",
+        severity: Error,
+        needles: &["header crc mismatch"],
+        is_cause: false,
+        meaning: "cyrus.header of a mailbox is not the one that its index knows.",
+        next: "cylinder audit USER, for what else is damaged; reconstruct MAILBOX",
     },
     Alarm {
         name: "index-damaged",
@@ -187,7 +195,7 @@ pub const ALARMS: &[Alarm] = &[
         needles: &["refreshing index failed"],
         is_cause: false,
         meaning: "cyrus.index of a mailbox cannot be understood.",
-        next: "cylinder snapshot USER > /dev/null, for all that is damaged; reconstruct MAILBOX",
+        next: "cylinder audit USER, for all that is damaged; reconstruct MAILBOX",
     },
     Alarm {
         name: "mailbox-damaged",
@@ -195,7 +203,15 @@ pub const ALARMS: &[Alarm] = &[
         needles: &["mailbox has an invalid format"],
         is_cause: false,
         meaning: "cyrus.header or cyrus.index of a mailbox cannot be understood.",
-        next: "cylinder snapshot USER > /dev/null, for all that is damaged; reconstruct MAILBOX",
+        next: "cylinder audit USER, for all that is damaged; reconstruct MAILBOX",
+    },
+    Alarm {
+        name: "sync-log",
+        severity: Critical,
+        needles: &["sync_log()", "unable to write"],
+        is_cause: false,
+        meaning: "What changes is not written down: the replica will not hear of it.",
+        next: "look at the sync directory's owner and room; then sync_client -A",
     },
     Alarm {
         name: "mailbox-missing",
@@ -203,7 +219,7 @@ pub const ALARMS: &[Alarm] = &[
         needles: &["ioerror", "no such file or directory"],
         is_cause: false,
         meaning: "A file that Cyrus relies on is gone.",
-        next: "look whether its partition is mounted; cylinder snapshot USER > /dev/null, for all that is missing",
+        next: "look whether its partition is mounted; cylinder audit USER, for all that is missing",
     },
     Alarm {
         name: "permission-denied",
@@ -288,6 +304,14 @@ pub const ALARMS: &[Alarm] = &[
     },
     // What is wrong with replication.
     Alarm {
+        name: "replica-refused",
+        severity: Error,
+        needles: &["couldn't authenticate to backend server"],
+        is_cause: false,
+        meaning: "The other server does not take our name and password.",
+        next: "compare sync_authname and sync_password with the users there",
+    },
+    Alarm {
         name: "replica-unreachable",
         severity: Error,
         needles: &["can not connect to server"],
@@ -312,14 +336,6 @@ pub const ALARMS: &[Alarm] = &[
         next: "look at that server and the network between; sync_log grows until then",
     },
     Alarm {
-        name: "replica-refused",
-        severity: Error,
-        needles: &["couldn't authenticate to backend server"],
-        is_cause: false,
-        meaning: "The other server does not take our name and password.",
-        next: "compare sync_authname and sync_password with the users there",
-    },
-    Alarm {
         name: "sync-bailed-out",
         severity: Error,
         needles: &["bailing out"],
@@ -333,7 +349,7 @@ pub const ALARMS: &[Alarm] = &[
         needles: &["syncerror: corrupt mailbox"],
         is_cause: false,
         meaning: "A mailbox that was to be replicated is damaged.",
-        next: "cylinder snapshot USER > /dev/null, for all that is damaged; reconstruct MAILBOX",
+        next: "cylinder audit USER, for all that is damaged; reconstruct MAILBOX",
     },
     Alarm {
         name: "sync-error",
@@ -351,15 +367,23 @@ pub const ALARMS: &[Alarm] = &[
         meaning: "sync_client and its replica do not understand each other any more.",
         next: "restart sync_client; look at the replica's log",
     },
-    Alarm {
-        name: "sync-log",
-        severity: Critical,
-        needles: &["sync_log()", "unable to write"],
-        is_cause: false,
-        meaning: "What changes is not written down: the replica will not hear of it.",
-        next: "look at the sync directory's owner and room; then sync_client -A",
-    },
     // What is wrong with processes.
+    Alarm {
+        name: "certificate",
+        severity: Critical,
+        needles: &["unable to get certificate"],
+        is_cause: false,
+        meaning: "There is no certificate to offer: encrypted connections fail.",
+        next: "look at tls_server_cert, and at who may read it",
+    },
+    Alarm {
+        name: "private-key",
+        severity: Critical,
+        needles: &["unable to get private key"],
+        is_cause: false,
+        meaning: "There is no key to the certificate: encrypted connections fail.",
+        next: "look at tls_server_key, and at who may read it",
+    },
     Alarm {
         name: "service-disabled",
         severity: Critical,
@@ -375,6 +399,23 @@ pub const ALARMS: &[Alarm] = &[
         is_cause: false,
         meaning: "A daemon dies as soon as it is started.",
         next: "look at the lines before",
+    },
+    Alarm {
+        name: "program-missing",
+        severity: Critical,
+        // "can't" where the program is an event.
+        needles: &["'t exec "],
+        is_cause: false,
+        meaning: "A program of cyrus.conf is not there, or may not be run.",
+        next: "compare cyrus.conf with the directory of programs",
+    },
+    Alarm {
+        name: "fork-failed",
+        severity: Critical,
+        needles: &["can't fork"],
+        is_cause: false,
+        meaning: "There are no more processes to be had.",
+        next: "ps -u cyrus | wc -l; look at TasksMax of the service",
     },
     Alarm {
         name: "crash",
@@ -393,14 +434,6 @@ pub const ALARMS: &[Alarm] = &[
         next: "systemctl status cyrus-imapd, unless it was you",
     },
     Alarm {
-        name: "exit-status",
-        severity: Warning,
-        needles: &["exited, status"],
-        is_cause: false,
-        meaning: "A process has ended with an error.",
-        next: "look at the lines of that process before it",
-    },
-    Alarm {
         name: "bug",
         severity: Critical,
         needles: &["software bug"],
@@ -415,22 +448,6 @@ pub const ALARMS: &[Alarm] = &[
         is_cause: false,
         meaning: "A process found itself in a state that should not be.",
         next: "report it with the lines before",
-    },
-    Alarm {
-        name: "program-missing",
-        severity: Critical,
-        needles: &["couldn't exec"],
-        is_cause: false,
-        meaning: "A program of cyrus.conf is not there, or may not be run.",
-        next: "compare cyrus.conf with the directory of programs",
-    },
-    Alarm {
-        name: "fork-failed",
-        severity: Critical,
-        needles: &["can't fork"],
-        is_cause: false,
-        meaning: "There are no more processes to be had.",
-        next: "ps -u cyrus | wc -l; look at TasksMax of the service",
     },
     Alarm {
         name: "address-taken",
@@ -449,20 +466,12 @@ pub const ALARMS: &[Alarm] = &[
         next: "look at the lines of that process before it",
     },
     Alarm {
-        name: "certificate",
-        severity: Critical,
-        needles: &["unable to get certificate"],
+        name: "exit-status",
+        severity: Warning,
+        needles: &["exited, status"],
         is_cause: false,
-        meaning: "There is no certificate to offer: encrypted connections fail.",
-        next: "look at tls_server_cert, and at who may read it",
-    },
-    Alarm {
-        name: "private-key",
-        severity: Critical,
-        needles: &["unable to get private key"],
-        is_cause: false,
-        meaning: "There is no key to the certificate: encrypted connections fail.",
-        next: "look at tls_server_key, and at who may read it",
+        meaning: "A process has ended with an error.",
+        next: "look at the lines of that process before it",
     },
     // What is only known to be wrong.
     Alarm {
@@ -471,7 +480,7 @@ pub const ALARMS: &[Alarm] = &[
         needles: &["ioerror"],
         is_cause: false,
         meaning: "A file could not be read or written.",
-        next: "look at the file that the line names; cylinder snapshot USER > /dev/null",
+        next: "look at the file that the line names; cylinder audit USER",
     },
     Alarm {
         name: "overquota",

@@ -21,6 +21,9 @@ enum First {
     Login,
     /// `badlogin: HOST [ADDRESS] MECHANISM USER REASON`, with brackets around the user since 2.5.
     BadLogin,
+    /// `CLASS, PRIORITY, USER, MAILBOX, OPTIONS "TEXT"` (Cyrus: notifyd/notifyd.c); the text is of
+    /// strangers, and may have any quotes.
+    Notified,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +67,9 @@ impl Context {
                 Opening::Value { length: length.unwrap_or(text.len()), kind }
             }
             Some(Next::Value) => Opening::Word,
+            _ if self.first == First::Notified && quote == b'"' => {
+                Opening::Value { length: text.len(), kind: Kind::Text }
+            }
             _ if matches!(quote, b'\'' | b'"') && is_opening(glue) => match until(text, quote) {
                 Some(length) => Opening::Value { length, kind: Kind::Text },
                 None => Opening::Word,
@@ -85,6 +91,11 @@ impl Context {
             }
             (Some(Next::Status), _) => (body.len() <= 3).then_some(Kind::Word),
             (_, First::Other) => None,
+            (_, First::Notified) if glue == b" " && body != b"," => match self.words {
+                1 | 2 => Some(Kind::User),
+                _ => Some(Kind::Mailbox),
+            },
+            (_, First::Notified) => None,
             // A host without a dot looks like a word.
             _ if self.words == 1 => is_written(body).then_some(Kind::Name),
             (_, First::Login) => (glue == b"] ").then_some(Kind::User),
@@ -99,6 +110,7 @@ impl Context {
             self.first = match word.body {
                 b"login:" => First::Login,
                 b"badlogin:" => First::BadLogin,
+                b"MAIL," | b"SIEVE," => First::Notified,
                 _ => First::Other,
             };
         }

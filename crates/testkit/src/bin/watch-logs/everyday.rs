@@ -1,11 +1,13 @@
 //! Days on which nothing happens.
 
-use sasl::plain;
+use std::process::{Command, Stdio};
+
+pub use sasl::plain;
 use testkit::Rng;
 use testkit::imap::Append;
 use testkit::mail::{MailGenerator, Sizes};
 
-use crate::{Lab, Outcome, USERS};
+use crate::{Lab, Outcome, USERS, sieve};
 
 /// Monday, 2 November 2026, in seconds since that month began.
 pub const START: i64 = 86_400;
@@ -39,6 +41,15 @@ pub fn run(lab: &Lab) -> Outcome {
         }
         if hour % 6 == 3 && step % 2 == 0 {
             mistake(lab, &mut rng)?;
+        }
+        if hour % 8 == 1 && step % 2 == 0 {
+            wrong_password(lab, rng.pick::<&str>(&USERS))?;
+        }
+        if hour % 5 == 2 && step % 2 == 0 {
+            sieve::put_script(lab.master.sieve_address(), rng.pick::<&str>(&USERS))?;
+        }
+        if step % 2 == 0 {
+            encrypted(lab)?;
         }
         upkeep(lab, hour, step % 2 == 0)?;
     }
@@ -96,6 +107,30 @@ pub fn mistake_of(lab: &Lab, user: &str, other: &str) -> Outcome {
     Ok(())
 }
 
+/// Somebody who has mistyped his password.
+pub fn wrong_password(lab: &Lab, user: &str) -> Outcome {
+    let mut client = testkit::ImapClient::connect(lab.master.imap_address())?;
+    // The server says no, and has logged it.
+    let _ = client.login(user, "wrong");
+    let _ = client.logout();
+    Ok(())
+}
+
+/// A client that turns encryption on, and leaves.
+pub fn encrypted(lab: &Lab) -> Outcome {
+    let mut client = Command::new("openssl");
+    client.args(["s_client", "-quiet", "-starttls", "imap", "-connect"]);
+    client.arg(lab.master.imap_address().to_string());
+    client.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = client.spawn()?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // It may be gone already, if the server does not know how to.
+        let _ = std::io::Write::write_all(&mut stdin, b"a LOGOUT\r\n");
+    }
+    child.wait()?;
+    Ok(())
+}
+
 /// What runs by itself.
 fn upkeep(lab: &Lab, hour: i64, is_full: bool) -> Outcome {
     lab.master.tool("ctl_cyrusdb", &["-c"])?;
@@ -108,6 +143,7 @@ fn upkeep(lab: &Lab, hour: i64, is_full: bool) -> Outcome {
             server.tool("cyr_expire", &["-E", "3", "-D", "3", "-X", "3"])?;
             server.tool("tls_prune", &[])?;
         }
+        lab.master.tool("squatter", &["-r", "user"])?;
     }
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! One trouble after the other.
 
+mod services;
+
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
@@ -7,9 +9,9 @@ use std::time::Duration;
 
 use testkit::ImapClient;
 use testkit::imap::Append;
-use testkit::process::{Group, wait_until};
 
 use crate::everyday::END;
+use crate::tamper::{processes, system, with_fault};
 use crate::{Lab, Outcome};
 
 /// A trouble: what it should be called, and how it is brought about. Each has a user of its own.
@@ -27,20 +29,34 @@ const TROUBLES: &[Trouble] = &[
     ("database-magic", damaged_conversations),
     ("disk-full", full_disk),
     ("disk-read-only", read_only_disk),
-    ("server-unreachable", replica_down),
-    ("storm", wrong_names),
-    ("address-taken", taken_port),
+    ("disk-failing", failing_disk),
+    ("quota-lost", quota_root_gone),
+    ("header-checksum", copied_header),
+    ("memory-exhausted", no_memory),
+    ("files-exhausted", no_descriptors),
+    ("fork-failed", services::no_processes),
+    ("server-unreachable", services::replica_down),
+    ("replica-refused", services::replica_refuses),
+    ("sync-log", services::unwritable_sync_log),
+    ("storm", services::wrong_names),
+    ("storm", services::wrong_passwords),
+    ("auth-unavailable", services::no_saslauthd),
+    ("private-key", services::unreadable_key),
+    ("address-taken", services::taken_port),
+    ("program-missing", services::missing_program),
+    ("service-disabled", services::failing_service),
     ("database-magic", damaged_mailboxes_db),
 ];
 
 /// No trouble takes longer to show.
-const LIMIT: Duration = Duration::from_secs(120);
+pub const LIMIT: Duration = Duration::from_secs(120);
 
 /// Brings all of them about; their lines, each behind a line with its number and name.
 pub fn run(lab: &mut Lab) -> Outcome<Vec<u8>> {
     let mut log = Vec::new();
     for (number, (name, trouble)) in (1..).zip(TROUBLES) {
-        let user = format!("victim{}", char::from(b'a' + number as u8));
+        let letter = |number: usize| char::from(b'a' + (number % 26) as u8);
+        let user = format!("victim{}{}", letter(number / 26), letter(number));
         prepare(lab, &user)?;
         lab.log.take(&lab.masters());
         // All of them happen ten minutes after the everyday has ended.
@@ -88,18 +104,7 @@ fn visit(lab: &Lab, user: &str) -> Outcome {
 
 /// Kills the processes of a service of one server.
 fn kill(server: &testkit::Cyrus, program: &str) -> Outcome {
-    let config = server.imapd_conf().display().to_string();
-    for entry in fs::read_dir("/proc")?.flatten() {
-        let command = fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        let command = String::from_utf8_lossy(&command).replace('\0', " ");
-        if command.contains(&config)
-            && command.split(' ').next().is_some_and(|p| p.ends_with(program))
-        {
-            let pid = entry.file_name();
-            Command::new("kill").arg("-KILL").arg(pid).status()?;
-        }
-    }
-    Ok(())
+    processes(server, program)?.iter().try_for_each(|pid| system("kill", &["-KILL", pid]))
 }
 
 fn killed_imapd(lab: &mut Lab, user: &str) -> Outcome {
@@ -172,6 +177,50 @@ fn damaged_conversations(lab: &mut Lab, user: &str) -> Outcome {
     visit(lab, user)
 }
 
+/// Opens a mailbox while a call that concerns its index fails; the server says no, or dies of it.
+fn open_with_fault(lab: &Lab, user: &str, fault: &str) -> Outcome {
+    let path = inbox(lab, user)?.join("cyrus.index");
+    let mut client = lab.master.imap_as(user)?;
+    with_fault(&processes(&lab.master, "imapd")?, fault, Some(&path), || {
+        match client.select("INBOX") {
+            Ok(_) => Err("the mailbox could be opened all the same".into()),
+            Err(_) => Ok(()),
+        }
+    })
+}
+
+fn failing_disk(lab: &mut Lab, user: &str) -> Outcome {
+    open_with_fault(lab, user, "openat:error=EIO")
+}
+
+fn no_memory(lab: &mut Lab, user: &str) -> Outcome {
+    open_with_fault(lab, user, "mmap:error=ENOMEM")
+}
+
+fn no_descriptors(lab: &mut Lab, user: &str) -> Outcome {
+    open_with_fault(lab, user, "openat:error=EMFILE")
+}
+
+fn quota_root_gone(lab: &mut Lab, user: &str) -> Outcome {
+    let mut find = Command::new("find");
+    find.arg(lab.master.config_directory().join("quota")).args(["-name", &format!("*{user}*")]);
+    let found = find.arg("-delete").arg("-print").output()?;
+    println!("    {}", String::from_utf8_lossy(&found.stdout).trim_end());
+    visit(lab, user)
+}
+
+/// A mailbox that was made by copying another.
+fn copied_header(lab: &mut Lab, user: &str) -> Outcome {
+    let mut client = lab.master.imap_as(user)?;
+    client.create("INBOX/copy")?;
+    append(&mut client, "INBOX/copy", 1)?;
+    client.logout()?;
+    let copy = lab.master.mailbox_directory(&format!("user/{user}/copy"))?;
+    fs::copy(inbox(lab, user)?.join("cyrus.header"), copy.join("cyrus.header"))?;
+    lab.master.tool("reconstruct", &[&format!("user/{user}/copy")])?;
+    Ok(())
+}
+
 /// A mailbox on a file system of its own, which is `full` in the end, or cannot be written.
 fn on_small_disk(lab: &Lab, user: &str, spoil: fn(&PathBuf) -> Outcome) -> Outcome {
     let partition = lab.master.directory("partition-small").ok_or("no such partition")?.to_owned();
@@ -199,42 +248,6 @@ fn read_only_disk(lab: &mut Lab, user: &str) -> Outcome {
     on_small_disk(lab, user, |partition| {
         system("mount", &["-o", "remount,ro", &partition.display().to_string()])
     })
-}
-
-fn system(program: &str, arguments: &[&str]) -> Outcome {
-    let status = Command::new(program).args(arguments).status()?;
-    if status.success() { Ok(()) } else { Err(format!("{program} {arguments:?}: {status}").into()) }
-}
-
-fn replica_down(lab: &mut Lab, user: &str) -> Outcome {
-    lab.replica.crash();
-    let mut client = lab.master.tool_command("sync_client");
-    client.args(["-l", "-u", user]);
-    let mut group = Group::spawn_guarded(&mut client)?;
-    wait_until(LIMIT, || lab.log.has("Connection refused"));
-    group.kill();
-    lab.replica.start()?;
-    Ok(())
-}
-
-fn wrong_names(lab: &mut Lab, _: &str) -> Outcome {
-    for _ in 0..80 {
-        crate::everyday::mistake_of(lab, "iris", "glad")?;
-    }
-    Ok(())
-}
-
-/// A second master finds its ports taken.
-fn taken_port(lab: &mut Lab, _: &str) -> Outcome {
-    let mut second = Command::new("/usr/sbin/cyrmaster");
-    second.arg("-C").arg(lab.master.imapd_conf());
-    second.arg("-M").arg(lab.master.root().join("cyrus.conf"));
-    second.arg("-p").arg(lab.master.root().join("second.pid")).arg("-D");
-    let mut group = Group::spawn_guarded(&mut second)?;
-    let log = &lab.log;
-    wait_until(LIMIT, || log.has("unable to bind"));
-    group.kill();
-    Ok(())
 }
 
 fn damaged_mailboxes_db(lab: &mut Lab, user: &str) -> Outcome {
