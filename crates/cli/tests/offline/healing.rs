@@ -156,6 +156,41 @@ fn nothing_is_healed_while_somebody_is_at_work() {
     everywhere.heal(&server, &["glad"]).expect(0);
 }
 
+/// A server takes a good copy under a new number, while it runs.
+#[test]
+fn a_server_that_runs_is_healed_through_its_protocol() {
+    let everywhere = Everywhere::new();
+    let [master, server, vault, _] = everywhere.places();
+    let replica = everywhere.site.root().with_file_name("replica");
+    let conf = replica.join("imapd.conf").display().to_string();
+    let file = file_of(&replica, 5);
+    let good = fs::read(&file).expect("it is there");
+    flip(&file);
+    let heal = |from: &str, through: &str, more: &[&str]| {
+        let [journal, password] = [everywhere.journal(), everywhere.password.display().to_string()];
+        let mut arguments = vec!["heal", "glad", "-C", &conf, "--from", from, "--through", through];
+        arguments.extend(["--password-file", &password, "--journal", &journal, "--json"]);
+        cylinder(arguments.iter().chain(more))
+    };
+    // It is not its own source.
+    let left = heal(&server, &server, &[]).expect(4).document();
+    assert_eq!(left["messages"][0]["outcome"], "no-copy", "{left:#}");
+    for from in [&master, &vault] {
+        let would = heal(from, &server, &["--dry-run"]).expect(0).document();
+        assert_eq!(would["messages"][0]["new_uid"], 6, "{would:#}");
+    }
+    let healed = heal(&vault, &server, &[]).expect(0).document();
+    assert_eq!(healed["messages"][0]["outcome"], "replaced", "{healed:#}");
+    assert_eq!(fs::read(file.with_file_name("6.")).expect("it is there"), good);
+    let again = heal(&vault, &server, &[]).expect(0).document();
+    assert_eq!(again["healed"], 0, "{again:#}");
+    let text = cylinder(["heal", "--list", "--journal", &everywhere.journal()]).expect(0).text();
+    assert!(
+        text.contains("user.glad uid 5: ") && text.contains(" as uid 6 (flipped-bit)"),
+        "{text}"
+    );
+}
+
 /// A process that has a file open to write to, until nothing more can come from its standard input.
 pub fn holder(file: &Path) -> std::process::Child {
     let script = "exec 9>>\"$0\"; echo; read -r line";
