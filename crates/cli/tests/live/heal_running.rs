@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use testkit::imap::{Append, ImapView, MessageView, guid_of};
 use testkit::mail::{MailGenerator, Sizes};
-use testkit::process::Group;
+use testkit::process::{Group, wait_until};
+use testkit::storm::{Storm, StormPlan};
 use testkit::{Cyrus, process};
 
 use crate::program::{CYLINDER, PATIENCE, Ran, cylinder};
@@ -478,3 +479,51 @@ fn a_large_message_of_a_shared_mailbox_is_healed_too() {
     assert_eq!(imap.search("ALL").expect("found"), [1, 3]);
     assert!(imap.body(3).expect("an answer").as_deref() == Some(&large[..]));
 }
+
+/// Clients do all that they can meanwhile, and none of them is told anything that is not so.
+#[test]
+fn a_server_is_healed_in_a_storm() {
+    let Some(scene) = Scene::start("a_server_is_healed_in_a_storm", &[]) else { return };
+    let master = &scene.pair.master;
+    let mail = MailGenerator::new(91, Sizes::Small).messages(ROUNDS * 2);
+    let mut imap = scene.pair.glad();
+    fill(&mut imap, "INBOX", &mail);
+    let archive = scene.beside("glad.tar");
+    cylinder(["snapshot", "glad", "-C", &scene.conf(), "-o", &archive]).expect(0);
+    let inbox = master.mailbox_directory("user/glad").expect("a directory");
+    let storm = Storm::start(&StormPlan::new(master.imap_address(), &["glad"], 92));
+    let (mut healed, mut refused) = (0, 0);
+    for round in 0..ROUNDS as u32 {
+        let enough = storm.progress() + 20;
+        assert!(wait_until(PATIENCE, || storm.progress() >= enough), "clients don't get on");
+        for uid in [7 + 2 * round, 8 + 2 * round] {
+            // Somebody may have removed it.
+            let file = inbox.join(format!("{uid}."));
+            let Ok(mut bytes) = fs::read(&file) else { continue };
+            bytes[20] ^= 1;
+            fs::write(&file, bytes).expect("damage");
+        }
+        let report = document(&scene.heal(&archive, &[]));
+        for message in report["messages"].as_array().expect("messages") {
+            // A folder may be renamed between the look at its files and the word to the server.
+            let outcome = message["outcome"].as_str().expect("a word");
+            assert!(["replaced", "expunged", "not-there"].contains(&outcome), "{report:#}");
+        }
+        assert_eq!(report["errors"], json!([]), "{report:#}");
+        healed += report["healed"].as_u64().expect("a number");
+        let lines = fs::read_to_string(scene.beside("healed.jsonl")).unwrap_or_default();
+        refused = lines.lines().filter(|line| line.contains("\"refused\":true")).count();
+    }
+    let report = storm.stop().expect("no client fails");
+    println!("{} things done, {healed} healed, {refused} refused", report.total());
+    assert!(healed > 0, "{report:?}");
+    scene.heal(&archive, &[]).expect(0);
+    let report = document(&scene.heal(&archive, &[]).expect(0));
+    assert_eq!((&report["healed"], &report["left"]), (&json!(0), &json!(0)), "{report:#}");
+    // What is left is expunged.
+    scene.audit();
+    scene.assert_sound();
+}
+
+/// How often something is damaged and healed in the storm.
+const ROUNDS: usize = 10;
