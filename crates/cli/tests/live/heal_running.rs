@@ -15,7 +15,7 @@ use testkit::imap::{Append, ImapView, MessageView, guid_of};
 use testkit::mail::{MailGenerator, Sizes};
 use testkit::process::{Group, wait_until};
 use testkit::storm::{Storm, StormPlan};
-use testkit::{Cyrus, process};
+use testkit::{Cyrus, cyrus_or_skip, process};
 
 use crate::program::{CYLINDER, PATIENCE, Ran, cylinder};
 use crate::replicate::{Pair, document, fill};
@@ -527,3 +527,30 @@ fn a_server_is_healed_in_a_storm() {
 
 /// How often something is damaged and healed in the storm.
 const ROUNDS: usize = 10;
+
+/// Of the damaged message and the good copy, a replica that has had neither gets the bytes of the latter.
+/// `sync_client` has to wait for that until the former is cleaned up.
+#[test]
+fn a_new_replica_gets_the_good_copy() {
+    let test = "a_new_replica_gets_the_good_copy";
+    let options = [("sync_authname", "cyrus"), ("sync_password", "any")];
+    let Some(scene) = Scene::start(test, &options) else { return };
+    let Some(builder) = cyrus_or_skip(test).map(|builder| builder.conversations(true)) else {
+        return;
+    };
+    scene.damage();
+    scene.heal(&scene.vault(), &[]).expect(0);
+    let guids = |server: &Cyrus| -> Vec<_> {
+        let folders = server.view("glad").expect("a view").folders.into_values();
+        folders.flat_map(|folder| folder.messages.into_values().map(|m| m.guid)).collect()
+    };
+    let master = &scene.pair.master;
+    let replica = builder.clone().start().expect("a replica");
+    scene.pair.run_to(replica.sync_address(), &["--user", "glad"]).expect(0);
+    assert_eq!(guids(&replica), guids(master));
+    master.tool("cyr_expire", &["-X", "0", "-E", "1"]).expect("it cleans up");
+    let replica = builder.start().expect("a replica");
+    let to = replica.sync_address().to_string();
+    master.tool("sync_client", &["-S", &to, "-u", "glad"]).expect("it is sent");
+    assert_eq!(guids(&replica), guids(master));
+}
