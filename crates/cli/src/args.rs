@@ -146,8 +146,9 @@ pub enum Command {
     ///
     /// Reads every message, as an audit does. What does not hash to its GUID, or has no file, gets the
     /// bytes of that GUID from another message of the spool, or from --from: written beside it, compared,
-    /// and only then put in its place. Where nobody has them, nothing is touched. The server must not run.
-    /// What is done is noted in --journal. Exit code 4 if something is left that is not whole.
+    /// and only then put in its place. Where nobody has them, nothing is touched. The server must not run;
+    /// with --through it may: it is told to take a good copy under a new number, and to expunge the damaged
+    /// message, by the same command. What is done is noted in --journal. Exit code 4 if something is left that is not whole.
     Heal(HealArgs),
     /// Make the metadata of mailboxes right again, in a spool that no server runs on.
     ///

@@ -2,20 +2,18 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use model::{Guid, MboxName, Timestamp, Uid};
 use rustix::fs::{self, AtFlags, CWD, Mode, OFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 use sha1::{Digest, Sha1};
 
+use crate::staging::Purpose;
+
 use crate::error::{Result, SpoolError};
 use crate::lock::Ledger;
 use crate::server::Server;
-
-/// What a file is called in its directory for the instant before it replaces another one. Whoever is
-/// killed in that instant leaves it to the next one who mends there.
-const NAME: &str = "cylinder.mend";
 
 /// Which file is made, and what it must hold.
 #[derive(Clone, Copy, Debug)]
@@ -35,7 +33,7 @@ pub struct Mending<'m> {
 }
 
 impl Server {
-    /// Gives a message the file that it should have: written beside it, compared with the GUID, synced,
+    /// Gives a message the file that it should have: written in `stage.`, compared with the GUID, synced,
     /// and only then renamed to it. The old file is not written to, so that whatever other names it
     /// has keep what they have. The calling thread must be [Cyrus' user](Server::act_as_cyrus), and
     /// nobody may be [at work](crate::running::running).
@@ -54,44 +52,75 @@ impl Server {
         let entry = entry.ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
         let placed = self.placed(entry).map_err(failed)?;
         let placed = placed.ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
-        let done =
-            placed.with_dir_of(mending.uid, mending.archived, |dir| replace(dir, mending, good));
+        let done = placed.with_root_and_dir_of(mending.uid, mending.archived, |root, dir| {
+            replace(&Stage::open(root)?, dir, mending, good)
+        });
         done.map_err(failed)
     }
 }
 
-fn replace(dir: BorrowedFd<'_>, mending: &Mending<'_>, good: &mut dyn Read) -> io::Result<()> {
-    match fs::unlinkat(dir, NAME, AtFlags::empty()) {
-        Ok(()) | Err(Errno::NOENT) => {}
-        Err(error) => return Err(error.into()),
-    }
-    let (mut file, is_named) = create(dir)?;
-    let filled = fill(&mut file, mending, good);
-    if let (Err(_), true) = (&filled, is_named) {
-        // What is not good is not kept.
-        let _ = fs::unlinkat(dir, NAME, AtFlags::empty());
-    }
-    filled?;
-    if !is_named {
-        let unnamed = format!("/proc/self/fd/{}", file.as_raw_fd());
-        fs::linkat(CWD, &*unnamed, dir, NAME, AtFlags::SYMLINK_FOLLOW)?;
-    }
-    fs::renameat(dir, NAME, dir, format!("{}.", mending.uid))?;
-    Ok(fs::fsync(dir)?)
+/// Where a file is for the instant before it gets its name: where Cyrus has those that it delivers, called
+/// as Cyrus calls them. So what a kill leaves in that instant is found by a [sweep](crate::staging).
+struct Stage {
+    dir: OwnedFd,
 }
 
-/// A file without a name, or where the file system has none of those, with one.
-fn create(dir: BorrowedFd<'_>) -> io::Result<(File, bool)> {
-    let mode = Mode::RUSR | Mode::WUSR;
-    let flags = OFlags::RDWR | OFlags::CLOEXEC;
-    match fs::openat(dir, ".", flags | OFlags::TMPFILE, mode) {
-        Ok(file) => Ok((File::from(file), false)),
-        Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => {
-            let flags = flags | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
-            Ok((File::from(fs::openat(dir, NAME, flags, mode)?), true))
+impl Stage {
+    fn open(root: BorrowedFd<'_>) -> io::Result<Self> {
+        let name = Purpose::Append.directory();
+        match fs::mkdirat(root, name, Mode::from_raw_mode(0o755)) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(error) => return Err(error.into()),
         }
-        Err(error) => Err(error.into()),
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::DIRECTORY | OFlags::NOFOLLOW;
+        Ok(Self { dir: fs::openat(root, name, flags, Mode::empty())? })
     }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        match fs::unlinkat(&self.dir, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// A file without a name, or where the file system has none of those, with this one.
+    fn create(&self, name: &str) -> io::Result<(File, bool)> {
+        let mode = Mode::RUSR | Mode::WUSR;
+        let flags = OFlags::RDWR | OFlags::CLOEXEC;
+        match fs::openat(&self.dir, ".", flags | OFlags::TMPFILE, mode) {
+            Ok(file) => Ok((File::from(file), false)),
+            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => {
+                let flags = flags | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
+                Ok((File::from(fs::openat(&self.dir, name, flags, mode)?), true))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+fn replace(
+    stage: &Stage,
+    dir: BorrowedFd<'_>,
+    mending: &Mending<'_>,
+    good: &mut dyn Read,
+) -> io::Result<()> {
+    let name = format!("{}-{}-heal", std::process::id(), mending.uid);
+    // Somebody had this number before.
+    stage.remove(&name)?;
+    let (mut file, is_named) = stage.create(&name)?;
+    let done = fill(&mut file, mending, good).and_then(|()| {
+        if !is_named {
+            let unnamed = format!("/proc/self/fd/{}", file.as_raw_fd());
+            fs::linkat(CWD, &*unnamed, &stage.dir, &*name, AtFlags::SYMLINK_FOLLOW)?;
+        }
+        Ok(fs::renameat(&stage.dir, &*name, dir, format!("{}.", mending.uid))?)
+    });
+    if done.is_err() {
+        // What is not good, or has no place, is not kept.
+        let _ = stage.remove(&name);
+    }
+    done?;
+    Ok(fs::fsync(dir)?)
 }
 
 fn fill(file: &mut File, mending: &Mending<'_>, good: &mut dyn Read) -> io::Result<()> {

@@ -153,6 +153,16 @@ impl Placement {
         archived: bool,
         action: impl FnOnce(BorrowedFd<'_>) -> io::Result<T>,
     ) -> io::Result<T> {
+        self.with_root_and_dir_of(uid, archived, |_, dir| action(dir))
+    }
+
+    /// The same, and with the root that it is below.
+    pub fn with_root_and_dir_of<T>(
+        &self,
+        uid: Uid,
+        archived: bool,
+        action: impl FnOnce(BorrowedFd<'_>, BorrowedFd<'_>) -> io::Result<T>,
+    ) -> io::Result<T> {
         let name = format!("{uid}.");
         let has_it = |directory: &&Directory| {
             let found = directory
@@ -167,7 +177,9 @@ impl Placement {
         let found = order.into_iter().flatten().find(has_it);
         let directory = found.or_else(|| order.into_iter().flatten().next());
         let directory = directory.ok_or(io::ErrorKind::NotFound)?;
-        directory.with(&self.dir, action)?.ok_or_else(|| io::ErrorKind::NotFound.into())
+        let root = directory.root.fd();
+        let done = directory.with(&self.dir, |dir| action(root, dir))?;
+        done.ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     /// Gives a file another name, on each partition that has it; no file is replaced.

@@ -22,6 +22,7 @@ pub mod lmtp;
 pub mod locks;
 pub mod mail;
 pub mod process;
+pub mod relay;
 mod rng;
 #[cfg(feature = "stores")]
 pub mod s3;

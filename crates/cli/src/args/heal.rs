@@ -19,6 +19,10 @@ pub struct HealArgs {
     /// spool:FILE, or an archive file
     #[arg(long, value_name = "PLACE", required_unless_present = "list")]
     pub from: Option<String>,
+    /// Heal the server of this spool while it runs, through its own sync_server: csync://HOST or
+    /// csync://USER@HOST:PORT. A good copy gets a new number, and the damaged message is expunged
+    #[arg(long, value_name = "URL")]
+    pub through: Option<String>,
     /// Say what would be healed, and change nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -29,11 +33,14 @@ pub struct HealArgs {
     #[arg(long, value_name = "FILE", default_value = "/var/lib/cylinder/healed.jsonl")]
     pub journal: PathBuf,
     /// Print what the journal has, and end
-    #[arg(long, conflicts_with_all = ["accounts", "all", "from", "dry_run", "at"])]
+    #[arg(long, conflicts_with_all = ["accounts", "all", "from", "through", "dry_run", "at"])]
     pub list: bool,
     /// Read the password from this file, which only its owner can read [default: standard input]
     #[arg(long, value_name = "FILE")]
     pub password_file: Option<PathBuf>,
+    /// Read the password for --through from this file [default: that of --password-file]
+    #[arg(long, value_name = "FILE", requires = "through")]
+    pub through_password_file: Option<PathBuf>,
     /// Believe the certificates in this file, in PEM [default: the system's]
     #[arg(long, value_name = "FILE")]
     pub tls_ca: Option<PathBuf>,

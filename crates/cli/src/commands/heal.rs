@@ -2,9 +2,12 @@
 
 mod journal;
 mod report;
+mod through;
 
+use engine::audit::Custody;
 use engine::audit::{self, Audited, Depth};
-use engine::heal::{Outcome, heal, wounds};
+use engine::heal::through::HealError;
+use engine::heal::{heal, wounds};
 use engine::place::Place as AccountAt;
 use engine::ports::Unhurried;
 use model::Userid;
@@ -15,8 +18,9 @@ use crate::error::{CliError, Exit};
 use crate::places::{Access, Looking, Place, Thread};
 use crate::progress::Progress;
 use crate::{processors, spool_error};
-use journal::Journal;
+use journal::{Journal, NotesOf};
 use report::Report;
+use through::Own;
 
 /// Runs the command.
 pub fn run(args: &HealArgs) -> Result<Exit, CliError> {
@@ -28,7 +32,7 @@ pub fn run(args: &HealArgs) -> Result<Exit, CliError> {
         cyrus_version: args.server.cyrus_version.clone(),
     };
     let server = Server::open(&args.server.config, &options()).map_err(spool_error::explain)?;
-    if !args.dry_run {
+    if !args.dry_run && args.through.is_none() {
         refuse_running(&server)?;
     }
     let from = args.from.as_deref().unwrap_or_default();
@@ -41,6 +45,7 @@ pub fn run(args: &HealArgs) -> Result<Exit, CliError> {
             spool: options(),
         },
     )?;
+    let own = args.through.as_deref().map(|url| Own::open(url, args, &from)).transpose()?;
     let accounts = match args.all {
         true => server.accounts().map_err(spool_error::explain)?,
         false => args.accounts.iter().map(|account| Userid::from(account.as_str())).collect(),
@@ -48,7 +53,8 @@ pub fn run(args: &HealArgs) -> Result<Exit, CliError> {
     let mut journal = (!args.dry_run).then(|| Journal::open(&args.journal)).transpose()?;
     let progress = Progress::new(args.talk);
     let mut report = Report::new(args);
-    let mut healer = Healer { args, server: &server, from: &from, thread: Thread::default() };
+    let thread = Thread::default();
+    let mut healer = Healer { args, server: &server, from: &from, thread, own };
     for userid in &accounts {
         let healed = healer.account(userid, journal.as_mut(), &progress, &mut report);
         if let Err(error) = healed {
@@ -56,6 +62,7 @@ pub fn run(args: &HealArgs) -> Result<Exit, CliError> {
         }
     }
     healer.thread.close();
+    healer.own.into_iter().for_each(Own::close);
     progress.clear();
     report.finish()
 }
@@ -71,8 +78,8 @@ fn refuse_running(server: &Server) -> Result<(), CliError> {
     };
     let who = format!("process {} ({}) {what}", running.pid, running.command);
     Err(CliError::plain(format!("somebody is at work in this spool: {who}")).hint(
-        "stop the server first; or restore the message beside its damaged copy, while it runs: \
-         cylinder restore --guid GUID --to csync://HOST",
+        "a master can be healed while it runs: --through csync://cyrus@localhost names its own \
+         sync_server; a replica, which nobody reads, is stopped meanwhile",
     ))
 }
 
@@ -81,6 +88,7 @@ struct Healer<'h> {
     server: &'h Server,
     from: &'h Place,
     thread: Thread,
+    own: Option<Own>,
 }
 
 impl Healer<'_> {
@@ -115,39 +123,37 @@ impl Healer<'_> {
         &mut self,
         userid: &Userid,
         audited: &Audited,
-        mut journal: Option<&mut Journal>,
+        journal: Option<&mut Journal>,
         progress: &Progress,
         report: &mut Report,
     ) -> Result<(), CliError> {
-        let Self { args, server, from, thread } = self;
+        let Self { args, server, from, thread, own } = self;
         let looking = Looking { at: args.at.as_deref(), messages: true, workers: 1 };
-        let mut lost = None;
+        let through = args.through.as_deref();
+        let from_name = args.from.as_deref().unwrap_or_default();
+        let mut notes = NotesOf { journal, userid, from: from_name, through };
+        let wounds: Vec<&Custody> = wounds(audited).collect();
+        let mut take = |wound: &Custody, outcome| report.take(userid, wound, &outcome, progress);
+        let mut done = Ok(());
         from.account(userid, thread, &looking, &mut |other: &mut dyn AccountAt| {
-            for wound in wounds(audited) {
-                let mut note = |origin: &_| match journal.as_deref_mut() {
-                    Some(journal) => journal.note(userid, wound, origin, from_name(args)),
-                    None => Ok(()),
-                };
-                match heal(server, wound, Some(&mut *other), args.dry_run, &mut note) {
-                    Ok(outcome) => report.take(userid, wound, &outcome, progress),
-                    Err(error) => {
-                        lost = Some(error);
-                        report.take(userid, wound, &Outcome::NoCopy, progress);
-                        return;
-                    }
+            done = match own {
+                Some(own) => {
+                    let what = (userid, &wounds[..]);
+                    own.heal(server, what, other, &mut notes, args.dry_run, &mut take)
                 }
-            }
+                None => wounds.iter().try_for_each(|wound| {
+                    let outcome = heal(server, wound, Some(&mut *other), args.dry_run, &mut notes);
+                    outcome.map(|outcome| take(wound, outcome)).map_err(HealError::Place)
+                }),
+            };
         })?;
-        match lost {
-            Some(error) => {
+        match (done, own) {
+            (Err(HealError::Server(error)), Some(own)) => Err(own.explain(error)),
+            (Err(HealError::Place(error) | HealError::Server(error)), _) => {
                 *thread = Thread::default();
                 Err(from.explain(error))
             }
-            None => Ok(()),
+            (Ok(()), _) => Ok(()),
         }
     }
-}
-
-fn from_name(args: &HealArgs) -> &str {
-    args.from.as_deref().unwrap_or_default()
 }

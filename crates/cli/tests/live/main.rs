@@ -8,6 +8,7 @@ mod compare;
 mod exports;
 mod flags;
 mod heal;
+mod heal_running;
 mod kill;
 mod lock_order;
 mod locks;

@@ -13,7 +13,7 @@ use super::replicating::Site;
 use super::sample::spool;
 use super::vaults::backup_arguments;
 
-const LIMIT: std::time::Duration = std::time::Duration::from_secs(120);
+pub const LIMIT: std::time::Duration = std::time::Duration::from_secs(120);
 
 /// One account of five messages at every kind of place, all of them alike.
 pub struct Everywhere {

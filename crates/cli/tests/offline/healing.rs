@@ -7,10 +7,12 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
+use testkit::process;
+use testkit::skip::{Need, skip};
 use testkit::spool_builder::EPOCH;
 
-use super::comparing::{Everywhere, file_of, flip};
-use super::program::{Ran, cylinder};
+use super::comparing::{Everywhere, LIMIT, file_of, flip};
+use super::program::{CYLINDER, Ran, cylinder};
 use super::sample::spool;
 
 impl Everywhere {
@@ -41,8 +43,6 @@ fn bytes_come_back_from_any_place_that_has_them() {
     let good = fs::read(&file).expect("it is there");
     let arrived = EPOCH + 4;
     for (at, from) in [&server, &vault, &archive].into_iter().enumerate() {
-        // What a kill in the last moment leaves.
-        fs::write(file.with_file_name("cylinder.mend"), "half").expect("it is ours");
         flip(&file);
         let bad = fs::read(&file).expect("it is there");
         let would = everywhere.heal(from, &["glad", "--dry-run", "--json"]).expect(0).document();
@@ -53,7 +53,7 @@ fn bytes_come_back_from_any_place_that_has_them() {
         assert_eq!(healed["messages"][0]["nature"], "flipped-bit", "{healed:#}");
         assert_eq!(fs::read(&file).expect("it is there"), good);
         assert_eq!(fs::metadata(&file).expect("it is there").mtime(), arrived);
-        assert!(!file.with_file_name("cylinder.mend").exists());
+        assert_eq!(staged(&everywhere.partition), 0);
         everywhere.audit().expect(0);
         let again = everywhere.heal(from, &["--all", "--json"]).expect(0).document();
         assert_eq!(again["healed"], 0, "{again:#}");
@@ -154,6 +154,111 @@ fn nothing_is_healed_while_somebody_is_at_work() {
     worker.wait().expect("it ends");
     assert_eq!(fs::read(&file).expect("it is there"), bad);
     everywhere.heal(&server, &["glad"]).expect(0);
+}
+
+/// A server takes a good copy under a new number, while it runs.
+#[test]
+fn a_server_that_runs_is_healed_through_its_protocol() {
+    let everywhere = Everywhere::new();
+    let [master, server, vault, _] = everywhere.places();
+    let replica = everywhere.site.root().with_file_name("replica");
+    let conf = replica.join("imapd.conf").display().to_string();
+    let file = file_of(&replica, 5);
+    let good = fs::read(&file).expect("it is there");
+    flip(&file);
+    let heal = |from: &str, through: &str, more: &[&str]| {
+        let [journal, password] = [everywhere.journal(), everywhere.password.display().to_string()];
+        let mut arguments = vec!["heal", "glad", "-C", &conf, "--from", from, "--through", through];
+        arguments.extend(["--password-file", &password, "--journal", &journal, "--json"]);
+        cylinder(arguments.iter().chain(more))
+    };
+    // It is not its own source.
+    let left = heal(&server, &server, &[]).expect(4).document();
+    assert_eq!(left["messages"][0]["outcome"], "no-copy", "{left:#}");
+    for from in [&master, &vault] {
+        let would = heal(from, &server, &["--dry-run"]).expect(0).document();
+        assert_eq!(would["messages"][0]["new_uid"], 6, "{would:#}");
+    }
+    let healed = heal(&vault, &server, &[]).expect(0).document();
+    assert_eq!(healed["messages"][0]["outcome"], "replaced", "{healed:#}");
+    assert_eq!(fs::read(file.with_file_name("6.")).expect("it is there"), good);
+    let again = heal(&vault, &server, &[]).expect(0).document();
+    assert_eq!(again["healed"], 0, "{again:#}");
+    let text = cylinder(["heal", "--list", "--journal", &everywhere.journal()]).expect(0).text();
+    assert!(
+        text.contains("user.glad uid 5: ") && text.contains(" as uid 6 (flipped-bit)"),
+        "{text}"
+    );
+}
+
+/// Killed at any call that changes the disk, it leaves the old bytes or the good ones, and nothing that a
+/// sweep does not find.
+#[test]
+fn a_heal_that_is_killed_at_any_write_leaves_the_old_bytes_or_the_good_ones() {
+    if !Path::new(STRACE).exists() {
+        let test = "a_heal_that_is_killed_at_any_write";
+        return skip(test, Need::Tools, STRACE);
+    }
+    let everywhere = Everywhere::new();
+    let conf = everywhere.conf.display().to_string();
+    let [.., vault, _] = everywhere.places();
+    let files = [4, 5].map(|uid| file_of(&everywhere.partition, uid));
+    let good = files.each_ref().map(|file| fs::read(file).expect("it is there"));
+    let (mut healed, mut swept) = (0, 0);
+    for calls in CALLS {
+        for nth in 1.. {
+            assert!(nth < CALLS_MAX, "it is killed for ever");
+            files.iter().for_each(|file| flip(file));
+            let bad = files.each_ref().map(|file| fs::read(file).expect("it is there"));
+            let is_done = everywhere.survives(calls, nth, &vault);
+            for (file, (good, bad)) in files.iter().zip(good.iter().zip(&bad)) {
+                let found = fs::read(file).expect("it is there");
+                assert!(found == *good || found == *bad, "{calls} {nth}: {}", file.display());
+                healed += usize::from(found == *good && !is_done);
+            }
+            // What is left belongs to nobody, and a sweep knows that.
+            let left = staged(&everywhere.partition);
+            assert!(left < 2 && !(is_done && left > 0), "{calls} {nth}: {left}");
+            swept += left;
+            cylinder(["sweep", "-C", &conf, "--apply", "--older-than", "0s"]).expect(0);
+            assert_eq!(staged(&everywhere.partition), 0, "{calls} {nth}");
+            everywhere.heal(&vault, &["glad"]).expect(0);
+            assert_eq!(files.each_ref().map(|file| fs::read(file).expect("it is there")), good);
+            everywhere.audit().expect(0);
+            if is_done {
+                assert!(nth > 2, "{calls}: it was hardly ever killed");
+                break;
+            }
+        }
+    }
+    assert!(healed > 0 && swept > 0, "{healed} {swept}");
+}
+
+const STRACE: &str = "/usr/bin/strace";
+
+/// Calls that change a disk, one by one: strace counts each kind of each thread by itself, and of several
+/// only the one would ever be hit that is made most often.
+const CALLS: [&str; 8] =
+    ["mkdirat", "unlinkat", "write", "utimensat", "fsync", "linkat", "renameat", "fdatasync"];
+
+/// More calls than any heal here makes.
+const CALLS_MAX: usize = 100;
+
+impl Everywhere {
+    /// Heals, and is killed at the nth such call. Whether it ran to its end.
+    fn survives(&self, calls: &str, nth: usize, from: &str) -> bool {
+        let mut command = Command::new(STRACE);
+        let inject = format!("inject={calls}:signal=KILL:when={nth}");
+        command.args(["-f", "-qq", "-o", "/dev/null", "-e"]).arg(format!("trace={calls}"));
+        command.args(["-e", &inject, CYLINDER, "heal", "glad", "--from", from, "-C"]);
+        command.arg(&self.conf).args(["--journal", &self.journal()]);
+        process::run(&mut command, b"", LIMIT).expect("strace runs").status.success()
+    }
+}
+
+/// How many files wait below a partition.
+fn staged(partition: &Path) -> usize {
+    fs::read_dir(partition.join("stage.")).map(Iterator::count).unwrap_or(0)
 }
 
 /// A process that has a file open to write to, until nothing more can come from its standard input.

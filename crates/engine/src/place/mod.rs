@@ -17,6 +17,7 @@ use crate::ports::{MessageSource, Monitor, Peer};
 use crate::replicate::local::Local;
 use crate::replicate::remote::{RECORDS_MAX, Remote};
 use crate::replicate::{Problem, Trouble};
+pub(crate) use content::fetch_of;
 
 /// What a place tells of an account, but for its records.
 #[derive(Clone, Debug, Default)]
@@ -328,7 +329,7 @@ impl Place for Told<'_> {
         else {
             return Ok(false);
         };
-        let Some(fetch) = content::fetch_of(mailbox, uid, *guid) else { return Ok(false) };
+        let Some(fetch) = fetch_of(mailbox, uid, *guid) else { return Ok(false) };
         match self.peer.fetch(&fetch, take) {
             Err(error) if error.session_goes_on() => Ok(false),
             fetched => fetched,

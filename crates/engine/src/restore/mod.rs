@@ -32,7 +32,7 @@ use plan::Plan;
 use wanted::Wish;
 
 /// How often a server is looked at anew because it went on meanwhile.
-const ROUNDS_MAX: usize = 50;
+pub(crate) const ROUNDS_MAX: usize = 50;
 
 /// How to restore.
 #[derive(Clone, Debug)]
@@ -207,7 +207,7 @@ fn look(
 }
 
 /// Whether a server that says this is to be looked at anew.
-fn is_outdated(error: &SessionError) -> bool {
+pub(crate) fn is_outdated(error: &SessionError) -> bool {
     use No::{MailboxLocked, MailboxMoved, SyncChanged, SyncChecksum};
     let SessionError::Refused { no, .. } = error else { return false };
     matches!(no, MailboxLocked | MailboxMoved | SyncChanged | SyncChecksum)

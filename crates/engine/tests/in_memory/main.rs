@@ -4,6 +4,7 @@ mod account;
 mod archive;
 mod catalog;
 mod changes;
+mod compare;
 mod costs;
 mod differences;
 mod finding;

@@ -424,6 +424,28 @@ fn a_message_that_is_damaged_holds_back_its_own_mailbox_only() {
     master.assert_same(&replica);
 }
 
+/// It may have been healed: then another one has its GUID.
+#[test]
+fn a_message_that_is_damaged_and_expunged_holds_back_nothing() {
+    for damage in [Some(b"other bytes".to_vec()), None] {
+        let (mut master, mut replica) = pair();
+        for body in [4, 4, 5] {
+            master.append("user.glad", body);
+        }
+        let at = master.at("user.glad").expect("it is there");
+        for (nth, uid) in [(2, 3), (3, 5)] {
+            master.change("user.glad", nth, SystemFlags::EXPUNGED);
+            let bodies = &mut master.account.mailboxes[at].bodies;
+            bodies.remove(&uid);
+            bodies.extend(damage.clone().map(|bytes| (uid, bytes)));
+        }
+        let outcome = master.sync(&mut replica);
+        assert_eq!(outcome.problems, []);
+        master.assert_same(&replica);
+        assert_eq!(replica.bodies[&guid_of(&[b'm', 4])], [b'm', 4]);
+    }
+}
+
 #[test]
 fn an_inbox_that_is_damaged_from_the_start_holds_back_no_other_mailbox() {
     let (mut master, mut replica) = (Master::new(), MemoryReplica::default());

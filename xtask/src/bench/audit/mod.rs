@@ -1,4 +1,5 @@
-//! `cargo xtask bench audit`: `cylinder audit` raced against `sha1sum`, `cat` and Cyrus' own `reconstruct`.
+//! `cargo xtask bench audit`: `cylinder audit` raced against `sha1sum`, `cat` and Cyrus' own `reconstruct`,
+//! and `cylinder compare` against `sync_client`.
 
 mod page;
 
@@ -12,7 +13,7 @@ use crate::Failure;
 const PAGE: &str = "docs/benchmarks-audit.md";
 
 /// How the options are called.
-pub const ARGUMENTS: &str = "audit [--quick] [--only full,quick] [--write]";
+pub const ARGUMENTS: &str = "audit [--quick] [--only full,quick,compare] [--write]";
 
 /// The program that does it.
 const PROGRAM: &str = "bench-audit";
@@ -24,6 +25,8 @@ struct Options {
     full: Option<(u64, u64)>,
     /// Accounts of ten mailboxes, messages in each of these, and how often they are looked at.
     quick: Option<(u64, u64, u64)>,
+    /// The same of accounts that are compared with replicas.
+    compare: Option<(u64, u64, u64)>,
     write: bool,
     /// What was typed.
     typed: String,
@@ -34,6 +37,7 @@ struct Options {
 struct Results {
     full: Option<Value>,
     quick: Option<Value>,
+    compare: Option<Value>,
 }
 
 /// The command.
@@ -52,10 +56,14 @@ fn measure(bench: &Workbench, options: &Options) -> Result<Results, String> {
         let numbers = [("messages", messages), ("repeat", repeat)];
         results.full = Some(bench.ask(PROGRAM, "full", &numbers)?);
     }
-    if let Some((accounts, messages, repeat)) = options.quick {
-        let numbers =
-            [("accounts", accounts), ("mailboxes", 10), ("messages", messages), ("repeat", repeat)];
-        results.quick = Some(bench.ask(PROGRAM, "quick", &numbers)?);
+    let fleet = |(accounts, messages, repeat): (u64, u64, u64)| {
+        [("accounts", accounts), ("mailboxes", 10), ("messages", messages), ("repeat", repeat)]
+    };
+    if let Some(quick) = options.quick {
+        results.quick = Some(bench.ask(PROGRAM, "quick", &fleet(quick))?);
+    }
+    if let Some(compare) = options.compare {
+        results.compare = Some(bench.ask(PROGRAM, "compare", &fleet(compare))?);
     }
     Ok(results)
 }
@@ -87,15 +95,16 @@ impl Options {
             true => ((6_000, 3), (100, 10, 3)),
             false => ((60_000, 5), (1_000, 10, 5)),
         };
-        Self { full: Some(full), quick: Some(accounts), write, typed }
+        Self { full: Some(full), quick: Some(accounts), compare: Some(accounts), write, typed }
     }
 
     fn only(self, what: &str) -> Result<Self, Failure> {
-        let mut only = Self { full: None, quick: None, ..self.clone() };
+        let mut only = Self { full: None, quick: None, compare: None, ..self.clone() };
         for part in what.split(',') {
             match part {
                 "full" => only.full = self.full,
                 "quick" => only.quick = self.quick,
+                "compare" => only.compare = self.compare,
                 _ => return Err(Failure::Usage(format!("bench {ARGUMENTS}"))),
             }
         }
@@ -121,6 +130,10 @@ mod tests {
         );
         let quick = parse("--only quick --quick").expect("understood");
         assert_eq!((quick.full, quick.quick), (None, Some((100, 10, 3))));
+        assert_eq!(
+            parse("--only compare").map(|o| (o.quick, o.compare)),
+            Some((None, all.compare))
+        );
         assert_eq!(quick.typed, "cargo xtask bench audit --only quick --quick");
         assert_eq!(parse("--only tomorrow"), None);
         assert_eq!(parse("--only"), None);

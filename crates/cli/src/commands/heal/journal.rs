@@ -6,8 +6,8 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
 use engine::audit::Custody;
-use engine::heal::Origin;
-use model::Userid;
+use engine::heal::{Notes, Origin};
+use model::{Uid, Userid};
 use serde_json::{Value, json};
 
 use crate::error::{CliError, Exit};
@@ -38,21 +38,34 @@ impl Journal {
         Ok(Self(file))
     }
 
-    /// Notes that a message is about to get its bytes back.
-    pub fn note(
-        &mut self,
-        userid: &Userid,
-        wound: &Custody,
-        origin: &Origin,
-        from: &str,
-    ) -> io::Result<()> {
+    fn write(&mut self, line: &Value) -> io::Result<()> {
+        // In one piece, so that two of these do not mix.
+        self.0.write_all(format!("{line}\n").as_bytes())?;
+        self.0.sync_data()
+    }
+}
+
+/// The notes of one account.
+pub struct NotesOf<'n> {
+    /// Where they are kept; nowhere if nothing is done.
+    pub journal: Option<&'n mut Journal>,
+    /// The account.
+    pub userid: &'n Userid,
+    /// The other place where good bytes are.
+    pub from: &'n str,
+    /// The server that was healed while it ran.
+    pub through: Option<&'n str>,
+}
+
+impl Notes for NotesOf<'_> {
+    fn note(&mut self, wound: &Custody, origin: &Origin, to: Option<Uid>) -> io::Result<()> {
         let from = match origin {
             Origin::Message(message) => format!("{message} of this spool"),
-            Origin::Place => from.to_owned(),
+            Origin::Place => self.from.to_owned(),
         };
-        let line = json!({
+        let mut line = json!({
             "at": when::rfc3339(when::now()),
-            "account": userid.to_string(),
+            "account": self.userid.to_string(),
             "mailbox": wound.place.mailbox.to_string(),
             "uid": wound.place.uid.0,
             "file": wound.path.display().to_string(),
@@ -63,9 +76,23 @@ impl Journal {
             "had_size": wound.found.as_ref().map(|found| found.size),
             "from": from,
         });
-        // In one piece, so that two of these do not mix.
-        self.0.write_all(format!("{line}\n").as_bytes())?;
-        self.0.sync_data()
+        if let (Some(to), Some(through)) = (to, self.through) {
+            line["new_uid"] = to.0.into();
+            line["through"] = through.into();
+        }
+        self.journal.as_mut().map_or(Ok(()), |journal| journal.write(&line))
+    }
+
+    fn withdraw(&mut self, wound: &Custody, to: Uid) -> io::Result<()> {
+        let line = json!({
+            "at": when::rfc3339(when::now()),
+            "refused": true,
+            "account": self.userid.to_string(),
+            "mailbox": wound.place.mailbox.to_string(),
+            "uid": wound.place.uid.0,
+            "new_uid": to.0,
+        });
+        self.journal.as_mut().map_or(Ok(()), |journal| journal.write(&line))
     }
 }
 
@@ -80,18 +107,38 @@ pub fn list(path: &Path, json: bool) -> Result<Exit, CliError> {
     };
     // A line that a kill has cut was never acted on.
     let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let lines = without_refused(lines);
     let out: String = match json {
-        true => format!("{:#}\n", Value::Array(lines.collect())),
-        false => lines.map(|line| line_of(&line)).collect(),
+        true => format!("{:#}\n", Value::Array(lines)),
+        false => lines.iter().map(line_of).collect(),
     };
     render::print("what was healed", out)?;
     Ok(Exit::Done)
 }
 
+/// The notes of what was done: a server that runs may have refused what was noted before.
+fn without_refused(lines: impl Iterator<Item = Value>) -> Vec<Value> {
+    let mut kept: Vec<Value> = Vec::new();
+    for line in lines {
+        if line["refused"] != true {
+            kept.push(line);
+            continue;
+        }
+        let is_it = |note: &Value| {
+            ["account", "mailbox", "uid", "new_uid"].iter().all(|name| note[*name] == line[*name])
+        };
+        if let Some(at) = kept.iter().rposition(is_it) {
+            kept.remove(at);
+        }
+    }
+    kept
+}
+
 fn line_of(entry: &Value) -> String {
     let text = |name: &str| entry[name].as_str().map(plain).unwrap_or_default();
+    let to = entry["new_uid"].as_u64().map(|uid| format!(" as uid {uid}")).unwrap_or_default();
     format!(
-        "{}  {} uid {}: {} from {} ({})\n",
+        "{}  {} uid {}: {} from {}{to} ({})\n",
         text("at"),
         text("mailbox"),
         entry["uid"],
@@ -99,4 +146,19 @@ fn line_of(entry: &Value) -> String {
         text("from"),
         text("nature"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_server_refused_was_not_done() {
+        let note =
+            |uid: u32, to: u32| json!({"account": "a", "mailbox": "m", "uid": uid, "new_uid": to});
+        let refused = |uid: u32, to: u32| json!({"account": "a", "mailbox": "m", "uid": uid, "new_uid": to, "refused": true});
+        let lines =
+            [note(1, 5), note(2, 6), refused(1, 5), refused(2, 6), note(1, 7), refused(9, 9)];
+        assert_eq!(without_refused(lines.into_iter()), [note(1, 7)]);
+    }
 }

@@ -17,6 +17,10 @@ pub struct Report<'r> {
     looked_at: u64,
     healed: u64,
     left: u64,
+    /// Damaged messages that clients do not see any more.
+    expunged: u64,
+    /// Accounts that a server does not tell its replicas of.
+    unsent: Vec<String>,
     /// Findings that no bytes can mend.
     others: u64,
     failures: Vec<Exit>,
@@ -32,6 +36,8 @@ impl<'r> Report<'r> {
             looked_at: 0,
             healed: 0,
             left: 0,
+            expunged: 0,
+            unsent: Vec::new(),
             others: 0,
             failures: Vec::new(),
             errors: Vec::new(),
@@ -60,6 +66,23 @@ impl<'r> Report<'r> {
         let would = if self.args.dry_run { "would get" } else { "has got" };
         let guid = wound.recorded.guid;
         let (code, text) = match outcome {
+            Outcome::Replaced(origin, to) => (
+                "replaced",
+                match self.args.dry_run {
+                    true => format!(
+                        "{guid} would come back from {} as uid {to}, and this one be expunged",
+                        from(origin)
+                    ),
+                    false => format!(
+                        "{guid} has come back from {} as uid {to}, and this one is expunged",
+                        from(origin)
+                    ),
+                },
+            ),
+            Outcome::Expunged => {
+                ("expunged", "expunged already; the server removes it in time".to_owned())
+            }
+            Outcome::Left(why) => (why.code(), format!("{why}; it is as it was")),
             Outcome::Healed(origin) => {
                 ("healed", format!("{would} {guid} back from {}", from(origin)))
             }
@@ -70,14 +93,11 @@ impl<'r> Report<'r> {
             }
         };
         match outcome {
-            Outcome::Healed(_) => self.healed += 1,
-            Outcome::NoCopy | Outcome::Failed(..) => self.left += 1,
+            Outcome::Healed(_) | Outcome::Replaced(..) => self.healed += 1,
+            Outcome::Expunged => self.expunged += 1,
+            Outcome::NoCopy | Outcome::Failed(..) | Outcome::Left(_) => self.left += 1,
         }
-        if !self.args.talk.json {
-            let line = format!("{}: {}: {text}", wound.place, wound.nature);
-            progress.say(&plain(&line));
-        }
-        self.messages.push(json!({
+        let mut message = json!({
             "account": userid.to_string(),
             "mailbox": wound.place.mailbox.to_string(),
             "uid": wound.place.uid.0,
@@ -85,7 +105,19 @@ impl<'r> Report<'r> {
             "nature": wound.nature.code(),
             "outcome": code,
             "detail": text,
-        }));
+        });
+        if let Outcome::Replaced(_, to) = outcome {
+            message["new_uid"] = to.0.into();
+            let account = userid.to_string();
+            if !self.args.dry_run && self.unsent.last() != Some(&account) {
+                self.unsent.push(account);
+            }
+        }
+        if !self.args.talk.json {
+            let line = format!("{}: {}: {text}", wound.place, wound.nature);
+            progress.say(&plain(&line));
+        }
+        self.messages.push(message);
     }
 
     /// Takes why an account could not be looked at, or not to its end.
@@ -106,6 +138,7 @@ impl<'r> Report<'r> {
                     "looked_at": self.looked_at,
                     "healed": self.healed,
                     "left": self.left,
+                    "expunged": self.expunged,
                     "other_findings": self.others,
                     "errors": self.errors,
                 });
@@ -116,9 +149,21 @@ impl<'r> Report<'r> {
                     0 => String::new(),
                     n => format!("; {} that cylinder audit tells of", count(n, "other finding")),
                 };
+                let expunged = match self.expunged {
+                    0 => String::new(),
+                    n => format!(", {n} expunged already"),
+                };
+                let unsent = match &self.unsent[..] {
+                    [] => String::new(),
+                    accounts => format!(
+                        "What comes through a sync_server is not in the sync log: send to replicas \
+                         once more: {}\n",
+                        plain(&accounts.join(" "))
+                    ),
+                };
                 let would = if self.args.dry_run { "would be healed" } else { "healed" };
                 format!(
-                    "{} looked at: {} {would}, {} left as they were{others}\n",
+                    "{} looked at: {} {would}, {} left as they were{expunged}{others}\n{unsent}",
                     count(self.looked_at, "message"),
                     self.healed,
                     self.left,

@@ -24,16 +24,21 @@ const FILES: usize = 200;
 const METADATA: [&str; 4] = ["cyrus.header", "cyrus.index", "cyrus.cache", "cyrus.annotations"];
 
 /// A spool that a Cyrus could serve, if one is installed.
-struct Ground {
-    scratch: TempDir,
-    conf: PathBuf,
+pub struct Ground {
+    /// Where all of it is.
+    pub scratch: TempDir,
+    /// Its imapd.conf.
+    pub conf: PathBuf,
     partition: PathBuf,
-    cyrus: Option<Cyrus>,
-    messages: u64,
+    /// A server that could be started on it.
+    pub cyrus: Option<Cyrus>,
+    /// How many messages it has.
+    pub messages: u64,
 }
 
 impl Ground {
-    fn build(filling: &Filling, corpus: &[Vec<u8>], cache: bool) -> Outcome<Self> {
+    /// Builds one.
+    pub fn build(filling: &Filling, corpus: &[Vec<u8>], cache: bool) -> Outcome<Self> {
         let scratch = tempfile::tempdir()?;
         let options = SpoolOptions { cache, ..SpoolOptions::new(Era::V3_6) };
         let mut builder = SpoolBuilder::create(&scratch.path().join("spool"), options)?;
@@ -128,7 +133,7 @@ fn shell(line: &str) -> Command {
 }
 
 /// Runs them in turns, so that nobody is always the first, and gives the median of each.
-fn race(
+pub fn race(
     commands: &mut [Command],
     repeat: u64,
     before: &dyn Fn() -> Outcome,
