@@ -146,17 +146,8 @@ impl Placement {
         Err(io::ErrorKind::NotFound.into())
     }
 
-    /// Does something with the directory that has the file of a message, or should have it.
-    pub fn with_dir_of<T>(
-        &self,
-        uid: Uid,
-        archived: bool,
-        action: impl FnOnce(BorrowedFd<'_>) -> io::Result<T>,
-    ) -> io::Result<T> {
-        self.with_root_and_dir_of(uid, archived, |_, dir| action(dir))
-    }
-
-    /// The same, and with the root that it is below.
+    /// Does something with the directory that has the file of a message, or should have it, and with the root
+    /// that it is below.
     pub fn with_root_and_dir_of<T>(
         &self,
         uid: Uid,

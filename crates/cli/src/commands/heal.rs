@@ -17,7 +17,7 @@ use crate::args::HealArgs;
 use crate::error::{CliError, Exit};
 use crate::places::{Access, Looking, Place, Thread};
 use crate::progress::Progress;
-use crate::{processors, spool_error};
+use crate::{at_work, processors, spool_error};
 use journal::{Journal, NotesOf};
 use report::Report;
 use through::Own;
@@ -33,7 +33,7 @@ pub fn run(args: &HealArgs) -> Result<Exit, CliError> {
     };
     let server = Server::open(&args.server.config, &options()).map_err(spool_error::explain)?;
     if !args.dry_run && args.through.is_none() {
-        refuse_running(&server)?;
+        at_work::refuse(&server, HINT)?;
     }
     let from = args.from.as_deref().unwrap_or_default();
     let from = Place::open(
@@ -67,21 +67,9 @@ pub fn run(args: &HealArgs) -> Result<Exit, CliError> {
     report.finish()
 }
 
-/// Files are only replaced where nobody else is at work.
-fn refuse_running(server: &Server) -> Result<(), CliError> {
-    let running = server.running();
-    let running = running.map_err(|error| CliError::failed("cannot look at processes", error))?;
-    let Some(running) = running else { return Ok(()) };
-    let what = match running.file {
-        Some(file) => format!("has {} open to write to", file.display()),
-        None => "is the master of this server".to_owned(),
-    };
-    let who = format!("process {} ({}) {what}", running.pid, running.command);
-    Err(CliError::plain(format!("somebody is at work in this spool: {who}")).hint(
-        "a master can be healed while it runs: --through csync://cyrus@localhost names its own \
-         sync_server; a replica, which nobody reads, is stopped meanwhile",
-    ))
-}
+/// What to do about somebody who is at work: files are only replaced where nobody else is.
+const HINT: &str = "a master can be healed while it runs: --through csync://cyrus@localhost names its own sync_server; \
+                    a replica, which nobody reads, is stopped meanwhile";
 
 struct Healer<'h> {
     args: &'h HealArgs,
