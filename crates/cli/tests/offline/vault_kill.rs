@@ -19,10 +19,10 @@ const STRACE: &str = "/usr/bin/strace";
 
 /// Each thread counts its own calls. The one that drives requests writes to wake others, and would
 /// always be the first to be killed if those writes counted with the rest.
-const CALLS: [&str; 2] = ["fsync,mkdir,rename,link,linkat,unlink,rmdir", "write"];
+const CALLS: &[&str] = &["fsync", "mkdir", "rename", "link", "linkat", "unlink", "rmdir", "write"];
 
 /// The same of whoever writes below a directory that it holds open.
-const CALLS_BELOW: [&str; 2] = ["mkdirat,linkat,symlinkat,fdatasync,fsync", "write"];
+const CALLS_BELOW: &[&str] = &["mkdirat", "linkat", "symlinkat", "fdatasync", "fsync", "write"];
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -31,10 +31,10 @@ const CALLS_MAX: usize = 200;
 
 /// Runs the program, killing it when one of its threads makes its nth such call. Whether it ran
 /// to its end.
-fn survives(calls: &str, nth: usize, arguments: &[String]) -> bool {
+fn survives(call: &str, nth: usize, arguments: &[String]) -> bool {
     let mut command = Command::new(STRACE);
-    let inject = format!("inject={calls}:signal=KILL:when={nth}");
-    command.args(["-f", "-qq", "-o", "/dev/null", "-e"]).arg(format!("trace={calls}"));
+    let inject = format!("inject={call}:signal=KILL:when={nth}");
+    command.args(["-f", "-qq", "-o", "/dev/null", "-e"]).arg(format!("trace={call}"));
     command.args(["-e", &inject, CYLINDER]).args(arguments);
     let output = process::run(&mut command, b"", PATIENCE).expect("strace runs");
     output.status.success()
@@ -56,7 +56,7 @@ fn at_every_call(test: &str, scene: &Scene, arguments: &[String], check: impl Fn
 
 /// The same at calls of some kinds, one kind after the other.
 fn at_each_of(
-    kinds: [&str; 2],
+    kinds: &[&str],
     test: &str,
     scene: &Scene,
     arguments: &[String],
@@ -67,17 +67,20 @@ fn at_each_of(
     }
     let before = scene.path("before");
     run(Command::new("/bin/cp").arg("-a").arg(scene.path("vault")).arg(&before)).expect(0);
-    for calls in kinds {
+    let mut kills = 0;
+    // strace counts each kind of call by itself: of several, only the most frequent would ever be hit.
+    for call in kinds {
         for nth in 1.. {
             assert!(nth < CALLS_MAX, "it is killed for ever");
             reset(scene, &before);
-            if survives(calls, nth, arguments) {
-                assert!(nth > 2, "it was hardly ever killed");
+            if survives(call, nth, arguments) {
                 break;
             }
+            kills += 1;
             check(nth);
         }
     }
+    assert!(kills > 4, "it was hardly ever killed");
 }
 
 /// Nothing is left but what has the names of a vault's objects.
