@@ -60,7 +60,7 @@ pub use error::{Result, SpoolError};
 pub use freeze::Frozen;
 pub use lock::{Holder, LockKind, LockReport};
 pub use mailbox::FrozenMailbox;
-pub use mend::Mending;
+pub use mend::{Exchanged, Mending};
 pub use messages::{MessageFile, MessageFiles, NAME_LOCK_HOLD};
 pub use placement::MessageStat;
 pub use privileges::ActingAs;

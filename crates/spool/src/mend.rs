@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use model::{Guid, MboxName, Timestamp, Uid};
-use rustix::fs::{self, AtFlags, CWD, Mode, OFlags, Timespec, Timestamps};
+use rustix::fs::{self, AtFlags, CWD, Mode, OFlags, RenameFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 use sha1::{Digest, Sha1};
 
@@ -54,6 +54,51 @@ impl Server {
         let placed = placed.ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
         let done = placed.with_root_and_dir_of(mending.uid, mending.archived, |root, dir| {
             replace(&Stage::open(root)?, dir, mending, good)
+        });
+        done.map_err(failed)
+    }
+}
+
+/// A message whose file another one has, for [`Server::exchange`].
+#[derive(Clone, Copy, Debug)]
+pub struct Exchanged<'m> {
+    /// The mailbox.
+    pub mailbox: &'m MboxName,
+    /// The message.
+    pub uid: Uid,
+    /// Whether its record says that it is archived.
+    pub archived: bool,
+}
+
+impl Server {
+    /// Gives each of two messages the other one's file, in one step: at every instant both files have a name. The
+    /// calling thread must be [Cyrus' user](Server::act_as_cyrus), and nobody may be
+    /// [at work](crate::running::running).
+    ///
+    /// # Errors
+    ///
+    /// If one of them is not there, or what the system says: files of two file systems cannot be exchanged.
+    pub fn exchange(&self, first: Exchanged<'_>, second: Exchanged<'_>) -> Result<()> {
+        let catalog = self.load_catalog(&mut Ledger::new(self.lock_timeout))?.value;
+        let failed = |source| SpoolError::Io {
+            op: "exchange",
+            path: format!("{} uid {}", first.mailbox, first.uid).into(),
+            source,
+        };
+        let placed = |name: &MboxName| {
+            let entry = catalog.list.get(name).filter(|entry| entry.mbtype.has_data());
+            let placed = self.placed(entry.ok_or(io::ErrorKind::NotFound)?)?;
+            placed.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
+        };
+        let [ours, theirs] = [first, second].map(|message| placed(message.mailbox).map_err(failed));
+        let (ours, theirs) = (ours?, theirs?);
+        let done = ours.with_root_and_dir_of(first.uid, first.archived, |_, here| {
+            theirs.with_root_and_dir_of(second.uid, second.archived, |_, there| {
+                let names = [first, second].map(|message| format!("{}.", message.uid));
+                fs::renameat_with(here, &*names[0], there, &*names[1], RenameFlags::EXCHANGE)?;
+                fs::fsync(here)?;
+                Ok(fs::fsync(there)?)
+            })
         });
         done.map_err(failed)
     }

@@ -7,7 +7,7 @@ mod through;
 use engine::audit::Custody;
 use engine::audit::{self, Audited, Depth};
 use engine::heal::through::HealError;
-use engine::heal::{heal, wounds};
+use engine::heal::{heal_all, wounds};
 use engine::place::Place as AccountAt;
 use engine::ports::Unhurried;
 use model::Userid;
@@ -129,10 +129,8 @@ impl Healer<'_> {
                     let what = (userid, &wounds[..]);
                     own.heal(server, what, other, &mut notes, args.dry_run, &mut take)
                 }
-                None => wounds.iter().try_for_each(|wound| {
-                    let outcome = heal(server, wound, Some(&mut *other), args.dry_run, &mut notes);
-                    outcome.map(|outcome| take(wound, outcome)).map_err(HealError::Place)
-                }),
+                None => heal_all(server, &wounds, other, args.dry_run, &mut notes, &mut take)
+                    .map_err(HealError::Place),
             };
         })?;
         match (done, own) {

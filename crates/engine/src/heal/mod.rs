@@ -10,9 +10,9 @@ pub mod through;
 
 use std::{fmt, io};
 
-use model::Uid;
+use model::{Guid, Uid};
 use peer::SessionError;
-use spool::{Mending, Server};
+use spool::{Exchanged, Mending, Server};
 
 use crate::audit::{Audited, Custody, Nature, Place as Message};
 use crate::place::Place;
@@ -76,19 +76,100 @@ pub trait Notes {
     fn withdraw(&mut self, wound: &Custody, to: Uid) -> io::Result<()>;
 }
 
-/// The damaged messages of an account whose bytes are known by their GUID.
+/// The damaged messages of an account whose bytes are known by their GUID. Where it is the record that is wrong,
+/// its GUID tells of another message's: to go by it would be the end of this one.
 pub fn wounds(audited: &Audited) -> impl Iterator<Item = &Custody> {
     let custodies = audited.issues.iter().filter_map(|issue| issue.custody.as_deref());
     custodies.filter(|custody| {
-        !custody.recorded.guid.is_zero() && !matches!(custody.nature, Nature::WrongSize)
+        let is_of_record = matches!(custody.nature, Nature::WrongSize | Nature::WrongRecord);
+        !custody.recorded.guid.is_zero() && !is_of_record
     })
+}
+
+/// Heals all of them in their files. First those whose files are those of others of them, or go round in a circle:
+/// these are exchanged, since whoever wrote one of them anew would destroy what another one needs. Then the rest.
+///
+/// # Errors
+/// If the other place no longer answers.
+pub fn heal_all<'w>(
+    server: &Server,
+    wounds: &[&'w Custody],
+    other: &mut dyn Place,
+    dry_run: bool,
+    notes: &mut dyn Notes,
+    take: &mut dyn FnMut(&'w Custody, Outcome),
+) -> Result<(), SessionError> {
+    let mut has: Vec<Option<Guid>> =
+        wounds.iter().map(|wound| wound.found.map(|found| found.guid)).collect();
+    let mut is_done = vec![false; wounds.len()];
+    for (at, wound) in wounds.iter().enumerate() {
+        let wanted = wound.recorded.guid;
+        let holds =
+            |other: &usize| has[*other] == Some(wanted) && wounds[*other].recorded.guid != wanted;
+        let holder = (0..wounds.len()).find(holds).filter(|_| !is_done[at]);
+        // What has no file has none to give, and another one keeps what it holds until this one has a copy.
+        let Some(holder) = holder.filter(|_| has[at].is_some()) else { continue };
+        let origin = Origin::Message(wounds[holder].place.clone());
+        let is_mutual = has[at] == Some(wounds[holder].recorded.guid);
+        let back = is_mutual.then(|| Origin::Message(wound.place.clone()));
+        let done = match dry_run {
+            true => Ok(()),
+            false => exchange(server, (wound, &origin), (wounds[holder], back.as_ref()), notes),
+        };
+        is_done[at] = true;
+        match done {
+            Ok(()) => {
+                has.swap(at, holder);
+                take(wound, Outcome::Healed(origin));
+                if let Some(back) = back {
+                    is_done[holder] = true;
+                    take(wounds[holder], Outcome::Healed(back));
+                }
+            }
+            // What it has may be what another one needs.
+            Err(error) => take(wound, Outcome::Failed(origin, error)),
+        }
+    }
+    // Those without a file first: what they need may be what others hold.
+    let (without, with): (Vec<usize>, Vec<usize>) =
+        (0..wounds.len()).filter(|at| !is_done[*at]).partition(|at| has[*at].is_none());
+    for at in without.into_iter().chain(with) {
+        let outcome = heal(server, wounds[at], Some(&mut *other), dry_run, notes)?;
+        take(wounds[at], outcome);
+    }
+    Ok(())
+}
+
+/// Gives a message the file that another one has, and that one its own, which may be what it needs.
+fn exchange(
+    server: &Server,
+    (wound, origin): (&Custody, &Origin),
+    (holder, back): (&Custody, Option<&Origin>),
+    notes: &mut dyn Notes,
+) -> io::Result<()> {
+    let wanted = (wound.recorded.guid, wound.recorded.size);
+    let mut gathered = Gathered::new(wanted);
+    let mut file = server.open_message(&holder.place.mailbox, holder.place.uid)?;
+    if !gathered.pour(&mut file) || !gathered.is_good() {
+        return Err(io::Error::other("its file has changed since it was looked at"));
+    }
+    notes.note(wound, origin, None)?;
+    if let Some(back) = back {
+        notes.note(holder, back, None)?;
+    }
+    let [first, second] = [wound, holder].map(|message| Exchanged {
+        mailbox: &message.place.mailbox,
+        uid: message.place.uid,
+        archived: message.recorded.archived,
+    });
+    server.exchange(first, second).map_err(io::Error::other)
 }
 
 /// Heals one in its file. What is about to be done is noted first.
 ///
 /// # Errors
 /// If the other place no longer answers.
-pub fn heal(
+fn heal(
     server: &Server,
     wound: &Custody,
     other: Option<&mut dyn Place>,
