@@ -2,7 +2,7 @@
 //!
 //! What is damaged, an [audit](crate::audit) says. Good bytes come from another message of the same spool,
 //! or from another [place](crate::place). They are gathered and compared with the GUID before anything is
-//! changed; where there are none, nothing is. Where nobody is at work, [the file is replaced](heal); a server
+//! changed; where there are none, nothing is. Where nobody is at work, [the file is replaced](heal_all); a server
 //! that runs gets a good copy [through its protocol](through::heal_through).
 
 mod gathered;
