@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 use model::{Guid, MboxName, Timestamp, Uid};
 use rustix::fs::{self, AtFlags, CWD, Mode, OFlags, RenameFlags, Timespec, Timestamps};
@@ -196,13 +197,24 @@ fn fill(file: &mut File, mending: &Mending<'_>, good: &mut dyn Read) -> io::Resu
     file.sync_all()
 }
 
-/// A file without a name, for bytes that are not known to be good yet; gone with the process.
+/// A file without a name, for bytes that are not known to be good yet; gone with the process. It is made in the
+/// directory for temporary files, or in those that everybody may use: Cyrus' user may be somebody else than TMPDIR
+/// was meant for.
 ///
 /// # Errors
 ///
-/// What the system says, of the directory for temporary files.
+/// What the system says of the first of them, if none will do.
 pub fn temporary() -> io::Result<File> {
     let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
-    let dir = std::env::temp_dir();
-    Ok(File::from(fs::openat(CWD, &dir, flags, Mode::RUSR | Mode::WUSR)?))
+    let own = std::env::temp_dir();
+    let open = |dir: &Path| fs::openat(CWD, dir, flags, Mode::RUSR | Mode::WUSR).map(File::from);
+    let first = match open(&own) {
+        Ok(file) => return Ok(file),
+        Err(errno) => io::Error::from(errno),
+    };
+    let others = ["/var/tmp", "/tmp"].iter().find_map(|dir| open(Path::new(dir)).ok());
+    others.ok_or_else(|| {
+        let why = format!("make a temporary file in {}: {first}", own.display());
+        io::Error::new(first.kind(), why)
+    })
 }

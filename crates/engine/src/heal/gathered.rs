@@ -20,8 +20,10 @@ pub(super) struct Gathered {
 enum Kept {
     Memory(Vec<u8>),
     File(File),
-    /// They are not what is wanted, or could not be kept.
+    /// They are too many to be what is wanted.
     Nothing,
+    /// They could not be kept.
+    Lost(io::Error),
 }
 
 impl Gathered {
@@ -38,7 +40,7 @@ impl Gathered {
         }
         self.hash.update(bytes);
         let kept = std::mem::replace(&mut self.kept, Kept::Nothing);
-        self.kept = keep(kept, bytes).unwrap_or(Kept::Nothing);
+        self.kept = keep(kept, bytes).unwrap_or_else(Kept::Lost);
     }
 
     /// All that a file has; whether it could be read.
@@ -54,10 +56,9 @@ impl Gathered {
         }
     }
 
-    /// Whether these are the bytes, all of them, and they are kept.
+    /// Whether these are the bytes, all of them. That they could not be kept is told by whoever asks for them.
     pub fn is_good(&self) -> bool {
-        let found = (Guid(self.hash.clone().finalize().into()), self.size);
-        found == self.wanted && !matches!(self.kept, Kept::Nothing)
+        (Guid(self.hash.clone().finalize().into()), self.size) == self.wanted
     }
 
     /// What was kept.
@@ -72,6 +73,7 @@ impl Gathered {
                 Box::new(file)
             }
             Kept::Nothing => return Err(io::ErrorKind::InvalidData.into()),
+            Kept::Lost(error) => return Err(error),
         })
     }
 }
@@ -92,13 +94,24 @@ fn keep(kept: Kept, bytes: &[u8]) -> io::Result<Kept> {
             file.write_all(bytes)?;
             Kept::File(file)
         }
-        Kept::Nothing => Kept::Nothing,
+        nothing => nothing,
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn that_bytes_could_not_be_kept_is_no_lack_of_them() {
+        let wanted = (Guid(Sha1::digest(b"mail").into()), 4);
+        let mut gathered = Gathered::new(wanted);
+        gathered.kept = Kept::Lost(io::ErrorKind::StorageFull.into());
+        gathered.take(b"mail");
+        assert!(gathered.is_good());
+        let lost = gathered.into_reader().err().map(|error| error.kind());
+        assert_eq!(lost, Some(io::ErrorKind::StorageFull));
+    }
 
     #[test]
     fn only_the_bytes_of_the_guid_are_good() {
