@@ -1,7 +1,7 @@
 //! The header of an index: what its records come to.
 
 use cyrus_format::header::MailboxHeader;
-use cyrus_format::index::{Index, IndexHeader, Tally, write_index};
+use cyrus_format::index::{Index, IndexHeader, Tally, patch_header, write_index};
 use cyrus_format::mboxlist::MailboxEntry;
 use cyrus_format::{EncodeError, annotations::Note};
 use model::crc::{self, ThridText};
@@ -138,18 +138,17 @@ pub(super) fn index(
     let (start, thrid) = notes.style(version, names);
     let tally = Tally::of(records.iter().cloned(), version, &flags, thrid);
     tally.apply(&mut header, 0);
-    let bytes = write_index(&header, records)?;
+    let mut bytes = write_index(&header, records)?;
     if version < FIRST_WITH_ANNOTS {
         return Ok((reread(&bytes, header), bytes));
     }
-    let written = Index::parse(&bytes).ok();
-    let sum = match (notes.bytes, &written) {
-        (Some(notes_bytes), Some(written)) => sum_of_notes(written, notes_bytes, notes.owner).ok(),
+    let sum = match (notes.bytes, Index::parse(&bytes)) {
+        (Some(stored), Ok(written)) => sum_of_notes(&written, stored, notes.owner).ok(),
         _ => Some(0),
     };
     // Of annotations that cannot be read, what was said of them stays.
     header.sync_crc_annot = sum.map_or(stored, |sum| start ^ sum ^ tally.virtual_annots);
-    let bytes = write_index(&header, records)?;
+    patch_header(version, &mut bytes, |written| written.sync_crc_annot = header.sync_crc_annot)?;
     Ok((reread(&bytes, header), bytes))
 }
 
