@@ -118,6 +118,17 @@ bytes_id! {
     Partition
 }
 
+impl MboxName {
+    /// This name and those above it, the nearest first: `user.glad.Sent`, `user.glad`, `user`. A domain in
+    /// front of them stays.
+    pub fn and_above(&self) -> impl Iterator<Item = Self> + '_ {
+        let name = self.as_bytes();
+        let ends = (1..=name.len()).rev();
+        let ends = ends.filter(|end| matches!(name.get(*end), None | Some(b'.')));
+        ends.map(|end| Self::new(&name[..end]))
+    }
+}
+
 impl Userid {
     /// The account of all mailboxes that no user owns, the shared ones of a server.
     ///
@@ -196,6 +207,16 @@ impl fmt::Debug for Guid {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_is_below_others() {
+        let above = |name: &str| -> Vec<String> {
+            MboxName::from(name).and_above().map(|name| name.to_string()).collect()
+        };
+        assert_eq!(above("user.glad.Sent"), ["user.glad.Sent", "user.glad", "user"]);
+        assert_eq!(above("a.test!user.ann"), ["a.test!user.ann", "a.test!user", "a"]);
+        assert_eq!(above(""), [] as [&str; 0]);
+    }
 
     #[test]
     fn guid_prints_and_reads_the_same_forty_digits() {

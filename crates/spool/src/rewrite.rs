@@ -85,10 +85,7 @@ impl Server {
     ///
     /// What keeps quotas from being read.
     pub fn quota_root_of(&self, name: &MboxName) -> Result<Option<MboxName>> {
-        let bytes = name.as_bytes();
-        let ends =
-            (1..=bytes.len()).rev().filter(|end| matches!(bytes.get(*end), None | Some(b'.')));
-        let mut above = ends.map(|end| MboxName::new(&bytes[..end]));
+        let mut above = name.and_above();
         if self.conf.quota_db() == b"quotalegacy" {
             let is_root = |root: &MboxName| {
                 let file = self.rules.quota_file(root);

@@ -66,7 +66,7 @@ impl Sums {
     pub fn add(&mut self, name: &MboxName, header: Option<&[u8]>, index: Option<&[u8]>) {
         let Some(Ok(header)) = header.map(MailboxHeader::parse) else {
             // It may count for any of the roots above it.
-            self.0.extend(roots_above(name).map(|root| (root, None)));
+            self.0.extend(name.and_above().map(|root| (root.to_string(), None)));
             return;
         };
         let Some(root) = header.quotaroot else { return };
@@ -83,12 +83,6 @@ impl Sums {
     pub fn of(&self, root: &str) -> Option<Used> {
         self.0.get(root).copied().unwrap_or(Some([0; 4]))
     }
-}
-
-fn roots_above(name: &MboxName) -> impl Iterator<Item = String> + '_ {
-    let name = name.as_bytes();
-    let ends = (1..=name.len()).filter(|end| matches!(name.get(*end), None | Some(b'.')));
-    ends.map(|end| MboxName::new(&name[..end]).to_string())
 }
 
 fn compare(root: &str, quota: &Quota, counts_all: bool, used: &Used) -> Option<Finding> {

@@ -52,11 +52,7 @@ impl State {
 
     /// The root that a mailbox counts for: the nearest one above it.
     pub fn quota_root_of(&self, name: &MboxName) -> Option<&MboxName> {
-        let bytes = name.as_bytes();
-        let ends =
-            (1..=bytes.len()).rev().filter(|end| matches!(bytes.get(*end), None | Some(b'.')));
-        let mut above = ends.map(|end| MboxName::new(&bytes[..end]));
-        above.find_map(|root| self.quotas.get_key_value(&root).map(|(root, _)| root))
+        name.and_above().find_map(|root| self.quotas.get_key_value(&root).map(|(root, _)| root))
     }
 
     /// Sets the limits of a root, by [`Resource`]; it becomes one if it is none. Without a modseq
