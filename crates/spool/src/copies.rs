@@ -10,6 +10,7 @@ use cyrus_format::index::{Index, RecordKey};
 use cyrus_format::mboxlist::MailboxEntry;
 use model::{Guid, MboxName, Uid};
 
+use crate::catalog::Catalog;
 use crate::error::Result;
 use crate::files;
 use crate::lock::Ledger;
@@ -56,10 +57,7 @@ impl Server {
     pub fn open_message(&self, mailbox: &MboxName, uid: Uid) -> io::Result<File> {
         let catalog = self.load_catalog(&mut Ledger::new(self.lock_timeout));
         let catalog = catalog.map_err(io::Error::other)?.value;
-        let entry = catalog.list.get(mailbox).filter(|entry| entry.mbtype.has_data());
-        let entry = entry.ok_or(io::ErrorKind::NotFound)?;
-        let placed = self.placed(entry)?.ok_or(io::ErrorKind::NotFound)?;
-        placed.open_message(uid, false)
+        self.place_of(&catalog, mailbox)?.open_message(uid, false)
     }
 
     /// The directories that mailboxes with data have, on data and archive partitions, as whole paths.
@@ -79,6 +77,17 @@ impl Server {
             }
         }
         Ok(dirs)
+    }
+
+    /// Where the mailbox of that name is.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::NotFound`] if there is none, or if its partition is not there.
+    pub(crate) fn place_of(&self, catalog: &Catalog, name: &MboxName) -> io::Result<Placement> {
+        let entry = catalog.list.get(name).filter(|entry| entry.mbtype.has_data());
+        let placed = self.placed(entry.ok_or(io::ErrorKind::NotFound)?)?;
+        placed.ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     /// Where a mailbox is; `None` if its partition is not there.

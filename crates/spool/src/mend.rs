@@ -10,11 +10,10 @@ use rustix::fs::{self, AtFlags, CWD, Mode, OFlags, RenameFlags, Timespec, Timest
 use rustix::io::Errno;
 use sha1::{Digest, Sha1};
 
-use crate::staging::Purpose;
-
 use crate::error::{Result, SpoolError};
 use crate::lock::Ledger;
 use crate::server::Server;
+use crate::staging::Purpose;
 
 /// Which file is made, and what it must hold.
 #[derive(Clone, Copy, Debug)]
@@ -49,10 +48,7 @@ impl Server {
             std::path::PathBuf::from(what)
         };
         let failed = |source| SpoolError::Io { op: "mend", path: path(), source };
-        let entry = catalog.list.get(mending.mailbox).filter(|entry| entry.mbtype.has_data());
-        let entry = entry.ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
-        let placed = self.placed(entry).map_err(failed)?;
-        let placed = placed.ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
+        let placed = self.place_of(&catalog, mending.mailbox).map_err(failed)?;
         let done = placed.with_root_and_dir_of(mending.uid, mending.archived, |root, dir| {
             replace(&Stage::open(root)?, dir, mending, good)
         });
@@ -86,13 +82,8 @@ impl Server {
             path: format!("{} uid {}", first.mailbox, first.uid).into(),
             source,
         };
-        let placed = |name: &MboxName| {
-            let entry = catalog.list.get(name).filter(|entry| entry.mbtype.has_data());
-            let placed = self.placed(entry.ok_or(io::ErrorKind::NotFound)?)?;
-            placed.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
-        };
-        let [ours, theirs] = [first, second].map(|message| placed(message.mailbox).map_err(failed));
-        let (ours, theirs) = (ours?, theirs?);
+        let ours = self.place_of(&catalog, first.mailbox).map_err(failed)?;
+        let theirs = self.place_of(&catalog, second.mailbox).map_err(failed)?;
         let done = ours.with_root_and_dir_of(first.uid, first.archived, |_, here| {
             theirs.with_root_and_dir_of(second.uid, second.archived, |_, there| {
                 let names = [first, second].map(|message| format!("{}.", message.uid));

@@ -115,11 +115,7 @@ impl Server {
             source,
         };
         let catalog = self.load_catalog(&mut Ledger::new(self.lock_timeout))?.value;
-        let entry = catalog.list.get(name).filter(|entry| entry.mbtype.has_data());
-        let entry = entry.ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
-        let placed = self.placed(entry).map_err(failed)?;
-        let placed = placed.ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
-        rewrite(&placed, rewriting).map_err(failed)
+        self.place_of(&catalog, name).and_then(|place| rewrite(&place, rewriting)).map_err(failed)
     }
 
     /// Writes the file of a quota root; `false`, and nothing is written, where quotas are kept in a database.
