@@ -8,6 +8,7 @@
 mod gathered;
 pub mod through;
 
+use std::collections::HashSet;
 use std::{fmt, io};
 
 use model::{Guid, Uid};
@@ -102,11 +103,15 @@ pub fn heal_all<'w>(
     let mut has: Vec<Option<Guid>> =
         wounds.iter().map(|wound| wound.found.map(|found| found.guid)).collect();
     let mut is_done = vec![false; wounds.len()];
+    // Few are, of many that are damaged.
+    let wanted: HashSet<Guid> = wounds.iter().map(|wound| wound.recorded.guid).collect();
+    let is_holder = |at: &usize| has[*at].is_some_and(|guid| wanted.contains(&guid));
+    let holders: Vec<usize> = (0..wounds.len()).filter(is_holder).collect();
     for (at, wound) in wounds.iter().enumerate() {
         let wanted = wound.recorded.guid;
         let holds =
             |other: &usize| has[*other] == Some(wanted) && wounds[*other].recorded.guid != wanted;
-        let holder = (0..wounds.len()).find(holds).filter(|_| !is_done[at]);
+        let holder = holders.iter().copied().find(holds).filter(|_| !is_done[at]);
         // What has no file has none to give, and another one keeps what it holds until this one has a copy.
         let Some(holder) = holder.filter(|_| has[at].is_some()) else { continue };
         let origin = Origin::Message(wounds[holder].place.clone());
