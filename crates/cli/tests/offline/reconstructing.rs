@@ -113,19 +113,7 @@ fn mend(
 
 #[test]
 fn what_is_whole_stays_as_it_is_in_every_era() {
-    let eras = [
-        Era::V2_3_9,
-        Era::V2_3,
-        Era::V2_4,
-        Era::V2_5,
-        Era::V3_0,
-        Era::V3_2,
-        Era::V3_4,
-        Era::V3_6,
-        Era::V3_10,
-        Era::V3_13,
-    ];
-    for era in eras {
+    for era in Era::ALL {
         let scene = Scene::with(SpoolOptions { cache: true, ..SpoolOptions::new(era) });
         let before = scene.state();
         for more in [&[][..], &["--apply"], &["-G"]] {

@@ -13,7 +13,7 @@ use crate::ports::Pace;
 use crate::records::Records;
 
 /// The first version of the index that has a sum of annotations.
-const FIRST_WITH_ANNOTS: u32 = 13;
+pub(crate) const FIRST_WITH_ANNOTS: u32 = 13;
 
 /// The first that has modseqs.
 const FIRST_WITH_MODSEQS: u32 = 8;
@@ -146,19 +146,29 @@ impl Sums<'_> {
                 return Some(Finding::new(FindingKind::MetadataUnreadable, self.name, detail));
             }
         };
-        let stored = self.index.header().sync_crc_annot;
-        let starts = [crc::ANNOT_START, crc::ANNOT_START_OLD];
-        let mut counted = 0;
-        for thrid in [ThridText::Short, ThridText::Padded] {
-            counted = notes ^ self.tally(thrid).virtual_annots;
-            if starts.iter().any(|start| start ^ counted == stored) {
-                return None;
-            }
+        if sum_style(self.index, notes).is_some() {
+            return None;
         }
-        let counted = crc::ANNOT_START ^ counted;
+        let stored = self.index.header().sync_crc_annot;
+        let counted = crc::ANNOT_START ^ notes ^ self.tally(ThridText::Padded).virtual_annots;
         let detail = format!("that of annotations is {stored:08x}, they come to {counted:08x}");
         Some(Finding::new(FindingKind::SyncCrc, self.name, detail))
     }
+}
+
+/// With what the server of an index begins the sum of annotations, and how it writes conversations in it; `None` if no
+/// way in which Cyrus has added it up comes to what the index says. `notes` is what stored annotations add.
+pub(crate) fn sum_style(index: &Index<'_>, notes: u32) -> Option<(u32, ThridText)> {
+    // The names of flags count for another sum.
+    let none = FlagCrcs::new([]);
+    let stored = index.header().sync_crc_annot;
+    [ThridText::Short, ThridText::Padded].into_iter().find_map(|thrid| {
+        let tally = Tally::of(index.records(), index.minor_version(), &none, thrid);
+        let starts = [crc::ANNOT_START, crc::ANNOT_START_OLD];
+        let start =
+            starts.into_iter().find(|start| start ^ notes ^ tally.virtual_annots == stored)?;
+        Some((start, thrid))
+    })
 }
 
 /// What stored annotations add to the sum of an index: those of its live messages.

@@ -37,7 +37,7 @@ pub use replica::{Examined, examine};
 
 pub(crate) use cache::damaged as damaged_cache;
 pub(crate) use messages::Paced;
-pub(crate) use metadata::sum_of_notes;
+pub(crate) use metadata::{FIRST_WITH_ANNOTS, sum_of_notes, sum_style};
 pub(crate) use quota::{Sums as QuotaSums, counts_all, roots as quota_roots};
 pub(crate) use subject::Subject;
 

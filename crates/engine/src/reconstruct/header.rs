@@ -3,7 +3,7 @@
 use cyrus_format::header::{HeaderForm, MailboxHeader};
 use cyrus_format::index::correct_file;
 use cyrus_format::mboxlist::MailboxEntry;
-use model::{Finding, FindingKind, MboxName, UserFlags};
+use model::{FindingKind, MboxName, UserFlags};
 
 use super::change::{Field, Value, Why};
 use super::tell::Tell;
@@ -47,7 +47,7 @@ pub(super) fn header(
     match new.write() {
         Ok(bytes) => (new, Some(bytes)),
         Err(error) => {
-            tell.left(&Finding::new(FindingKind::HeaderUnreadable, tell.place(), error));
+            tell.wrong(FindingKind::HeaderUnreadable, error);
             (new, None)
         }
     }
@@ -77,7 +77,7 @@ fn with_identity(
         }
         (Some(listed), Some(own)) if listed != own => {
             let detail = format!("mailboxes.db has {listed}, cyrus.header {own}");
-            tell.left(&Finding::new(FindingKind::UniqueIdMismatch, tell.place(), detail));
+            tell.wrong(FindingKind::UniqueIdMismatch, detail);
             (header, false)
         }
         _ => (header, false),

@@ -74,7 +74,7 @@ pub(super) fn plan(
         Ok(files) => files,
         Err(error) => {
             let detail = format!("its directory cannot be listed: {error}");
-            tell.left(&Finding::new(FindingKind::MessageUnreadable, &subject.name, detail));
+            tell.wrong(FindingKind::MessageUnreadable, detail);
             return planned;
         }
     };
@@ -84,7 +84,7 @@ pub(super) fn plan(
         Ok(remains) => remains,
         Err(error) => {
             tell.forget();
-            tell.left(&Finding::new(FindingKind::IndexTooNew, &subject.name, error));
+            tell.wrong(FindingKind::IndexTooNew, error);
             return planned;
         }
     };
@@ -125,7 +125,7 @@ fn is_readable(subject: &Subject, tell: &mut Tell<'_>) -> bool {
         if is_made_anew(kind) || said.is_none() {
             let why = said.map_or("it cannot be read", |finding| &finding.detail);
             let detail = format!("{file} is there, and is not made anew before it was read: {why}");
-            tell.left(&Finding::new(kind, &subject.name, detail));
+            tell.wrong(kind, detail);
         }
     }
     is_readable
@@ -248,15 +248,14 @@ impl Work<'_> {
         let mut can_tell = !(expunged.is_unreadable && remains.has_lost);
         for uid in doubtful.chain(strays) {
             if let Some(Err(why)) = read.get(&uid) {
-                let finding = Finding::new(FindingKind::MessageUnreadable, tell.place(), why);
-                tell.left(&finding.at_uid(uid.0));
+                tell.wrong_at(uid, FindingKind::MessageUnreadable, why);
                 can_tell = false;
             }
         }
         if self.has_no_archive(traces) && !self.options.accept_losses {
             let detail =
                 "none of its archived messages is there: is the archive partition mounted?";
-            tell.left(&Finding::new(FindingKind::MessageMissing, tell.place(), detail));
+            tell.wrong(FindingKind::MessageMissing, detail);
             can_tell = false;
         }
         can_tell
@@ -280,7 +279,7 @@ impl Work<'_> {
         let count = records.iter().filter(is_without).count();
         if version < FIRST_WITHOUT_CACHE && count > 0 {
             let detail = format!("{count} records have none: let Cyrus' own reconstruct make them");
-            tell.left(&Finding::new(FindingKind::CacheDamaged, &self.subject.name, detail));
+            tell.wrong(FindingKind::CacheDamaged, detail);
         }
     }
 
@@ -294,8 +293,7 @@ impl Work<'_> {
             }
             Some(Err(error)) => {
                 let detail = format!("{EXPUNGE}: {error}; files without a record may be of it");
-                let place = &self.subject.name;
-                tell.left(&Finding::new(FindingKind::MetadataUnreadable, place, detail));
+                tell.wrong(FindingKind::MetadataUnreadable, detail);
                 Expunged { uids: BTreeSet::new(), is_unreadable: true }
             }
         }
@@ -347,7 +345,7 @@ impl Work<'_> {
                 "{} of {total} records: {why}; let Cyrus' own reconstruct make them",
                 bad.len()
             );
-            tell.left(&Finding::new(FindingKind::CacheDamaged, &self.subject.name, detail));
+            tell.wrong(FindingKind::CacheDamaged, detail);
             return BTreeSet::new();
         }
         bad.into_iter().map(|(uid, _)| uid).collect()

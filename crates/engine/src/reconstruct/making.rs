@@ -5,7 +5,7 @@ use std::io::Read;
 use cyrus_format::cache;
 use cyrus_format::header::{MailboxHeader, file_crc};
 use cyrus_format::index::{Index, IndexHeader};
-use model::{Finding, FindingKind, Modseq, Record, Timestamp, Uid, Userid};
+use model::{FindingKind, Modseq, Record, Timestamp, Uid, Userid};
 
 use super::change::{self, Field, Value, Why};
 use super::mailbox::INDEX;
@@ -72,7 +72,7 @@ pub(super) fn make(
             Some(bytes)
         }
         Err(error) => {
-            tell.left(&Finding::new(FindingKind::IndexUnreadable, &subject.name, error));
+            tell.wrong(FindingKind::IndexUnreadable, error);
             None
         }
     }

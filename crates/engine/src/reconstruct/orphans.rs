@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use model::{Finding, FindingKind, Guid, Record, Uid};
+use model::{FindingKind, Guid, Record, Uid};
 use spool::MessageStat;
 
 use super::change::{Field, Value, Why};
@@ -34,7 +34,8 @@ pub(super) fn find(
 
 /// Tells of something that has the name of a message, and is none.
 pub(super) fn left(stat: &MessageStat, tell: &mut Tell<'_>) {
-    left_because(stat, if stat.is_file { "it is empty" } else { "it is no file" }, tell);
+    let detail = if stat.is_file { "it is empty" } else { "it is no file" };
+    tell.wrong_at(stat.uid, FindingKind::OrphanFile, detail);
 }
 
 /// So far above the last UID, a number is more likely a mistake than a message: whoever took it would leave
@@ -74,7 +75,7 @@ pub(super) fn take(
     let mut last = last_uid;
     for stat in own {
         if rules.is_far(stat.uid) {
-            left_because(stat, "its number is far above all others", tell);
+            tell.wrong_at(stat.uid, FindingKind::OrphanFile, "its number is far above all others");
             continue;
         }
         let Some(found) = digested(stat, judge, tell) else { continue };
@@ -87,7 +88,7 @@ pub(super) fn take(
     for stat in others {
         let Some(found) = digested(stat, judge, tell) else { continue };
         let Some(next) = next_free(last, judge.files) else {
-            left_because(stat, "the mailbox has no UID left for it", tell);
+            tell.wrong_at(stat.uid, FindingKind::OrphanFile, "the mailbox has no UID left for it");
             continue;
         };
         last = next;
@@ -107,11 +108,6 @@ fn next_free(last: Uid, files: &BTreeMap<Uid, MessageStat>) -> Option<Uid> {
         next = next.checked_add(1)?;
     }
     Some(Uid(next))
-}
-
-fn left_because(stat: &MessageStat, why: &str, tell: &mut Tell<'_>) {
-    let finding = Finding::new(FindingKind::OrphanFile, tell.place(), why);
-    tell.left(&finding.at_uid(stat.uid.0));
 }
 
 /// What the record of a message is that keeps its UID; and whether there was one that nobody counted.
@@ -143,8 +139,7 @@ fn digested<'r>(
         Some(Err(why)) => why.as_str(),
         None => "it was not read",
     };
-    let finding = Finding::new(FindingKind::MessageUnreadable, tell.place(), why);
-    tell.left(&finding.at_uid(stat.uid.0));
+    tell.wrong_at(stat.uid, FindingKind::MessageUnreadable, why);
     None
 }
 

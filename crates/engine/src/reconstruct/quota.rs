@@ -1,7 +1,7 @@
 //! Quotas that do not say what the account's mailboxes have.
 
 use cyrus_format::quota::{Quota, Resource, Usage};
-use model::{Finding, FindingKind, MboxName};
+use model::{FindingKind, MboxName};
 use spool::{Frozen, Rewriting, Server};
 
 use super::change::{Field, Value, Why};
@@ -54,13 +54,13 @@ pub(super) fn plan(
                     quotas.files.push((root.into(), bytes_of(&new, counts_all(bytes))));
                 } else if !fields.is_empty() {
                     let detail = "quotas are in a database here: let Cyrus' quota -f correct it";
-                    tell.left(&Finding::new(FindingKind::QuotaUsage, root, detail));
+                    tell.wrong(FindingKind::QuotaUsage, detail);
                 }
             }
             // What a mailbox has that cannot be read is not known.
             (Ok(_), _) => {}
             (Err(error), _) => {
-                tell.left(&Finding::new(FindingKind::MetadataUnreadable, root, error));
+                tell.wrong(FindingKind::MetadataUnreadable, error);
             }
         }
         quotas.changes += tell.changes;

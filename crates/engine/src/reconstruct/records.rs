@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
-use model::{Finding, FindingKind, Modseq, Record, SystemFlags, Timestamp, Uid, UserFlags};
+use model::{FindingKind, Modseq, Record, SystemFlags, Timestamp, Uid, UserFlags};
 use spool::MessageStat;
 
 use super::Options;
@@ -186,7 +186,7 @@ impl Judge<'_> {
                 return None;
             }
         };
-        (record.cache_offset, record.cache_crc) = (0, 0);
+        forget_cache(&mut record);
         record.user_flags = and(record.user_flags, self.named);
         tell.change(Some(record.uid), why, change::or_sum(change::of_records(old, &record)));
         if stat.is_none() && !record.is_unlinked() {
@@ -251,38 +251,42 @@ impl Judge<'_> {
 
     /// A file that is there.
     fn file(&self, record: &mut Record, stat: &MessageStat, tell: &mut Tell<'_>) {
-        let old = record.clone();
-        if self.place(record, stat) {
-            tell.change(Some(record.uid), Why::Partition, change::of_records(&old, record));
+        if self.is_misplaced(record, stat) {
+            edit(record, Why::Partition, tell, |record| self.place(record, stat));
         }
         let found = match self.read.get(&record.uid) {
             Some(Ok(found)) => found,
-            Some(Err(why)) => return self.unreadable(record.uid, why, tell),
+            Some(Err(why)) => {
+                return tell.wrong_at(record.uid, FindingKind::MessageUnreadable, why);
+            }
             None => return,
         };
-        let old = record.clone();
+        let may_be_same = self.may_be(record, stat);
         if found.guid == record.guid {
             if found.size != record.size {
-                self.touch(record);
-                set_contents(record, found);
-                tell.change(Some(record.uid), Why::Size, change::of_records(&old, record));
+                edit(record, Why::Size, tell, |record| {
+                    self.touch(record);
+                    set_contents(record, found);
+                });
             }
         } else if self.takes_guids() && self.has_room(found.size) {
-            self.touch(record);
-            let is_same = old.guid.is_zero() && old.size == found.size;
-            set_contents(record, found);
-            if !is_same {
-                (record.cache_offset, record.cache_crc) = (0, 0);
-            }
-            tell.change(Some(record.uid), Why::Guid, change::of_records(&old, record));
-        } else if record.guid.is_zero() && record.size == found.size {
+            edit(record, Why::Guid, tell, |record| {
+                self.touch(record);
+                set_contents(record, found);
+                if !may_be_same {
+                    forget_cache(record);
+                }
+            });
+        } else if may_be_same {
             // Nobody knows its GUID, and nobody has asked for it.
         } else if record.guid.is_zero() {
-            let detail = format!("the file has {} bytes, the record says {}", found.size, old.size);
-            self.left(FindingKind::SizeMismatch, record.uid, detail, tell);
+            let said = record.size;
+            let detail = format!("the file has {} bytes, the record says {said}", found.size);
+            tell.wrong_at(record.uid, FindingKind::SizeMismatch, detail);
         } else {
-            let detail = format!("its file has the SHA-1 {}, its record {}", found.guid, old.guid);
-            self.left(FindingKind::GuidMismatch, record.uid, detail, tell);
+            let said = record.guid;
+            let detail = format!("its file has the SHA-1 {}, its record {said}", found.guid);
+            tell.wrong_at(record.uid, FindingKind::GuidMismatch, detail);
         }
     }
 
@@ -295,18 +299,20 @@ impl Judge<'_> {
         self.version >= FIRST_WITH_WIDE_SIZES || u32::try_from(size).is_ok()
     }
 
-    /// Says on which partition a file is; whether that is a change.
-    pub fn place(&self, record: &mut Record, stat: &MessageStat) -> bool {
-        if !self.has_archive || record.is_archived() == stat.is_archived {
-            return false;
+    /// Whether a record says that its file is on the other partition.
+    fn is_misplaced(&self, record: &Record, stat: &MessageStat) -> bool {
+        self.has_archive && record.is_archived() != stat.is_archived
+    }
+
+    /// Says on which partition a file is.
+    pub fn place(&self, record: &mut Record, stat: &MessageStat) {
+        if self.is_misplaced(record, stat) {
+            record.system_flags.0 ^= SystemFlags::ARCHIVED.0;
         }
-        record.system_flags.0 ^= SystemFlags::ARCHIVED.0;
-        true
     }
 
     /// A file that is not there, or has nothing in it.
     fn missing(&self, record: &mut Record, tell: &mut Tell<'_>) {
-        let old = record.clone();
         let why = match (record.is_expunged(), self.options.accept_losses) {
             (true, _) => Why::Unlinked,
             (false, true) => Why::GivenUp,
@@ -316,36 +322,33 @@ impl Judge<'_> {
                     Some(stat) if stat.is_file => (FindingKind::GuidMismatch, "its file is empty"),
                     Some(_) => (FindingKind::MessageUnreadable, "what has its name is no file"),
                 };
-                return self.left(kind, record.uid, detail, tell);
+                return tell.wrong_at(record.uid, kind, detail);
             }
         };
-        record.system_flags.0 |= SystemFlags::EXPUNGED.0 | SystemFlags::UNLINKED.0;
-        if why == Why::GivenUp {
-            self.touch(record);
-        }
-        tell.change(Some(record.uid), why, change::of_records(&old, record));
+        edit(record, why, tell, |record| {
+            record.system_flags.0 |= SystemFlags::EXPUNGED.0 | SystemFlags::UNLINKED.0;
+            if why == Why::GivenUp {
+                self.touch(record);
+            }
+        });
     }
 
     /// Flags without a name.
     fn flags(&self, record: &mut Record, tell: &mut Tell<'_>) {
         let named = and(record.user_flags, self.named);
-        if named == record.user_flags {
-            return;
+        if named != record.user_flags {
+            edit(record, Why::FlagsUnnamed, tell, |record| {
+                record.user_flags = named;
+                self.touch(record);
+            });
         }
-        let old = record.clone();
-        record.user_flags = named;
-        self.touch(record);
-        tell.change(Some(record.uid), Why::FlagsUnnamed, change::of_records(&old, record));
     }
 
     /// A cache that is not what the record says.
     fn cache(&self, record: &mut Record, tell: &mut Tell<'_>) {
-        if !self.bad_cache.contains(&record.uid) || record.cache_offset == 0 {
-            return;
+        if self.bad_cache.contains(&record.uid) && record.cache_offset != 0 {
+            edit(record, Why::Cache, tell, forget_cache);
         }
-        let old = record.clone();
-        (record.cache_offset, record.cache_crc) = (0, 0);
-        tell.change(Some(record.uid), Why::Cache, change::of_records(&old, record));
     }
 
     /// Clients and replicas are to hear of it.
@@ -353,21 +356,17 @@ impl Judge<'_> {
         record.modseq = self.modseq;
         record.last_updated = self.options.now;
     }
+}
 
-    fn unreadable(&self, uid: Uid, why: &str, tell: &mut Tell<'_>) {
-        self.left(FindingKind::MessageUnreadable, uid, why, tell);
-    }
+/// Changes a record, and tells how.
+fn edit(record: &mut Record, why: Why, tell: &mut Tell<'_>, action: impl FnOnce(&mut Record)) {
+    let old = record.clone();
+    action(record);
+    tell.change(Some(record.uid), why, change::of_records(&old, record));
+}
 
-    fn left(
-        &self,
-        kind: FindingKind,
-        uid: Uid,
-        detail: impl std::fmt::Display,
-        tell: &mut Tell<'_>,
-    ) {
-        let finding = Finding::new(kind, tell.place(), detail).at_uid(uid.0);
-        tell.left(&finding);
-    }
+fn forget_cache(record: &mut Record) {
+    (record.cache_offset, record.cache_crc) = (0, 0);
 }
 
 /// What a record has of the bytes of its message.

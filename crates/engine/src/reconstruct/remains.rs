@@ -1,5 +1,6 @@
 //! What is left of the index of a mailbox: what its sums vouch for, and what they do not.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use cyrus_format::FormatError;
@@ -56,14 +57,15 @@ impl Remains {
         tell: &mut Tell<'_>,
     ) -> Result<Self, FormatError> {
         let Some(bytes) = bytes else { return Ok(Self { has_lost: true, ..Self::default() }) };
-        let mut bytes = bytes.to_vec();
+        // Most are whole, and need no copy.
+        let mut bytes = Cow::Borrowed(bytes);
         put_back_header(&mut bytes, tell);
         let (version, header) = match Index::parse(&bytes) {
             Ok(index) => (index.minor_version(), believed(&index)),
             Err(error @ FormatError::TooNew { .. }) => return Err(error),
             Err(_) => return Ok(Self::salvaged(&bytes, likely)),
         };
-        put_back_records(version, &header, &mut bytes, tell);
+        put_back_records(version, header.1, &mut bytes, tell);
         let Ok(index) = Index::parse(&bytes) else { return Ok(Self::salvaged(&bytes, likely)) };
         if header.1 == Trust::Doubtful && has_sums(version) {
             return Ok(Self::all(&bytes, &index, header));
@@ -156,7 +158,7 @@ fn believed(index: &Index<'_>) -> (IndexHeader, Trust) {
 }
 
 /// Puts the one bit of the header back that was wrong, if it was one; it may have been one of the version.
-fn put_back_header(bytes: &mut [u8], tell: &mut Tell<'_>) {
+fn put_back_header(bytes: &mut Cow<'_, [u8]>, tell: &mut Tell<'_>) {
     let read = |bytes: &[u8]| {
         let index = Index::parse(bytes).ok()?;
         Some((index.header().clone(), index.header_crc()))
@@ -169,7 +171,8 @@ fn put_back_header(bytes: &mut [u8], tell: &mut Tell<'_>) {
     let others = versions().filter(|version| Some(*version) != own);
     for version in own.into_iter().chain(others) {
         let Some(corrector) = Corrector::of_headers(version) else { continue };
-        let mut corrected = bytes.to_vec();
+        let size = sizes(version).unwrap_or_default().0;
+        let mut corrected = bytes.get(..size).unwrap_or_default().to_vec();
         if corrector.correct(&mut corrected).is_none() {
             continue;
         }
@@ -181,7 +184,7 @@ fn put_back_header(bytes: &mut [u8], tell: &mut Tell<'_>) {
             Some((old, _)) => change::of_headers(old, &new),
             None => vec![Field::new("minor_version", version_of(bytes), Value::text(version))],
         };
-        bytes.copy_from_slice(&corrected);
+        bytes.to_mut()[..size].copy_from_slice(&corrected);
         return tell.change(None, Why::BitPutBack, change::or_sum(fields));
     }
 }
@@ -191,30 +194,27 @@ fn version_of(bytes: &[u8]) -> Value {
     word.map_or(Value::Nothing, |word| Value::text(u32::from_be_bytes(*word)))
 }
 
-/// Puts back the one bit of each record that keeps it from fitting its CRC.
-fn put_back_records(
-    version: u32,
-    (_, trust): &(IndexHeader, Trust),
-    bytes: &mut [u8],
-    tell: &mut Tell<'_>,
-) {
+/// Puts back the one bit of each record that keeps it from fitting its CRC: of those that a header counts that is
+/// believed, or else of all.
+fn put_back_records(version: u32, trust: Trust, bytes: &mut Cow<'_, [u8]>, tell: &mut Tell<'_>) {
     let Ok(index) = Index::parse(bytes) else { return };
     let Some(corrector) = Corrector::of_records(version) else { return };
-    let format = index.record_format();
-    let counted = index.len();
+    let (format, counted) = (index.record_format(), index.len());
     let Some(from) = usize::try_from(format.offset(0)).ok() else { return };
-    let Some(behind) = bytes.get_mut(from..) else { return };
-    for (at, raw) in behind.chunks_exact_mut(format.size()).enumerate() {
-        // What a header counts that is believed, and nothing else.
-        if *trust == Trust::Whole && at >= counted {
-            return;
-        }
+    let places = match trust {
+        Trust::Whole => counted,
+        Trust::Doubtful => bytes.len().saturating_sub(from) / format.size(),
+    };
+    for at in 0..places {
+        let place = from + at * format.size()..from + (at + 1) * format.size();
+        let Some(raw) = bytes.get(place.clone()) else { return };
         if format.crc(raw) != CrcState::Bad {
             continue;
         }
-        let old = format.read(raw).unwrap_or_default();
-        let Some(_) = corrector.correct(raw) else { continue };
-        let new = format.read(raw).unwrap_or_default();
+        let mut corrected = raw.to_vec();
+        let Some(_) = corrector.correct(&mut corrected) else { continue };
+        let [old, new] = [raw, &corrected].map(|raw| format.read(raw).unwrap_or_default());
+        bytes.to_mut()[place].copy_from_slice(&corrected);
         let fields = change::or_sum(change::of_records(&old, &new));
         tell.change(Some(new.uid), Why::BitPutBack, fields);
     }

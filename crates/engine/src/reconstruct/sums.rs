@@ -4,14 +4,11 @@ use cyrus_format::header::MailboxHeader;
 use cyrus_format::index::{Index, IndexHeader, Tally, patch_header, write_index};
 use cyrus_format::mboxlist::MailboxEntry;
 use cyrus_format::{EncodeError, annotations::Note};
-use model::crc::{self, ThridText};
+use model::crc::ThridText;
 use model::{Modseq, Record, Timestamp, Uid, UidValidity, Userid};
 
 use super::remains::is_plausible;
-use crate::audit::sum_of_notes;
-
-/// The first version that has a sum of annotations.
-const FIRST_WITH_ANNOTS: u32 = 13;
+use crate::audit::{FIRST_WITH_ANNOTS, sum_of_notes, sum_style};
 
 /// The first version whose servers write conversations in sixteen digits (3.13).
 const FIRST_WITH_PADDED: u32 = 20;
@@ -135,7 +132,7 @@ pub(super) fn index(
     let version = header.minor_version;
     let flags = names.flag_crcs();
     let stored = header.sync_crc_annot;
-    let (start, thrid) = notes.style(version, names);
+    let (start, thrid) = notes.style(&IndexHeader::fresh(version)?);
     let tally = Tally::of(records.iter().cloned(), version, &flags, thrid);
     tally.apply(&mut header, 0);
     let mut bytes = write_index(&header, records)?;
@@ -160,27 +157,14 @@ fn reread(bytes: &[u8], written: IndexHeader) -> IndexHeader {
 impl Notes<'_> {
     /// With what this server begins the sum, and how it writes conversations in it: as in the index that was
     /// there, or else as releases do that write such a version.
-    fn style(&self, version: u32, names: &MailboxHeader) -> (u32, ThridText) {
-        let usual = match version {
-            0..=15 => crc::ANNOT_START_OLD,
-            _ => crc::ANNOT_START,
-        };
-        let text = if version >= FIRST_WITH_PADDED { ThridText::Padded } else { ThridText::Short };
-        let Some(before) = self.before else { return (usual, text) };
-        let version = before.minor_version();
-        let sum = match self.bytes {
-            Some(bytes) => sum_of_notes(before, bytes, self.owner).unwrap_or(0),
-            None => 0,
-        };
-        for thrid in [ThridText::Short, ThridText::Padded] {
-            let tally = Tally::of(before.records(), version, &names.flag_crcs(), thrid);
-            for start in [crc::ANNOT_START, crc::ANNOT_START_OLD] {
-                if start ^ sum ^ tally.virtual_annots == before.header().sync_crc_annot {
-                    return (start, thrid);
-                }
-            }
-        }
-        (usual, text)
+    fn style(&self, fresh: &IndexHeader) -> (u32, ThridText) {
+        let is_padded = fresh.minor_version >= FIRST_WITH_PADDED;
+        let text = if is_padded { ThridText::Padded } else { ThridText::Short };
+        let known = self.before.and_then(|before| {
+            let notes = self.bytes.map(|bytes| sum_of_notes(before, bytes, self.owner));
+            sum_style(before, notes.and_then(Result::ok).unwrap_or(0))
+        });
+        known.unwrap_or((fresh.sync_crc_annot, text))
     }
 }
 

@@ -1,6 +1,8 @@
 //! Whom all is told, before anything is done.
 
-use model::{Finding, Uid};
+use std::fmt;
+
+use model::{Finding, FindingKind, Uid};
 
 use super::change::{Change, Field, Why};
 
@@ -64,7 +66,13 @@ impl<'t> Tell<'t> {
         (self.sink)(Told::Left(finding));
     }
 
-    pub fn place(&self) -> &str {
-        &self.place
+    /// Tells what is wrong with the mailbox, and stays so.
+    pub fn wrong(&mut self, kind: FindingKind, detail: impl fmt::Display) {
+        self.left(&Finding::new(kind, &self.place, detail));
+    }
+
+    /// The same of one of its messages.
+    pub fn wrong_at(&mut self, uid: Uid, kind: FindingKind, detail: impl fmt::Display) {
+        self.left(&Finding::new(kind, &self.place, detail).at_uid(uid.0));
     }
 }
