@@ -102,3 +102,9 @@ fn measure(bench: &Workbench, options: &Options) -> Result<Results, String> {
     }
     Ok(results)
 }
+
+/// A command line, as the tests of options type it.
+#[cfg(test)]
+fn words(line: &str) -> Vec<String> {
+    line.split_whitespace().map(String::from).collect()
+}

@@ -152,8 +152,7 @@ mod tests {
     use super::*;
 
     fn parse(line: &str) -> Option<Options> {
-        let args: Vec<String> = line.split_whitespace().map(String::from).collect();
-        Options::parse(&args).ok()
+        Options::parse(&crate::bench::words(line)).ok()
     }
 
     #[test]
